@@ -1,0 +1,55 @@
+"""Segment brain MRI in napari with a U-Net, correct the mask, and keep the corrections.
+
+The public names load when they are first used: importing the package costs neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
+    from napari_unet_seg.data.volume import Volume
+    from napari_unet_seg.engine.evaluate import evaluate
+    from napari_unet_seg.engine.segmenter import Segmenter, load_model
+    from napari_unet_seg.errors import InputError
+
+try:
+    __version__ = version("napari-unet-seg")
+except PackageNotFoundError:
+    __version__ = "0+unknown"
+
+_HOMES = {
+    "Case": "data.dataset",
+    "Dataset": "data.dataset",
+    "open_dataset": "data.dataset",
+    "Volume": "data.volume",
+    "evaluate": "engine.evaluate",
+    "Segmenter": "engine.segmenter",
+    "load_model": "engine.segmenter",
+    "InputError": "errors",
+}
+
+__all__ = [
+    "Case",
+    "Dataset",
+    "InputError",
+    "Segmenter",
+    "Volume",
+    "__version__",
+    "evaluate",
+    "load_model",
+    "open_dataset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

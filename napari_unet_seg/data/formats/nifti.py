@@ -1,0 +1,283 @@
+"""NIfTI: read on the axes of a radiologist's screen, written back in the file's own orientation."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel import orientations
+from nibabel.filebasedimages import ImageFileError
+from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from napari_unet_seg.data.formats import atomic
+from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask
+from napari_unet_seg.errors import InputError
+
+# nibabel prints what it mends in a header; without its own handler, and with this one, it goes where the application
+# sends its log.
+logging.getLogger("nibabel").addHandler(logging.NullHandler())
+
+MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 1e-3}
+"""Metre, millimetre and micrometre by NIfTI's code; it has one for unknown too."""
+
+SCREEN = orientations.axcodes2ornt(("L", "P", "S"))
+"""Array index x runs to the patient's left, y to the back, z to the head."""
+
+GRID_TOLERANCE = 0.25
+"""Grids are the same if no corner of the scan lies further apart than this part of the smallest voxel side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Where the voxels of a file lie, once its axes run as on the screen."""
+
+    shape: tuple[int, int, int]
+    """``(Z, Y, X)``."""
+
+    affine: NDArray[np.float64]
+    """4x4 from voxel ``(x, y, z)`` to right-anterior-superior mm."""
+
+    orientation: NDArray[np.float64]
+    """Orientation of the file's own array, in nibabel's terms."""
+
+    spacing: tuple[float, float, float]
+    """``(z, y, x)`` in mm."""
+
+    spacing_known: bool
+    located: bool
+    """Whether the header says how the patient lay (sform or qform)."""
+
+    notes: tuple[str, ...]
+
+
+def read_image(path: Path) -> Volume:
+    """Read a NIfTI file as a volume.
+
+    Parameters
+    ----------
+    path : Path
+        ``.nii`` or ``.nii.gz`` of two, three or four axes; the fourth axis holds the channels.
+
+    Returns
+    -------
+    Volume
+        ``(C, Z, Y, X)``, reoriented so that z runs to the head, y to the back, x to the patient's left. Intensities
+        that the header scales are float32, others have the type of the file.
+
+    Raises
+    ------
+    InputError
+        If the file is no NIfTI, is damaged, or holds colours.
+    """
+    with _opened(path) as image:
+        grid = _grid(image, path)
+        values = _values(image).reshape(*_space(image, path), -1)
+    values = _to_screen(values, grid).transpose(3, 2, 1, 0)
+    return Volume(
+        # Contiguous: torch takes no array that runs backwards, as a flipped axis does.
+        data=np.ascontiguousarray(values),
+        channel_names=("",) * len(values),
+        spacing=grid.spacing,
+        affine=grid.affine,
+        spacing_known=grid.spacing_known,
+        source=path,
+        notes=grid.notes,
+    )
+
+
+def read_shape(path: Path) -> tuple[int, int, int]:
+    """``(Z, Y, X)`` as `read_image` has it, from the header alone."""
+    return read_grid(path).shape
+
+
+def read_grid(path: Path) -> Grid:
+    """Shape, affine and orientation of a file, from the header alone."""
+    with _opened(path) as image:
+        return _grid(image, path)
+
+
+def read_mask(path: Path, *, like: Path) -> Mask:
+    """Read the mask of an image file.
+
+    Parameters
+    ----------
+    path : Path
+        The mask.
+    like : Path
+        The image that it belongs to.
+
+    Returns
+    -------
+    Mask
+        ``(Z, Y, X)`` on the axes of `read_image`.
+
+    Raises
+    ------
+    InputError
+        If either cannot be read, the mask has another shape or lies elsewhere, or its values are no labels.
+    """
+    with _opened(like) as image:
+        expected, expected_space = _grid(image, like), _space(image, like)
+    with _opened(path) as image:
+        grid, space = _grid(image, path), _space(image, path)
+        values = _values(image)
+    if values.size != np.prod(space):
+        raise InputError(f"the mask has shape {values.shape}; save one volume of whole-number labels", path=path)
+    if not grid.located and space == expected_space:
+        # A mask whose header says nothing about the patient was drawn on the image's own array.
+        grid = expected
+    if grid.shape != expected.shape:
+        raise InputError(f"the mask has shape {grid.shape} but its image {expected.shape} (Z, Y, X)", path=path)
+    if not same_grid(grid, expected):
+        raise InputError(f"the mask lies elsewhere in space than {like.name}; resample it to that grid", path=path)
+    return as_mask(np.ascontiguousarray(_to_screen(values.reshape(space), grid).transpose(2, 1, 0)), path=path)
+
+
+def write_mask(path: Path, mask: Mask, *, like: Path) -> None:
+    """Write a mask in the orientation, with the affine and the header of an image file.
+
+    Parameters
+    ----------
+    path : Path
+        Where to write, ``.nii`` or ``.nii.gz``; replaced at once if it exists.
+    mask : Mask
+        ``(Z, Y, X)`` on the axes of `read_image`.
+    like : Path
+        The image that it belongs to.
+
+    Raises
+    ------
+    InputError
+        If shapes differ or the folder cannot be written.
+    """
+    with _opened(like) as image:
+        grid, space = _grid(image, like), _space(image, like)
+        header, kind = image.header.copy(), type(image)
+        flat = len(image.shape) == 2
+    if mask.shape != grid.shape:
+        raise InputError(f"the mask has shape {mask.shape} but the image {grid.shape} (Z, Y, X)", path=like)
+    to_file = orientations.ornt_transform(SCREEN, grid.orientation)
+    values = orientations.apply_orientation(mask.transpose(2, 1, 0), to_file)
+    values = np.ascontiguousarray(values.reshape(space[:2] if flat else space), dtype=np.uint8)
+    header.set_data_dtype(np.uint8)
+    header["cal_min"], header["cal_max"] = 0, 0  # they are the window of the image
+    header.set_intent("none")
+    header.extensions.clear()
+    # No affine given: that of the header stays bit for bit, with its codes.
+    payload = kind(values, None, header=header).to_bytes()
+    atomic.write_bytes(path, gzip.compress(payload, 6, mtime=0) if path.name.lower().endswith(".gz") else payload)
+
+
+def same_grid(one: Grid, other: Grid) -> bool:
+    """Whether two files have their voxels in the same places."""
+    if one.shape != other.shape:
+        return False
+    z, y, x = one.shape
+    corners = np.array([[i, j, k, 1] for i in (0, x - 1) for j in (0, y - 1) for k in (0, z - 1)], dtype=float)
+    apart = np.linalg.norm((corners @ (one.affine - other.affine).T)[:, :3], axis=1)
+    return bool(apart.max() <= GRID_TOLERANCE * min(one.spacing))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An open NIfTI image; whatever goes wrong in it is an InputError."""
+    try:
+        with LoggingOutputSuppressor():
+            # Not mapped: a file that is being read must be free to be replaced.
+            image = nib.load(path, mmap=False)
+            if not isinstance(image, nib.Nifti1Image):
+                raise InputError("this is not a NIfTI file", path=path)
+            yield image
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError("there is no such file", path=path) from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise InputError(f"cannot be opened ({(error.strerror or 'no permission').lower()})", path=path) from error
+    except MemoryError as error:
+        raise InputError("does not fit in memory, or its header is damaged", path=path) from error
+    except ImageFileError as error:
+        empty = path.stat().st_size == 0
+        raise InputError("the file is empty" if empty else "this is not a NIfTI file", path=path) from error
+    except (EOFError, HeaderDataError, OSError, OverflowError, ValueError, struct.error, zlib.error) as error:
+        raise InputError("this NIfTI file is damaged or cut short; copy or export it again", path=path) from error
+
+
+def _space(image: Any, path: Path) -> tuple[int, int, int]:
+    """Length of the file's three axes in space; a further one may hold channels."""
+    shape = tuple(int(length) for length in image.shape)
+    if image.get_data_dtype().fields is not None:
+        raise InputError("holds colours (RGB), not intensities; save the sequences as a fourth axis", path=path)
+    if len(shape) < 2 or sum(length > 1 for length in shape[3:]) > 1 or 0 in shape:
+        raise InputError(f"shape {shape} is not that of a scan; save it with axes x, y, z (, channel)", path=path)
+    x, y, z = (*shape[:3], 1)[:3]
+    return x, y, z
+
+
+def _values(image: Any) -> Array:
+    """Voxels in native byte order: as stored, or as float32 where the header scales them."""
+    proxy = image.dataobj
+    if proxy.slope == 1 and proxy.inter == 0:
+        stored: Array = np.asanyarray(proxy.get_unscaled())
+        return stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    return np.asarray(proxy, dtype=np.complex64 if image.get_data_dtype().kind == "c" else np.float32)
+
+
+def _grid(image: Any, path: Path) -> Grid:
+    x, y, z = _space(image, path)
+    header = image.header
+    notes: list[str] = []
+    located = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if located and not _invertible(affine):
+        located = False
+    if not located:
+        affine = np.asarray(header.get_base_affine(), dtype=np.float64)
+        notes.append(f"{path.name} does not say how the patient lay; the usual orientation is assumed")
+    spacing_known = _invertible(affine)
+    if not spacing_known:
+        notes.append(f"{path.name} gives no spacing; 1 mm is assumed")
+        affine = np.diag([-1.0, 1.0, 1.0, 1.0])
+    # The unit is that of both the affine and the voxel sizes.
+    scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    affine = np.diag([scale, scale, scale, 1.0]) @ affine
+    orientation = orientations.io_orientation(affine)
+    to_screen = orientations.ornt_transform(orientation, SCREEN)
+    affine = affine @ orientations.inv_ornt_aff(to_screen, (x, y, z))
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    lengths = np.empty(3, int)
+    lengths[to_screen[:, 0].astype(int)] = x, y, z
+    return Grid(
+        shape=(int(lengths[2]), int(lengths[1]), int(lengths[0])),
+        affine=affine,
+        orientation=orientation,
+        spacing=(float(spacing[2]), float(spacing[1]), float(spacing[0])),
+        spacing_known=spacing_known,
+        located=located,
+        notes=tuple(notes),
+    )
+
+
+def _to_screen(values: Array, grid: Grid) -> Array:
+    """Array ``(x, y, z, ...)`` of a file with its axes turned as on the screen."""
+    turned: Array = orientations.apply_orientation(values, orientations.ornt_transform(grid.orientation, SCREEN))
+    return turned
+
+
+def _invertible(affine: NDArray[np.float64]) -> bool:
+    if not np.isfinite(affine).all():
+        return False
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    # Relative to the voxel's own size: micrometres in metres are no degenerate axes.
+    return bool((lengths > 0).all() and abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)

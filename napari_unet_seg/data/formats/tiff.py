@@ -1,0 +1,247 @@
+"""TIFF: slices, stacks and RGB images, with the axes and the spacing that ImageJ, OME and tifffile record."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from napari_unet_seg.data.formats import atomic, tiff_spacing
+from napari_unet_seg.data.formats.tiff_axes import TiffAxes, find_axes
+from napari_unet_seg.data.formats.tiff_file import opened, whole_series
+from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask, screen_affine
+from napari_unet_seg.errors import InputError
+
+RGB_NAMES = ("red", "green", "blue", "alpha")
+
+
+def read_image(path: Path) -> Volume:
+    """Read a TIFF as a volume.
+
+    Parameters
+    ----------
+    path : Path
+        A slice, a stack, or either with channels or colours.
+
+    Returns
+    -------
+    Volume
+        ``(C, Z, Y, X)`` in the file's type and native byte order; bool becomes uint8. RGB channels are called
+        red, green, blue (and alpha).
+
+    Raises
+    ------
+    InputError
+        If the file is no TIFF, is damaged, or does not say which axis is which.
+    """
+    with opened(path) as tif:
+        series = whole_series(tif, path)
+        axes = _axes(tif, series, path)
+        names = _channel_names(tif, axes)
+        z, y, x = _spacing(tif)
+        values = np.ascontiguousarray(_native(axes.arrange(series.asarray())))
+    slices = axes.length("Z")
+    known = y is not None and x is not None and (z is not None or slices == 1)
+    notes = list(axes.notes)
+    if not known:
+        notes.append(
+            f"{path.name} gives no spacing; 1 mm is assumed"
+            if x is None
+            else f"{path.name} gives no distance between slices; 1 mm is assumed"
+        )
+    spacing = (z or 1.0, y or 1.0, x or 1.0)
+    return Volume(
+        data=values,
+        channel_names=names,
+        spacing=spacing,
+        affine=screen_affine(spacing),
+        spacing_known=known,
+        source=path,
+        notes=tuple(notes),
+    )
+
+
+def read_shape(path: Path) -> tuple[int, int, int]:
+    """``(Z, Y, X)`` of a TIFF, from its tags alone."""
+    with opened(path) as tif:
+        return _axes(tif, whole_series(tif, path), path).volume_shape
+
+
+def read_mask(path: Path, *, like: Path) -> Mask:
+    """Read the mask of an image file.
+
+    Parameters
+    ----------
+    path : Path
+        The mask.
+    like : Path
+        The image that it belongs to.
+
+    Returns
+    -------
+    Mask
+        ``(Z, Y, X)``, the shape of the image.
+
+    Raises
+    ------
+    InputError
+        If either cannot be read, shapes differ, or the values are no labels.
+    """
+    return as_mask(read_labels(path, shape=read_shape(like)), path=path)
+
+
+def read_labels(path: Path, *, shape: tuple[int, int, int]) -> Array:
+    """Pixel values of a mask, ``(Z, Y, X)``, as they are in the file.
+
+    Parameters
+    ----------
+    path : Path
+        The mask; colours are accepted where all channels agree.
+    shape : tuple of int
+        ``(Z, Y, X)`` that it must have.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has another shape or differing colours.
+    """
+    with opened(path) as tif:
+        series = whole_series(tif, path)
+        values = series.asarray()
+        # Three slices are easily saved as the three colours of one: the image's shape settles what they are.
+        if _squeezed(values.shape) == _squeezed(shape):
+            return _native(values.reshape(shape))
+        arranged = _native(_axes(tif, series, path).arrange(values))
+    if arranged.shape[1:] != shape:
+        raise InputError(f"the mask has shape {arranged.shape[1:]} but its image {shape} (Z, Y, X)", path=path)
+    colours = arranged[:3]
+    if (colours != colours[:1]).any():
+        raise InputError("the mask is a colour image; save it as one channel of whole-number labels", path=path)
+    labels: Array = arranged[0]
+    return labels
+
+
+def write_mask(path: Path, mask: Mask, *, like: Path) -> None:
+    """Write a mask with the axes, resolution and slice distance of an image file.
+
+    Parameters
+    ----------
+    path : Path
+        Where to write; replaced at once if it exists.
+    mask : Mask
+        ``(Z, Y, X)``. A mask of 0 and 1 is written as 0 and 255, one of several classes as it is.
+    like : Path
+        The image that it belongs to.
+
+    Raises
+    ------
+    InputError
+        If shapes differ or the folder cannot be written.
+    """
+    with opened(like) as tif:
+        axes = _axes(tif, whole_series(tif, like), like)
+        x_resolution, y_resolution, unit = _resolution(tif)
+        described = _description(tif)
+        imagej = bool(tif.is_imagej)
+    if mask.shape != axes.volume_shape:
+        raise InputError(f"the mask has shape {mask.shape} but the image {axes.volume_shape} (Z, Y, X)", path=like)
+    flat = "Z" not in axes.letters
+    metadata: dict[str, Any] = {"axes": "YX" if flat else "ZYX"}
+    metadata |= {key: described[key] for key in ("spacing", "unit") if key in described}
+    options: dict[str, Any] = {"resolutionunit": unit}
+    if x_resolution > 0 and y_resolution > 0:
+        options["resolution"] = (x_resolution, y_resolution)
+    payload = io.BytesIO()
+    tifffile.imwrite(
+        payload,
+        to_stored(mask[0] if flat else mask),
+        photometric="minisblack",
+        imagej=imagej,
+        # ImageJ reads no compressed hyperstack in one go; a single slice is small.
+        compression=None if imagej or flat else "zlib",
+        metadata=metadata,
+        software=False,
+        **options,
+    )
+    atomic.write_bytes(path, payload.getvalue())
+
+
+def to_stored(mask: Mask) -> Mask:
+    """Mask as TIFF files of this field have it: 0 and 255 where there is one class, labels where there are more."""
+    return np.where(mask > 0, np.uint8(255), np.uint8(0)) if mask.max(initial=0) <= 1 else mask
+
+
+def _axes(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> TiffAxes:
+    stated = series.kind == "shaped" and "axes" in _description(tif)
+    trusted = series.kind in ("imagej", "ome")
+    return find_axes(series.axes, series.shape, trusted=trusted, stated=stated, path=path)
+
+
+def _description(tif: tifffile.TiffFile) -> Mapping[str, Any]:
+    """What ImageJ or tifffile wrote about the image."""
+    if tif.is_imagej:
+        return tif.imagej_metadata or {}
+    shaped = tif.shaped_metadata
+    return (shaped[0] or {}) if shaped else {}
+
+
+def _ome_pixels(tif: tifffile.TiffFile) -> Mapping[str, Any]:
+    """OME's ``Pixels`` of the first image; empty where there is none."""
+    if not tif.is_ome or not tif.ome_metadata:
+        return {}
+    image = tifffile.xml2dict(tif.ome_metadata).get("OME", {}).get("Image", {})
+    image = image[0] if isinstance(image, list) else image
+    pixels = image.get("Pixels", {})
+    return pixels if isinstance(pixels, dict) else {}
+
+
+def _channel_names(tif: tifffile.TiffFile, axes: TiffAxes) -> tuple[str, ...]:
+    count = axes.length("C")
+    colours_last = axes.letters.endswith("C") and count >= 3
+    if (axes.samples or colours_last) and count in (3, 4):
+        return RGB_NAMES[:count]
+    channels = _ome_pixels(tif).get("Channel", [])
+    channels = channels if isinstance(channels, list) else [channels]
+    names = tuple(str(channel.get("Name", "")) for channel in channels)
+    if len(names) == count:
+        return names
+    labels = _description(tif).get("Labels", ())
+    return tuple(map(str, labels)) if count > 1 and len(labels) == count else ("",) * count
+
+
+def _resolution(tif: tifffile.TiffFile) -> tuple[float, float, int]:
+    """Pixels per unit in x and y (0 where the file does not say) and the unit's number."""
+    tags = tif.pages[0].tags
+
+    def number(name: str) -> float:
+        value = tags.valueof(name)
+        try:
+            return float(value[0]) / float(value[1]) if isinstance(value, tuple) else float(value or 0)
+        except (TypeError, ValueError, ZeroDivisionError):
+            return 0.0
+
+    unit = tags.valueof("ResolutionUnit")
+    return number("XResolution"), number("YResolution"), int(unit) if unit in (1, 2, 3) else 1
+
+
+def _spacing(tif: tifffile.TiffFile) -> tiff_spacing.Spacing:
+    pixels = _ome_pixels(tif)
+    if pixels:
+        return tiff_spacing.from_ome(pixels)
+    x_resolution, y_resolution, unit = _resolution(tif)
+    return tiff_spacing.from_tags(
+        x_resolution=x_resolution, y_resolution=y_resolution, unit=unit, metadata=_description(tif)
+    )
+
+
+def _native(values: Array) -> Array:
+    native = np.dtype(np.uint8) if values.dtype == bool else values.dtype.newbyteorder("=")
+    return values.astype(native, copy=False)
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(length for length in shape if length != 1)

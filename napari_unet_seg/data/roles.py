@@ -1,0 +1,227 @@
+"""Which channel of an image is which MRI sequence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from napari_unet_seg.data.volume import Array, Volume
+from napari_unet_seg.errors import InputError
+
+ROLES = ("pre", "flair", "post")
+"""The sequences of the LGG dataset in its order: T1 before contrast, FLAIR, T1 after contrast."""
+
+TITLES = {"pre": "pre-contrast T1", "flair": "FLAIR", "post": "post-contrast T1", "t2": "T2"}
+RGB_NAMES = ("red", "green", "blue")
+
+_FLAIR = {"flair", "t2flair", "t2f"}
+_POST = {"post", "t1ce", "t1gd", "t1c", "t1post", "t1contrast", "postcontrast", "t1wce", "t1wc"}
+_PRE = {"pre", "t1pre", "t1n", "precontrast"}
+_T1 = {"t1", "t1w"}
+_T2 = {"t2", "t2w"}
+_CONTRAST = {"c", "ce", "gd", "gad", "gado", "gadolinium", "contrast", "post"}
+# Words that a file name may end on and that belong to the sequence; "c" alone is too short to be sure of.
+_WORDS = _FLAIR | _POST | _PRE | _T1 | _T2 | _CONTRAST - {"c"}
+
+
+def guess_role(name: str) -> str | None:
+    """Sequence that a channel's name means.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``t1ce``, ``T1 post``, ``FLAIR``, ``T1w+C``.
+
+    Returns
+    -------
+    str or None
+        ``"pre"``, ``"flair"``, ``"post"`` or ``"t2"``; None if the name says nothing.
+    """
+    words = set(re.findall(r"[a-z0-9]+", name.lower()))
+    if words & _FLAIR:
+        return "flair"
+    if words & (_POST - {"post"}):
+        return "post"
+    if words & _PRE:
+        return "pre"
+    if "post" in words or (words & _T1 and words & _CONTRAST):
+        return "post"
+    if words & _T1:
+        return "pre"
+    if words & _T2:
+        return "t2"
+    return None
+
+
+def role_suffix(stem: str) -> tuple[str, str]:
+    """Split a file's stem into the name of the case and that of the sequence at its end.
+
+    Returns
+    -------
+    tuple of str
+        ``("sub-01", "t1ce")`` for ``sub-01_T1CE``; the sequence is ``""`` where the stem ends on none.
+    """
+    words = list(re.finditer(r"[A-Za-z0-9]+", stem))
+    first = len(words)
+    while first:
+        word = words[first - 1].group().lower()
+        after_t1 = word == "c" and first > 1 and words[first - 2].group().lower() in _T1
+        if word not in _WORDS and not after_t1:
+            break
+        first -= 1
+    if first == len(words):
+        return stem, ""
+    start = words[first].start()
+    if guess_role(stem[start:]) is None:
+        return stem, ""
+    return stem[:start].rstrip("_-. +"), stem[start:].lower()
+
+
+def arrange_channels(
+    volume: Volume, wanted: Sequence[str], assignment: Mapping[str, int | None] | None = None
+) -> tuple[Volume, tuple[str, ...]]:
+    """Pick and order the channels of an image as a model wants them.
+
+    Parameters
+    ----------
+    volume : Volume
+        Channels are known by name; without names by position where the numbers agree. A lone channel is taken for
+        FLAIR. A constant sequence counts as missing.
+    wanted : sequence of str
+        Channel names of the model. Where all are of `ROLES`, a missing sequence other than FLAIR is replaced by
+        FLAIR, as in the LGG dataset.
+    assignment : mapping, optional
+        Index of the channel for each wanted name, None for missing; overrides the names.
+
+    Returns
+    -------
+    tuple
+        The volume with exactly the wanted channels, and what was assumed, in words.
+
+    Raises
+    ------
+    InputError
+        If channels cannot be told apart, their number does not fit, or FLAIR is missing.
+    """
+    wanted = tuple(wanted)
+    notes: list[str] = []
+    sequences = set(wanted) <= set(ROLES) and len(set(wanted)) == len(wanted)
+    if assignment is not None:
+        picked = _by_assignment(volume, wanted, assignment)
+    elif volume.channel_names == wanted:
+        picked = dict(zip(wanted, range(len(wanted)), strict=True))
+    elif sequences:
+        picked = _by_role(volume, wanted, notes)
+    else:
+        picked = _by_name_or_place(volume, wanted, notes)
+    if sequences:
+        picked = _replace_missing(volume, wanted, picked, notes)
+    missing = [name for name in wanted if picked.get(name) is None]
+    if missing:
+        raise InputError(f"channel {missing[0]} is needed by the model; say which channel it is", path=volume.source)
+    order = [index for name in wanted if (index := picked[name]) is not None]
+    unchanged = order == list(range(volume.data.shape[0]))
+    data = volume.data if unchanged else volume.data[order]
+    return replace(volume, data=data, channel_names=wanted), tuple(notes)
+
+
+def _by_assignment(
+    volume: Volume, wanted: tuple[str, ...], assignment: Mapping[str, int | None]
+) -> dict[str, int | None]:
+    count = volume.data.shape[0]
+    unknown = [name for name in assignment if name not in wanted]
+    if unknown:
+        raise InputError(f"the model has no channel {unknown[0]!r}, only {', '.join(wanted)}", path=volume.source)
+    for name, index in assignment.items():
+        if index is not None and not 0 <= index < count:
+            raise InputError(f"there is no channel {index} for {name}, the image has {count}", path=volume.source)
+    return {name: assignment.get(name) for name in wanted}
+
+
+def _by_role(volume: Volume, wanted: tuple[str, ...], notes: list[str]) -> dict[str, int | None]:
+    names = volume.channel_names
+    roles = [guess_role(name) for name in names]
+    if not any(roles):
+        return _unnamed(volume, wanted, notes)
+    picked: dict[str, int | None] = {}
+    for role in wanted:
+        # A name that is the role's own goes before one that means the same.
+        found = [index for index, name in enumerate(names) if name.lower() == role]
+        found = found or [index for index, guess in enumerate(roles) if guess == role]
+        if len(found) > 1:
+            both = " and ".join(repr(names[index]) for index in found[:2])
+            raise InputError(f"channels {both} both look like {TITLES[role]}; rename or remove one", path=volume.source)
+        picked[role] = found[0] if found else None
+    unused = [name or f"number {index + 1}" for index, name in enumerate(names) if index not in picked.values()]
+    if unused:
+        notes.append(f"channel{'s' if len(unused) > 1 else ''} {', '.join(unused)} not used by the model")
+    return picked
+
+
+def _unnamed(volume: Volume, wanted: tuple[str, ...], notes: list[str]) -> dict[str, int | None]:
+    """Channels without a name that means a sequence: one is FLAIR, three are those of the LGG dataset."""
+    count = volume.data.shape[0]
+    if count == 1:
+        if wanted == ("flair",) or "flair" not in wanted:
+            return _by_name_or_place(volume, wanted, notes)
+        notes.append("the only channel is taken for FLAIR")
+        return {"flair": 0}
+    if count == len(ROLES):
+        colours = tuple(name.lower() for name in volume.channel_names) == RGB_NAMES
+        which = "red, green and blue" if colours else "the three channels"
+        notes.append(f"{which} are taken for pre-contrast, FLAIR and post-contrast, as in the LGG dataset")
+        return {role: ROLES.index(role) for role in wanted}
+    return _by_name_or_place(volume, wanted, notes)
+
+
+def _by_name_or_place(volume: Volume, wanted: tuple[str, ...], notes: list[str]) -> dict[str, int | None]:
+    names = [name.lower() for name in volume.channel_names]
+    if all(names.count(name.lower()) == 1 for name in wanted):
+        return {name: names.index(name.lower()) for name in wanted}
+    count = volume.data.shape[0]
+    if count != len(wanted):
+        named = f" ({', '.join(names)})" if all(names) else ""
+        advice = (
+            "save it as RGB with the sequences pre, FLAIR, post"
+            if wanted == ROLES
+            else "save it with these channels, in this order"
+        )
+        raise InputError(
+            f"the image has {count} channel{'s' if count > 1 else ''}{named}, the model expects {len(wanted)} "
+            f"({', '.join(wanted)}); {advice}",
+            path=volume.source,
+        )
+    notes.append(f"channels are taken in order for {', '.join(wanted)}")
+    return {name: index for index, name in enumerate(wanted)}
+
+
+def _replace_missing(
+    volume: Volume, wanted: tuple[str, ...], picked: dict[str, int | None], notes: list[str]
+) -> dict[str, int | None]:
+    """Put FLAIR where a sequence is missing or constant, as the makers of the LGG dataset did."""
+    flair = picked.get("flair")
+    if "flair" in wanted and flair is None:
+        raise InputError("FLAIR is needed, and none of the channels is named so", path=volume.source)
+    filled = dict(picked)
+    for role in wanted:
+        index = picked.get(role)
+        if index is not None and not _constant(volume.data[index]):
+            continue
+        state = "missing" if index is None else "constant"
+        if role == "flair" or flair is None:
+            raise InputError(f"{TITLES[role]} is needed, but it is {state}", path=volume.source)
+        notes.append(f"{TITLES[role]} is {state}; a copy of FLAIR stands in for it")
+        filled[role] = flair
+    return filled
+
+
+def _constant(channel: Array) -> bool:
+    # The first voxels nearly always settle it: background against the middle of the head.
+    z, y, x = channel.shape
+    first = channel[0, 0, 0]
+    if channel[z // 2, y // 2, x // 2] != first:
+        return False
+    return bool(np.equal(channel, first).all())

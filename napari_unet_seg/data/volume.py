@@ -1,0 +1,132 @@
+"""A scan's pixels with the geometry that belongs to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_seg.errors import InputError
+
+Array = NDArray[Any]
+Mask = NDArray[np.uint8]
+"""A mask: ``(Z, Y, X)`` uint8, 0 is background."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Volume:
+    """One scan: pixels, channel names and geometry.
+
+    The axes run as on a radiologist's screen wherever the file says how the patient lay: slices from feet to head,
+    rows from front to back, columns from the patient's right to the left.
+    """
+
+    data: Array
+    """Pixels ``(C, Z, Y, X)`` in the file's own type (native byte order; bool becomes uint8)."""
+
+    channel_names: tuple[str, ...]
+    """A name for each channel; ``""`` where the file gives none."""
+
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Distance between neighbouring voxels along ``(z, y, x)`` in mm."""
+
+    affine: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
+    """4x4 matrix from voxel ``(x, y, z)`` to scanner millimetres, right-anterior-superior as in NIfTI."""
+
+    spacing_known: bool = True
+    """False where the file leaves the spacing of an axis open and 1 mm stands in for it."""
+
+    source: Path | None = None
+    """The file or folder it was read from."""
+
+    notes: tuple[str, ...] = ()
+    """What the reader had to assume, in words for the user."""
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 4:
+            raise InputError(f"expected axes (C, Z, Y, X), got shape {self.data.shape}", path=self.source)
+        if 0 in self.data.shape:
+            raise InputError(f"the image has no pixels, its shape is {self.data.shape}", path=self.source)
+        if len(self.channel_names) != self.data.shape[0]:
+            raise InputError(
+                f"{self.data.shape[0]} channels but {len(self.channel_names)} channel names", path=self.source
+            )
+        if len(self.spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in self.spacing):
+            raise InputError(f"spacing must be three positive lengths in mm, got {self.spacing}", path=self.source)
+        if self.affine.shape != (4, 4):
+            raise InputError(f"affine must be 4x4, got {self.affine.shape}", path=self.source)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(Z, Y, X)``."""
+        z, y, x = self.data.shape[1:]
+        return z, y, x
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        z, y, x = self.spacing
+        return z * y * x / 1000.0
+
+
+def screen_affine(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Affine of a scan whose axes run as `Volume` has them, with the first voxel at the origin.
+
+    Parameters
+    ----------
+    spacing : tuple of float
+        ``(z, y, x)`` in mm.
+
+    Returns
+    -------
+    ndarray
+        4x4 from voxel ``(x, y, z)`` to right-anterior-superior millimetres: x runs to the left and y to the back.
+    """
+    z, y, x = spacing
+    return np.diag([-x, -y, z, 1.0])
+
+
+def as_mask(values: Array, *, path: Path | None = None) -> Mask:
+    """A mask of any number type as uint8 labels.
+
+    A mask whose only foreground value is 255 (or any other single value) is binary: it becomes 0 and 1.
+    Several values are classes and are kept.
+
+    Parameters
+    ----------
+    values : ndarray
+        ``(Z, Y, X)``; bool, integers, or floats that are whole numbers.
+    path : Path, optional
+        The file it came from, for the error message.
+
+    Raises
+    ------
+    InputError
+        If values are fractional, negative, above 255 in several classes, NaN or infinite.
+    """
+    if values.ndim != 3:
+        raise InputError(f"a mask needs axes (Z, Y, X), got shape {values.shape}", path=path)
+    if values.dtype == bool:
+        return values.astype(np.uint8)
+    if not np.issubdtype(values.dtype, np.integer):
+        if not np.issubdtype(values.dtype, np.floating):
+            raise InputError(f"a mask cannot be of type {values.dtype}; save it as whole-number labels", path=path)
+        if not np.isfinite(values).all():
+            raise InputError("the mask holds NaN or infinite values; save it as whole-number labels", path=path)
+        if (values != np.rint(values)).any():
+            raise InputError(
+                "the mask holds fractions, so it may be a probability map; threshold it and save whole-number labels",
+                path=path,
+            )
+    low, high = values.min(), values.max()
+    if low < 0:
+        raise InputError(f"the mask holds negative labels (down to {low}); labels start at 0", path=path)
+    foreground = values > 0
+    if (values[foreground] == high).all():
+        return foreground.astype(np.uint8)
+    if high > 255:
+        raise InputError(f"the mask has labels up to {high}; at most 255 classes are supported", path=path)
+    return values.astype(np.uint8)

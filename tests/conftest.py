@@ -1,0 +1,26 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def own_registry(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A registry of the test's own, so that no test sees or touches the user's models."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("NAPARI_UNET_SEG_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def lgg() -> Path:
+    """The packed real patients, where they are."""
+    folder = REAL_DATA / "lgg"
+    if not folder.is_dir():
+        pytest.skip("the real scans are not here")
+    return folder

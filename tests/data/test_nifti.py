@@ -1,0 +1,206 @@
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel import orientations
+
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.formats import nifti
+from napari_unet_seg.errors import InputError
+
+SHAPE = (9, 10, 11)
+LANDMARK = (2, 7, 3)
+SPACING = (0.9, 1.1, 3.0)
+
+
+def affine_with(codes, *, tilt=0.1):
+    """Affine of a file whose axes run as the codes say, slightly tilted, as scanners do it."""
+    orientation = orientations.axcodes2ornt(tuple(codes))
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, (target, flip) in enumerate(orientation):
+        affine[int(target), axis] = flip * SPACING[axis]
+    turn = np.eye(4)
+    turn[:3, :3] = [[np.cos(tilt), -np.sin(tilt), 0], [np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]]
+    affine[:3, 3] = (-40, 12, 7)
+    return turn @ affine
+
+
+def save(path, values, affine=None, **header):
+    image = nib.Nifti1Image(values, np.diag([-1.0, -1, 1, 1]) if affine is None else affine)
+    for key, value in header.items():
+        image.header[key] = value
+    nib.save(image, path)
+
+
+CODES = ["RAS", "LPS", "LAS", "PSR", "ASL", "SPL", "IRP", "LIA"]
+
+
+@pytest.mark.parametrize("codes", CODES)
+def test_landmark_keeps_its_place(tmp_path, codes):
+    values = np.zeros(SHAPE, np.int16)
+    values[LANDMARK] = 99
+    affine = affine_with(codes)
+    save(tmp_path / "a.nii", values, affine)
+    volume = nifti.read_image(tmp_path / "a.nii")
+    assert volume.data.dtype == np.int16
+    assert nib.aff2axcodes(volume.affine) == ("L", "P", "S")
+    (_, z, y, x) = np.argwhere(volume.data == 99)[0]
+    np.testing.assert_allclose(volume.affine @ (x, y, z, 1), affine @ (*LANDMARK, 1), atol=1e-4)
+    lengths = dict(zip("xyz", np.linalg.norm(volume.affine[:3, :3], axis=0), strict=True))
+    assert volume.spacing == pytest.approx((lengths["z"], lengths["y"], lengths["x"]))
+    assert volume.spacing_known
+    assert volume.notes == ()
+
+
+@pytest.mark.parametrize(("codes", "extension"), list(zip(CODES, [".nii", ".nii.gz"] * 4, strict=True)))
+def test_mask_round_trip_is_exact(tmp_path, codes, extension):
+    rng = np.random.default_rng(1)
+    affine = affine_with(codes)
+    save(tmp_path / f"a{extension}", rng.normal(size=SHAPE).astype(np.float32), affine)
+    truth = rng.integers(0, 4, SHAPE, dtype=np.uint8)
+    save(tmp_path / f"a_seg{extension}", truth, affine)
+    case = open_dataset(tmp_path)["a"]
+    written = case.write_prediction(case.read_mask(), tmp_path / "out")
+    assert written == tmp_path / "out" / f"a_mask{extension}"
+    image, result = nib.load(tmp_path / f"a{extension}"), nib.load(written)
+    assert result.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(np.asanyarray(result.dataobj), truth)
+    np.testing.assert_array_equal(result.affine, image.affine)
+    for key in ("sform_code", "qform_code", "xyzt_units", "pixdim", "srow_x", "quatern_b"):
+        np.testing.assert_array_equal(result.header[key], image.header[key])
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_written_file_is_the_same_each_time(tmp_path, extension):
+    save(tmp_path / "a.nii", np.ones(SHAPE, np.uint8))
+    mask = np.ones(SHAPE[::-1], np.uint8)
+    paths = [tmp_path / f"{name}{extension}" for name in ("one", "two")]
+    for path in paths:
+        nifti.write_mask(path, mask, like=tmp_path / "a.nii")
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.nii", *(path.name for path in paths)])
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((9, 10), (1, 1, 10, 9)),
+        ((9, 10, 1), (1, 1, 10, 9)),
+        ((9, 10, 11, 1), (1, 11, 10, 9)),
+        ((9, 10, 11, 3), (3, 11, 10, 9)),
+        ((9, 10, 11, 1, 3), (3, 11, 10, 9)),
+    ],
+)
+def test_numbers_of_axes(tmp_path, shape, expected):
+    values = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+    save(tmp_path / "a.nii", values)
+    volume = nifti.read_image(tmp_path / "a.nii")
+    assert volume.data.shape == expected
+    spatial = values.reshape(*(*shape[:3], 1)[:3], -1)
+    np.testing.assert_array_equal(volume.data, spatial.transpose(3, 2, 1, 0))
+    mask = (volume.data[0] % 2).astype(np.uint8)
+    nifti.write_mask(tmp_path / "a_mask.nii", mask, like=tmp_path / "a.nii")
+    assert nib.load(tmp_path / "a_mask.nii").shape == shape[:3]
+    np.testing.assert_array_equal(nifti.read_mask(tmp_path / "a_mask.nii", like=tmp_path / "a.nii"), mask)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint16", "float32", "float64", ">i2", ">f4", "uint8"])
+def test_number_types_are_kept(tmp_path, dtype):
+    values = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(dtype)
+    header = nib.Nifti1Header(endianness=">" if dtype.startswith(">") else "<")
+    header.set_data_dtype(np.dtype(dtype))
+    nib.save(nib.Nifti1Image(values, np.diag([-1.0, -1, 1, 1]), header=header), tmp_path / "a.nii")
+    data = nifti.read_image(tmp_path / "a.nii").data
+    assert data.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(data[0], values.T)
+
+
+def test_scaled_values_are_float32(tmp_path):
+    image = nib.Nifti1Image(np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE), np.eye(4))
+    image.header.set_slope_inter(0.5, 3)
+    payload = bytearray(image.to_bytes())
+    payload[112:120] = np.array([0.5, 3], "<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(payload)
+    data = nifti.read_image(tmp_path / "a.nii").data
+    assert data.dtype == np.float32
+    assert data.max() == 0.5 * (np.prod(SHAPE) - 1) + 3
+
+
+@pytest.mark.parametrize("slope", [0.0, np.nan])
+def test_void_slope_keeps_integers(tmp_path, slope):
+    payload = bytearray(nib.Nifti1Image(np.ones(SHAPE, np.int16), np.eye(4)).to_bytes())
+    payload[112:120] = np.array([slope, 0], "<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(payload)
+    assert nifti.read_image(tmp_path / "a.nii").data.dtype == np.int16
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("micron", 1e-3), ("meter", 1e3), ("mm", 1), ("unknown", 1)])
+def test_units_become_millimetres(tmp_path, unit, scale):
+    image = nib.Nifti1Image(np.ones(SHAPE, np.uint8), np.diag([-2 / scale, -3 / scale, 4 / scale, 1]))
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii")
+    volume = nifti.read_image(tmp_path / "a.nii")
+    assert volume.spacing == pytest.approx((4, 3, 2))
+    np.testing.assert_allclose(np.diag(volume.affine), (-2, -3, 4, 1), rtol=1e-6)
+
+
+def test_header_without_orientation(tmp_path):
+    image = nib.Nifti1Image(np.ones(SHAPE, np.uint8), None)
+    image.header.set_zooms((0.5, 0.6, 4))
+    nib.save(image, tmp_path / "a.nii")
+    volume = nifti.read_image(tmp_path / "a.nii")
+    assert volume.spacing == pytest.approx((4, 0.6, 0.5))
+    assert "does not say how the patient lay" in volume.notes[0]
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_damaged_files_are_refused_quietly(tmp_path, capfd, name):
+    path = tmp_path / name
+    rng = np.random.default_rng(0)
+    save(path, rng.integers(0, 999, SHAPE, dtype=np.int16))
+    whole = path.read_bytes()
+    for payload in (whole[: len(whole) // 2], whole[:-40], rng.bytes(5000), b"", whole[:200], gzip.compress(b"text")):
+        path.write_bytes(payload)
+        with pytest.raises(InputError, match=r"a\.nii(\.gz)?: (this|the file is empty)"):
+            nifti.read_image(path)
+    path.unlink()
+    with pytest.raises(InputError, match="no such file"):
+        nifti.read_image(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_colours_are_refused(tmp_path):
+    dtype = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(np.zeros(SHAPE, dtype), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(InputError, match="colours"):
+        nifti.read_image(tmp_path / "a.nii")
+
+
+def test_mask_on_another_grid(tmp_path):
+    save(tmp_path / "a.nii", np.ones(SHAPE, np.int16), affine_with("LAS"))
+    save(tmp_path / "shape.nii", np.ones((9, 10, 12), np.uint8), affine_with("LAS"))
+    save(tmp_path / "moved.nii", np.ones(SHAPE, np.uint8), affine_with("LAS") + np.diag([0, 0, 0.5], k=1))
+    with pytest.raises(InputError, match=r"shape\.nii: the mask has shape \(12, 10, 9\) but its image \(11, 10, 9\)"):
+        nifti.read_mask(tmp_path / "shape.nii", like=tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"moved\.nii: the mask lies elsewhere"):
+        nifti.read_mask(tmp_path / "moved.nii", like=tmp_path / "a.nii")
+
+
+def test_mask_without_orientation_follows_the_image(tmp_path):
+    rng = np.random.default_rng(3)
+    values = rng.integers(0, 2, SHAPE, dtype=np.uint8)
+    save(tmp_path / "a.nii", values, affine_with("PSR"))
+    nib.save(nib.Nifti1Image(values, None), tmp_path / "a_mask.nii")
+    image = nifti.read_image(tmp_path / "a.nii").data[0]
+    np.testing.assert_array_equal(nifti.read_mask(tmp_path / "a_mask.nii", like=tmp_path / "a.nii"), image)
+
+
+def test_mended_header_is_not_printed(tmp_path, capfd):
+    payload = bytearray(nib.Nifti1Image(np.ones(SHAPE, np.int16), np.eye(4)).to_bytes())
+    payload[252:254] = np.array([999], "<i2").tobytes()  # qform_code
+    payload[123] = 250  # xyzt_units
+    (tmp_path / "a.nii").write_bytes(payload)
+    nifti.read_image(tmp_path / "a.nii")
+    assert capfd.readouterr().err == ""

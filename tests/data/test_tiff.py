@@ -1,0 +1,208 @@
+import io
+import logging
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_unet_seg.data.formats import tiff
+from napari_unet_seg.errors import InputError
+
+Z, Y, X = 6, 20, 24
+CZYX = {"axes": "CZYX"}
+IMAGEJ_MM = {"axes": "ZYX", "spacing": 3, "unit": "mm"}
+IMAGEJ_UM = {"axes": "ZYX", "spacing": 3000, "unit": "um"}
+OME = {
+    "axes": "ZYX",
+    "PhysicalSizeX": 0.5,
+    "PhysicalSizeXUnit": "mm",
+    "PhysicalSizeY": 500.0,
+    "PhysicalSizeZ": 0.2,
+    "PhysicalSizeZUnit": "cm",
+}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def pixels(rng, *shape):
+    return rng.integers(1, 255, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "expected", "order"),
+    [
+        ((Y, X), {}, (1, 1, Y, X), (0, 1)),
+        ((Z, Y, X), {}, (1, Z, Y, X), (0, 1, 2)),
+        ((Z, Y, X), {"metadata": None}, (1, Z, Y, X), (0, 1, 2)),
+        ((Y, X, 3), {}, (3, 1, Y, X), (2, 0, 1)),
+        ((Z, Y, X, 3), {}, (3, Z, Y, X), (3, 0, 1, 2)),
+        ((Z, Y, X, 3), {"photometric": "minisblack"}, (3, Z, Y, X), (3, 0, 1, 2)),
+        ((2, Y, X, 3), {"photometric": "minisblack"}, (3, 2, Y, X), (3, 0, 1, 2)),
+        ((Y, X, 3), {"photometric": "minisblack"}, (3, 1, Y, X), (2, 0, 1)),
+        ((3, Z, Y, X), {}, (3, Z, Y, X), (0, 1, 2, 3)),
+        ((Z, 3, Y, X), {"metadata": {"axes": "ZCYX"}, "photometric": "minisblack"}, (3, Z, Y, X), (1, 0, 2, 3)),
+        ((Z, 3, Y, X), {"photometric": "rgb"}, (3, Z, Y, X), (1, 0, 2, 3)),
+        ((2, 3, Y, X), {"metadata": {"axes": "ZCYX"}, "photometric": "minisblack"}, (3, 2, Y, X), (1, 0, 2, 3)),
+        ((3, 2, Y, X), {"metadata": {"axes": "ZCYX"}, "photometric": "minisblack"}, (2, 3, Y, X), (1, 0, 2, 3)),
+        ((Z, 1, Y, X), {"photometric": "minisblack"}, (1, Z, Y, X), (1, 0, 2, 3)),
+        ((1, 1, Y, X), {"photometric": "minisblack"}, (1, 1, Y, X), (0, 1, 2, 3)),
+        ((Z, Y, X), {"imagej": True}, (1, Z, Y, X), (0, 1, 2)),
+        ((Z, Y, X), {"imagej": True, "metadata": {"axes": "TYX"}}, (1, Z, Y, X), (0, 1, 2)),
+        ((Z, 3, Y, X), {"imagej": True, "metadata": {"axes": "ZCYX"}}, (3, Z, Y, X), (1, 0, 2, 3)),
+        ((3, Z, Y, X), {"ome": True, "photometric": "minisblack"}, (3, Z, Y, X), (0, 1, 2, 3)),
+        ((3, Z, Y, X), {"ome": True, "photometric": "minisblack", "metadata": CZYX}, (3, Z, Y, X), (0, 1, 2, 3)),
+        ((5, Y, X), {"metadata": {"axes": "CYX"}, "photometric": "minisblack"}, (5, 1, Y, X), (0, 1, 2)),
+    ],
+)
+def test_axes_are_found(tmp_path, rng, shape, options, expected, order):
+    values = pixels(rng, *shape)
+    tifffile.imwrite(tmp_path / "a.tif", values, **options)
+    volume = tiff.read_image(tmp_path / "a.tif")
+    assert volume.data.shape == expected
+    np.testing.assert_array_equal(volume.data, values.transpose(order).reshape(expected))
+    assert tiff.read_shape(tmp_path / "a.tif") == expected[1:]
+
+
+@pytest.mark.parametrize("shape", [(3, 3, Y, X), (1, 3, Y, X), (3, 1, Y, X), (7, 8, Y, X), (7, 3, 2, X)])
+def test_ambiguous_shape_is_refused(tmp_path, rng, shape):
+    tifffile.imwrite(tmp_path / "a.tif", pixels(rng, *shape), photometric="minisblack")
+    with pytest.raises(InputError, match=r"a\.tif: cannot tell slices from channels in shape .*'axes'"):
+        tiff.read_image(tmp_path / "a.tif")
+
+
+def test_time_series_is_refused(tmp_path, rng):
+    tifffile.imwrite(tmp_path / "a.tif", pixels(rng, 2, 5, Y, X), imagej=True, metadata={"axes": "TZYX"})
+    with pytest.raises(InputError, match="series over time"):
+        tiff.read_image(tmp_path / "a.tif")
+
+
+def test_assumptions_are_noted(tmp_path, rng):
+    tifffile.imwrite(tmp_path / "grey.tif", pixels(rng, 3, Y, X), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "planar.tif", pixels(rng, 3, Y, X), photometric="rgb")
+    grey, planar = tiff.read_image(tmp_path / "grey.tif"), tiff.read_image(tmp_path / "planar.tif")
+    assert grey.data.shape == (1, 3, Y, X)
+    assert "read as slices" in grey.notes[0]
+    assert planar.data.shape == (3, 1, Y, X)
+    assert "read as channels" in planar.notes[0]
+
+
+@pytest.mark.parametrize(("channels", "names"), [(3, ("red", "green", "blue")), (4, ("red", "green", "blue", "alpha"))])
+def test_colours_are_named(tmp_path, rng, channels, names):
+    tifffile.imwrite(tmp_path / "a.tif", pixels(rng, Y, X, channels), photometric="rgb")
+    assert tiff.read_image(tmp_path / "a.tif").channel_names == names
+
+
+def test_ome_channel_names(tmp_path, rng):
+    metadata = {"axes": "CZYX", "Channel": {"Name": ["T1", "FLAIR", "T1ce"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels(rng, 3, Z, Y, X), photometric="minisblack", metadata=metadata)
+    assert tiff.read_image(tmp_path / "a.ome.tif").channel_names == ("T1", "FLAIR", "T1ce")
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int16", "uint16", ">u2", ">i2", "float32", ">f4", "float64", "int32"])
+def test_number_types(tmp_path, rng, dtype):
+    values = rng.integers(0, 2, (Z, Y, X)).astype(dtype)
+    byteorder = ">" if dtype.startswith(">") else None
+    tifffile.imwrite(tmp_path / "a.tif", values, byteorder=byteorder)
+    data = tiff.read_image(tmp_path / "a.tif").data
+    assert data.dtype.isnative
+    assert data.dtype == (np.uint8 if dtype == "bool" else np.dtype(dtype).newbyteorder("="))
+    np.testing.assert_array_equal(data[0], values)
+
+
+@pytest.mark.parametrize(
+    ("options", "spacing", "known"),
+    [
+        ({}, (1, 1, 1), False),
+        ({"resolution": (72, 72), "resolutionunit": "INCH"}, (1, 1, 1), False),
+        ({"resolution": (20, 10), "resolutionunit": "CENTIMETER"}, (1, 1, 0.5), False),
+        ({"resolution": (2, 2), "imagej": True, "metadata": IMAGEJ_MM}, (3, 0.5, 0.5), True),
+        ({"resolution": (0.002,) * 2, "imagej": True, "metadata": IMAGEJ_UM}, (3, 0.5, 0.5), True),
+        ({"ome": True, "metadata": OME}, (2, 0.5, 0.5), True),
+    ],
+)
+def test_spacing(tmp_path, rng, options, spacing, known):
+    tifffile.imwrite(tmp_path / "a.tif", pixels(rng, Z, Y, X), **options)
+    volume = tiff.read_image(tmp_path / "a.tif")
+    assert volume.spacing == pytest.approx(spacing)
+    assert volume.spacing_known is known
+    assert known != any("1 mm is assumed" in note for note in volume.notes)
+    np.testing.assert_allclose(np.diag(volume.affine), (-spacing[2], -spacing[1], spacing[0], 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"metadata": None}, {"imagej": True}, {"ome": True}])
+@pytest.mark.parametrize("kept", [0.9, 0.6, 0.2, 0.05])
+def test_truncated_file_is_refused_quietly(tmp_path, rng, capfd, options, kept):
+    payload = io.BytesIO()
+    tifffile.imwrite(payload, pixels(rng, 12, 32, 40), **options)
+    (tmp_path / "a.tif").write_bytes(payload.getvalue()[: int(kept * len(payload.getvalue()))])
+    with pytest.raises(InputError, match=r"a\.tif: this (TIFF is damaged|is not a TIFF)"):
+        tiff.read_image(tmp_path / "a.tif")
+    assert capfd.readouterr().err == ""
+    assert [type(handler) for handler in logging.getLogger("tifffile").handlers] == [logging.NullHandler]
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"), [(b"", "empty"), (b"no image at all" * 9, "not a TIFF"), (b"II*\0", "TIFF")]
+)
+def test_other_bytes_are_refused(tmp_path, payload, problem):
+    (tmp_path / "a.tif").write_bytes(payload)
+    with pytest.raises(InputError, match=problem):
+        tiff.read_image(tmp_path / "a.tif")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        tiff.read_image(tmp_path / "a.tif")
+
+
+def test_pages_of_two_sizes_are_refused(tmp_path, rng):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(pixels(rng, Y, X))
+        writer.write(pixels(rng, 30, X))
+    with pytest.raises(InputError, match="2 images of different sizes"):
+        tiff.read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("imagej", [True, False])
+def test_mask_is_written_like_the_image(tmp_path, rng, imagej):
+    options = {"metadata": {"axes": "ZYX", "spacing": 3.0, "unit": "mm"}, "imagej": imagej}
+    tifffile.imwrite(tmp_path / "a.tif", pixels(rng, Z, Y, X), resolution=(2, 4), **options)
+    mask = rng.integers(0, 2, (Z, Y, X), dtype=np.uint8)
+    tiff.write_mask(tmp_path / "a_mask.tif", mask, like=tmp_path / "a.tif")
+    written = tifffile.imread(tmp_path / "a_mask.tif")
+    assert written.dtype == np.uint8
+    np.testing.assert_array_equal(written, mask * 255)
+    for name in ("a.tif", "a_mask.tif"):
+        assert tiff.read_image(tmp_path / name).spacing == (3, 0.25, 0.5)
+    np.testing.assert_array_equal(tiff.read_mask(tmp_path / "a_mask.tif", like=tmp_path / "a.tif"), mask)
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_short_mask_comes_back(tmp_path, rng, slices):
+    tifffile.imwrite(tmp_path / "a.tif", pixels(rng, slices, Y, X, 3), metadata={"axes": "ZYXS"})
+    mask = rng.integers(0, 3, (slices, Y, X), dtype=np.uint8)
+    tiff.write_mask(tmp_path / "a_mask.tif", mask, like=tmp_path / "a.tif")
+    np.testing.assert_array_equal(tiff.read_mask(tmp_path / "a_mask.tif", like=tmp_path / "a.tif"), mask)
+    # Written by another program, three slices look like three colours.
+    tifffile.imwrite(tmp_path / "b_mask.tif", mask, photometric="rgb" if slices == 3 else None)
+    np.testing.assert_array_equal(tiff.read_mask(tmp_path / "b_mask.tif", like=tmp_path / "a.tif"), mask)
+
+
+def test_mask_values(tmp_path, rng):
+    tifffile.imwrite(tmp_path / "a.tif", pixels(rng, Y, X))
+    mask = rng.integers(0, 2, (Y, X))
+    for name, values in {"bool": mask.astype(bool), "colour": np.stack([mask * 255] * 3, -1).astype(np.uint8)}.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", values)
+        np.testing.assert_array_equal(tiff.read_mask(tmp_path / f"{name}.tif", like=tmp_path / "a.tif")[0], mask)
+    tifffile.imwrite(tmp_path / "float.tif", mask * np.float32(0.5))
+    with pytest.raises(InputError, match=r"float\.tif: the mask holds fractions"):
+        tiff.read_mask(tmp_path / "float.tif", like=tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "red.tif", np.stack([mask * 255, mask * 0, mask * 0], -1).astype(np.uint8))
+    with pytest.raises(InputError, match="colour image"):
+        tiff.read_mask(tmp_path / "red.tif", like=tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "wide.tif", np.zeros((Y, X + 1), np.uint8))
+    with pytest.raises(InputError, match=r"wide\.tif: the mask has shape \(1, 20, 25\) but its image \(1, 20, 24\)"):
+        tiff.read_mask(tmp_path / "wide.tif", like=tmp_path / "a.tif")
