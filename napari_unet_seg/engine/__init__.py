@@ -1,0 +1,1 @@
+"""The network, its training and its scores; torch, but no window."""

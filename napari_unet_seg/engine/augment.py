@@ -1,0 +1,165 @@
+"""Random changes of a batch of slices, made on the device the batch lies on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_unet_seg.engine.config import AugmentConfig
+from napari_unet_seg.engine.normalise import CLIP
+
+
+def uniform(low: float, high: float, *shape: int, generator: torch.Generator) -> Tensor:
+    """Uniform random numbers between ``low`` and ``high``."""
+    return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+def sampling_grid(
+    config: AugmentConfig,
+    *,
+    centre: Tensor,
+    size: tuple[int, int],
+    patch: tuple[int, int],
+    generator: torch.Generator,
+) -> Tensor:
+    """Where each pixel of a patch is taken from: an affine map and, half of the time, a smooth displacement.
+
+    Parameters
+    ----------
+    config : AugmentConfig
+        The ranges.
+    centre : Tensor
+        ``(B, 2)`` row and column in the slice that the patch is laid around.
+    size, patch : (int, int)
+        Height and width of the slices and of the patch.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor
+        ``(B, *patch, 2)`` as `torch.nn.functional.grid_sample` wants it with ``align_corners=False``.
+    """
+    count = centre.shape[0]
+    angle = torch.deg2rad(uniform(-config.rotation, config.rotation, count, generator=generator))
+    zoom = torch.exp(uniform(-1, 1, count, generator=generator) * math.log1p(config.scale))
+    stretch = torch.exp(uniform(-1, 1, count, generator=generator) * math.log1p(config.stretch))
+    flip = torch.where(torch.rand(count, generator=generator) < config.flip, -1.0, 1.0)
+    shift = uniform(-config.shift, config.shift, count, 2, generator=generator) * torch.tensor(patch)
+    rows = torch.arange(patch[0]) - (patch[0] - 1) / 2
+    columns = torch.arange(patch[1]) - (patch[1] - 1) / 2
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    x = x * (flip * zoom * stretch)[:, None, None]
+    y = y * (zoom / stretch)[:, None, None]
+    cosine, sine = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
+    middle = (centre.cpu() + shift)[:, :, None, None]
+    row = middle[:, 0] + sine * x + cosine * y
+    column = middle[:, 1] + cosine * x - sine * y
+    if config.elastic and torch.rand((), generator=generator) < 0.5:
+        coarse = torch.randn((count, 2, 5, 5), generator=generator) * config.elastic
+        field = functional.interpolate(coarse, size=patch, mode="bicubic", align_corners=True)
+        row, column = row + field[:, 0], column + field[:, 1]
+    return torch.stack([(2 * column + 1) / size[1] - 1, (2 * row + 1) / size[0] - 1], dim=-1)
+
+
+def change_intensity(image: Tensor, config: AugmentConfig, *, flair: int | None, generator: torch.Generator) -> Tensor:
+    """Contrast, brightness, gamma, bias field, noise, and sequences or neighbours that are missing.
+
+    Parameters
+    ----------
+    image : Tensor
+        ``(B, S, C, Y, X)`` normalised; S neighbouring slices, the middle one to be segmented.
+    config : AugmentConfig
+        The ranges.
+    flair : int or None
+        The channel that stands in for missing sequences; None switches that off.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor
+        The same shape.
+    """
+    count, neighbours, channels, height, width = image.shape
+    device = image.device
+
+    def each(low: float, high: float) -> Tensor:
+        return uniform(low, high, count, 1, channels, 1, 1, generator=generator).to(device)
+
+    if flair is not None:
+        copied = (torch.rand(count, generator=generator) < config.missing_sequence).to(device)
+        image = torch.where(copied[:, None, None, None, None], image[:, :, flair : flair + 1], image)
+    if neighbours > 1:
+        single = (torch.rand(count, generator=generator) < config.missing_neighbours).to(device)
+        middle = image[:, neighbours // 2 : neighbours // 2 + 1]
+        image = torch.where(single[:, None, None, None, None], middle, image)
+    # Gamma on the range of the head, about -2.5 to 2.5, mapped to 0..1; outside of it nothing changes.
+    unit = ((image + 2.5) / 5).clamp(0, 1)
+    image = image + 5 * (unit ** torch.exp(each(-1, 1) * math.log1p(config.gamma)) - unit)
+    image = image * torch.exp(each(-1, 1) * math.log1p(config.contrast)) + each(-config.brightness, config.brightness)
+    if config.bias_field and torch.rand((), generator=generator) < 0.5:
+        coarse = torch.randn((count, channels, 3, 3), generator=generator) * config.bias_field
+        field = functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True).to(device)
+        image = image + field[:, None]
+    if config.noise and torch.rand((), generator=generator) < 0.5:
+        strength = uniform(0, config.noise, count, 1, 1, 1, 1, generator=generator).to(device)
+        image = image + strength * torch.randn(image.shape, generator=generator).to(device)
+    return image.clamp(-CLIP, CLIP)
+
+
+def augment(
+    image: Tensor,
+    mask: Tensor,
+    *,
+    centre: Tensor,
+    patch: tuple[int, int],
+    coarse: bool,
+    flair: int | None,
+    config: AugmentConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """A batch as the network is trained on it.
+
+    Parameters
+    ----------
+    image : Tensor
+        ``(B, S, C, Y, X)`` normalised.
+    mask : Tensor
+        ``(B, 1, Y, X)``, 0 or 1.
+    centre : Tensor
+        ``(B, 2)`` row and column of the head's middle.
+    patch : (int, int)
+        Height and width of what is cut out.
+    coarse : bool
+        Halve the resolution of the patch.
+    flair : int or None
+        See `change_intensity`.
+    config : AugmentConfig
+        The ranges.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    image : Tensor
+        ``(B, S * C, *patch)``, or half that size.
+    mask : Tensor
+        ``(B, 1, *patch)``, or half that size; 0 or 1.
+    """
+    count, neighbours, channels, height, width = image.shape
+    flat = image.reshape(count, neighbours * channels, height, width)
+    if coarse:
+        flat, mask, centre = functional.avg_pool2d(flat, 2), functional.avg_pool2d(mask, 2), (centre - 0.5) / 2
+        height, width, patch = height // 2, width // 2, (patch[0] // 2, patch[1] // 2)
+        config = replace(config, elastic=config.elastic / 2)
+    grid = sampling_grid(config, centre=centre, size=(height, width), patch=patch, generator=generator).to(image.device)
+    flat = functional.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    mask = functional.grid_sample(mask, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    image = flat.reshape(count, neighbours, channels, *flat.shape[-2:])
+    image = change_intensity(image, config, flair=flair, generator=generator)
+    return image.flatten(1, 2).contiguous(memory_format=torch.channels_last), (mask > 0.5).float()

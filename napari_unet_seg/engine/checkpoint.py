@@ -1,0 +1,152 @@
+"""A network on disk: one safetensors file whose header says all there is to know about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.engine.config import UNetConfig
+from napari_unet_seg.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_unet_seg.engine.unet import UNet
+
+FORMAT = "napari-unet-seg/1"
+_HEADER_KEY = "napari_unet_seg"
+NOT_A_CHECKPOINT = "this is not a model of napari-unet-seg; models are .safetensors files (see `models list`)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a checkpoint's header says."""
+
+    name: str
+    network: UNetConfig
+    channel_names: tuple[str, ...] = ("pre", "flair", "post")
+    """The sequences, in the order the network takes them."""
+
+    class_names: tuple[str, ...] = ("tumour",)
+    threshold: float = 0.5
+    """Probability from which a voxel belongs to the mask."""
+
+    min_voxels: int = 0
+    """Connected components smaller than this are left out of the mask."""
+
+    normalisation: str = "head-zscore"
+    """How intensities are brought to one scale; see `normalise.channel_statistics`."""
+
+    input_size: tuple[int, int] = (224, 192)
+    """Height and width of the patches it was trained on; any size can be predicted."""
+
+    training: dict[str, Any] = field(default_factory=dict)
+    """Recipe, data fingerprint, cases, split, seconds, versions."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Scores, each with the protocol it was measured under."""
+
+    parent: str | None = None
+    """SHA-256 of the checkpoint it was trained on from, if any."""
+
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.channel_names) != self.network.in_channels:
+            raise ValueError(f"{len(self.channel_names)} channel names for {self.network.in_channels} channels")
+        if len(self.class_names) != self.network.classes:
+            raise ValueError(f"{len(self.class_names)} class names for {self.network.classes} classes")
+        if self.normalisation != "head-zscore":
+            raise ValueError(f"unknown normalisation {self.normalisation!r}")
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"threshold must lie in 0..1, got {self.threshold}")
+
+    def to_json(self) -> str:
+        """The header's text."""
+        return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Description:
+        """The description in a header.
+
+        Raises
+        ------
+        ValueError
+            If the text is no description of this format.
+        """
+        values = json.loads(text)
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+            raise ValueError("the header is of another format")
+        network: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.pop("network").items()}
+        known = {item.name for item in dataclasses.fields(cls)}
+        plain: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
+        }
+        return cls(network=UNetConfig(**network), **plain)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_description(path: Path) -> Description:
+    """The description of a checkpoint, without its weights and without torch.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, or no checkpoint of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError("there is no such model file; `models list` shows what there is", path=path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+        return Description.from_json(header[_HEADER_KEY])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(NOT_A_CHECKPOINT, path=path) from error
+
+
+def load_checkpoint(path: Path) -> tuple[UNet, Description]:
+    """The network, in evaluation mode on the CPU, and its description.
+
+    Raises
+    ------
+    InputError
+        If the file is no checkpoint of ours, or its weights don't fit its description.
+    """
+    description = read_description(path)
+
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from napari_unet_seg.engine.unet import UNet
+
+    network = UNet(description.network)
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise InputError("its weights do not fit its description; the file is damaged", path=path) from error
+    return network.eval(), description
+
+
+def save_checkpoint(path: Path, network: UNet, description: Description) -> None:
+    """Write a checkpoint, all of it or nothing.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written; what was at `path` is untouched.
+    """
+    from safetensors.torch import save
+
+    # safetensors refuses channels-last weights.
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(path, save(weights, metadata={_HEADER_KEY: description.to_json()}))

@@ -1,0 +1,169 @@
+"""What decides a network and a training, as plain data; importing it costs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+LossName = Literal["bce", "dice", "bce+dice"]
+Order = Literal["conv-norm-act", "conv-act-norm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """Everything that decides the shape of a `UNet` and of its weights."""
+
+    in_channels: int = 3
+    """Image channels (MRI sequences) of one slice."""
+
+    context: int = 0
+    """Neighbouring slices on each side that the network sees; they are stacked as further channels."""
+
+    classes: int = 1
+    """Output channels: 1 for a single foreground class."""
+
+    features: tuple[int, ...] = (64, 128, 256, 512)
+    """Channels of each level, finest first; the last one is the bottleneck."""
+
+    convolutions: tuple[int, ...] = (2, 2, 2, 2)
+    """Convolutions of each block, a number for each level."""
+
+    order: Order = "conv-norm-act"
+    """Batch normalisation before the ReLU, or after it as the Keras projects have it."""
+
+    dropout: float = 0.0
+    """Probability with which a whole channel of the two deepest levels is dropped."""
+
+    def __post_init__(self) -> None:
+        if len(self.features) < 2:
+            raise ValueError(f"features needs at least two levels, got {self.features}")
+        if len(self.convolutions) != len(self.features):
+            raise ValueError(
+                f"convolutions needs a number for each of the {len(self.features)} levels, got {self.convolutions}"
+            )
+        if min(self.features) < 1 or min(self.convolutions) < 1:
+            raise ValueError("features and convolutions must be positive")
+        if self.in_channels < 1 or self.classes < 1 or self.context < 0:
+            raise ValueError("in_channels and classes must be positive, context not negative")
+        if self.order not in ("conv-norm-act", "conv-act-norm"):
+            raise ValueError(f"order must be 'conv-norm-act' or 'conv-act-norm', got {self.order!r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in 0..1, got {self.dropout}")
+
+    @property
+    def input_channels(self) -> int:
+        """Channels the first convolution takes: the sequences of a slice and of its neighbours."""
+        return self.in_channels * (2 * self.context + 1)
+
+    @property
+    def multiple(self) -> int:
+        """Height and width are padded to a multiple of this."""
+        return int(2 ** (len(self.features) - 1))
+
+
+SEED_UNET = UNetConfig(features=(64, 128, 256, 512), convolutions=(2, 2, 2, 2), order="conv-act-norm")
+"""The network of the published Keras projects: 7,700,161 trainable parameters."""
+
+DEFAULT_UNET = UNetConfig(
+    context=1,
+    features=(8, 24, 48, 96, 160),
+    convolutions=(1, 2, 2, 2, 2),
+    order="conv-norm-act",
+    dropout=0.1,
+)
+"""The network of the shipped model: light at full resolution, where a CPU loses its time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Random changes of a slice during training; each is drawn anew for every sample."""
+
+    rotation: float = 15.0
+    """Largest rotation in degrees, either way."""
+
+    scale: float = 0.2
+    """Largest zoom as a fraction, in or out."""
+
+    stretch: float = 0.08
+    """Largest change of the aspect ratio as a fraction."""
+
+    shift: float = 0.06
+    """Largest shift as a fraction of the patch."""
+
+    flip: float = 0.5
+    """Probability of exchanging left and right."""
+
+    elastic: float = 4.0
+    """Standard deviation of the smooth displacement field in pixels, for half of the batches."""
+
+    contrast: float = 0.25
+    """Largest change of a channel's contrast as a fraction."""
+
+    brightness: float = 0.3
+    """Largest shift of a channel's brightness in standard deviations."""
+
+    gamma: float = 0.25
+    """Largest change of a channel's gamma as a fraction."""
+
+    bias_field: float = 0.3
+    """Strength of a smooth multiplicative field, as a coil makes it."""
+
+    noise: float = 0.12
+    """Largest standard deviation of added noise."""
+
+    missing_sequence: float = 0.12
+    """Probability that the sequences beside FLAIR are copies of it, as in patients who lack them."""
+
+    missing_neighbours: float = 0.08
+    """Probability that the neighbouring slices are copies of the middle one, as in a single slice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How `fit` trains."""
+
+    steps: int = 2000
+    """Optimiser steps."""
+
+    batch_size: int = 16
+    """Slices in a step."""
+
+    learning_rate: float = 2e-3
+    """Peak rate of AdamW; it rises over the first twentieth of the steps and falls along a cosine."""
+
+    weight_decay: float = 1e-2
+    """Decoupled weight decay."""
+
+    loss: LossName = "bce+dice"
+    """What is minimised."""
+
+    patch: tuple[int, int] = (224, 192)
+    """Height and width in pixels of what the network sees of a slice, around the middle of the head."""
+
+    coarse_fraction: float = 0.0
+    """The first part of the steps sees slices at half resolution, four times as fast."""
+
+    tumour_fraction: float = 0.5
+    """Share of samples drawn from slices with tumour."""
+
+    ema_decay: float = 0.995
+    """Decay of the running average of the weights; the average is what is kept."""
+
+    steps_per_epoch: int = 100
+    """Steps between two `EpochDone` events."""
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Random changes of the slices."""
+
+    seed: int = 0
+    """Seed of weights, sampling and augmentation."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1 or self.steps_per_epoch < 1:
+            raise ValueError("steps, batch_size and steps_per_epoch must be positive")
+        if not 0 <= self.coarse_fraction <= 1 or not 0 <= self.tumour_fraction <= 1:
+            raise ValueError("coarse_fraction and tumour_fraction must lie in 0..1")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in 0..1, got {self.ema_decay}")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")

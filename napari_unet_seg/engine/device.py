@@ -1,0 +1,82 @@
+"""Which device and number format a network runs on here, and why, in words."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from napari_unet_seg.errors import InputError
+
+NAMES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceChoice:
+    """A device with its precision."""
+
+    device: torch.device
+    precision: torch.dtype
+    note: str
+    """Why, for the user."""
+
+
+def choose_device(wanted: str = "auto") -> DeviceChoice:
+    """The fastest device there is, or the one asked for.
+
+    Parameters
+    ----------
+    wanted : str
+        "auto", "cpu", "mps", "cuda" or "cuda:N".
+
+    Raises
+    ------
+    InputError
+        If that device is not there.
+    """
+    kind, _, number = wanted.partition(":")
+    if kind not in NAMES or (number and (kind != "cuda" or not number.isdigit())):
+        raise InputError(f"unknown device {wanted!r}; choose auto, cpu, mps, cuda or cuda:N")
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if kind == "cuda" and not cuda:
+        raise InputError(f"device {wanted!r} is not available: {why_no_cuda()}; use cpu or auto")
+    if kind == "mps" and not mps:
+        raise InputError("device 'mps' is not available: it needs a Mac with Apple silicon; use cpu or auto")
+    if kind == "cuda" or (kind == "auto" and cuda):
+        index = int(number or 0)
+        if index >= torch.cuda.device_count():
+            raise InputError(f"there is no cuda:{index}; this machine has {torch.cuda.device_count()} CUDA device(s)")
+        device = torch.device("cuda", index)
+        # Before Ampere bfloat16 is emulated, slower than float32.
+        half = torch.cuda.get_device_capability(device) >= (8, 0)
+        precision = torch.bfloat16 if half else torch.float32
+        return DeviceChoice(
+            device=device,
+            precision=precision,
+            note=f"{torch.cuda.get_device_name(device)} (CUDA), {'bfloat16' if half else 'float32'}",
+        )
+    if kind == "mps" or (kind == "auto" and mps):
+        return DeviceChoice(device=torch.device("mps"), precision=torch.float32, note="Apple GPU (MPS), float32")
+    half = cpu_has_bfloat16()
+    reason = "" if kind == "cpu" else f"; {why_no_cuda()}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    number_format = "bfloat16" if half else "float32, as it has no bfloat16 instructions"
+    return DeviceChoice(
+        device=torch.device("cpu"),
+        precision=torch.bfloat16 if half else torch.float32,
+        note=f"CPU with {cores} cores, {number_format}{reason}",
+    )
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself (AVX-512 BF16 or AMX), not by emulation."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
+
+
+def why_no_cuda() -> str:
+    """Why there is no CUDA device, in words."""
+    if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
+        return "the installed PyTorch is built for the CPU alone"
+    return "no CUDA graphics card was found"

@@ -1,0 +1,226 @@
+"""Scores of a model on a dataset: the honest ones first, the flattering ones for comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from napari_unet_seg.data.dataset import Case, Dataset
+from napari_unet_seg.data.volume import Mask
+from napari_unet_seg.engine.metrics import Counts, count, hd95_mm
+from napari_unet_seg.engine.segmenter import Segmenter
+from napari_unet_seg.errors import InputError
+
+_SEED_BATCH = 32
+_SEED_SMOOTH = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseScores:
+    """Scores of one case over its labelled slices; the keys of ``evaluate``'s JSON."""
+
+    case: str
+    dice: float
+    iou: float
+    hd95_mm: float | None
+    """None where only one of the two masks is empty."""
+
+    precision: float
+    recall: float
+    volume_ml_true: float
+    volume_ml_pred: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceScores:
+    """What a slice adds to the figures that go by slices."""
+
+    counts: Counts
+    pixels: int
+    soft_overlap: float
+    """Sum of probability times truth."""
+
+    soft_sum: float
+    """Sum of the probability."""
+
+
+def score_case(
+    case_id: str,
+    *,
+    y_pred: Mask,
+    probability: NDArray[np.float32],
+    y: Mask,
+    labelled: NDArray[np.bool_],
+    spacing: tuple[float, float, float],
+) -> tuple[CaseScores, list[SliceScores]]:
+    """Scores of one case.
+
+    Parameters
+    ----------
+    case_id : str
+        Its name.
+    y_pred, y : ndarray
+        Predicted and true mask, ``(Z, Y, X)``, foreground above 0.
+    probability : ndarray
+        ``(Z, Y, X)`` in 0..1, for the soft figures.
+    labelled : ndarray
+        ``(Z,)`` bool: a slice without a mask is unknown, not empty, and counts nowhere.
+    spacing : (float, float, float)
+        Along ``(z, y, x)`` in mm.
+    """
+    if y.shape != y_pred.shape:
+        raise InputError(f"case {case_id}: the mask has shape {y.shape}, the image {y_pred.shape}")
+    slices = [
+        SliceScores(
+            counts=count(y_pred[z], y[z]),
+            pixels=y[z].size,
+            soft_overlap=float(probability[z][y[z] > 0].sum(dtype=np.float64)),
+            soft_sum=float(probability[z].sum(dtype=np.float64)),
+        )
+        for z in np.flatnonzero(labelled)
+    ]
+    total = sum((item.counts for item in slices), Counts())
+    voxel_ml = float(np.prod(spacing)) / 1000
+    scores = CaseScores(
+        case=case_id,
+        dice=total.dice,
+        iou=total.iou,
+        hd95_mm=hd95_mm(y_pred[labelled], y[labelled], spacing=spacing),
+        precision=total.precision,
+        recall=total.recall,
+        volume_ml_true=(total.tp + total.fn) * voxel_ml,
+        volume_ml_pred=(total.tp + total.fp) * voxel_ml,
+    )
+    return scores, slices
+
+
+def bootstrap_interval(values: Sequence[float], *, seed: int = 0) -> tuple[float, float]:
+    """95% percentile bootstrap interval of the mean over patients (Efron 1979), 10,000 resamples."""
+    if len(values) < 2 or np.ptp(values) == 0:
+        mean = float(np.mean(values))
+        return mean, mean
+    interval = stats.bootstrap(
+        (np.asarray(values),), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(seed)
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def summarise(cases: Sequence[CaseScores], slices: Sequence[SliceScores]) -> dict[str, Any]:
+    """The summary of ``evaluate``'s JSON.
+
+    The headline is ``volume_dice_mean``. ``all_slice_dice_empty1``, ``seed_*_smooth100`` and ``accuracy`` are there to
+    be compared with what others report: predicting nothing at all scores high on them.
+
+    Parameters
+    ----------
+    cases : sequence of CaseScores
+        At least one.
+    slices : sequence of SliceScores
+        The labelled slices of all cases, in order; the seeds' figures take them in batches of 32.
+    """
+    dice = [case.dice for case in cases]
+    distances = [case.hd95_mm for case in cases if case.hd95_mm is not None]
+    with_tumour = [item for item in slices if item.counts.tp + item.counts.fn]
+    empty = [item for item in slices if not item.counts.tp + item.counts.fn]
+    seed_dice, seed_iou = [], []
+    for start in range(0, len(slices), _SEED_BATCH):
+        batch = slices[start : start + _SEED_BATCH]
+        overlap = sum(item.soft_overlap for item in batch)
+        total = sum(item.soft_sum + item.counts.tp + item.counts.fn for item in batch)
+        seed_dice.append((2 * overlap + _SEED_SMOOTH) / (total + _SEED_SMOOTH))
+        seed_iou.append((overlap + _SEED_SMOOTH) / (total - overlap + _SEED_SMOOTH))
+    wrong = sum(item.counts.fp + item.counts.fn for item in slices)
+    pixels = sum(item.pixels for item in slices)
+    worst = sorted(dice)[: max(1, round(len(dice) / 10))]
+    return {
+        "cases": len(cases),
+        "volume_dice_mean": float(np.mean(dice)),
+        "volume_dice_median": float(np.median(dice)),
+        "volume_dice_worst_tenth": float(np.mean(worst)),
+        "volume_dice_ci95": list(bootstrap_interval(dice)),
+        "volume_iou_mean": float(np.mean([case.iou for case in cases])),
+        "hd95_mm_median": float(np.median(distances)) if distances else None,
+        "hd95_mm_undefined": len(cases) - len(distances),
+        "tumour_slice_dice_mean": float(np.mean([item.counts.dice for item in with_tumour])) if with_tumour else None,
+        "empty_slice_false_positive_rate": float(np.mean([item.counts.fp > 0 for item in empty])) if empty else None,
+        "all_slice_dice_empty1": float(np.mean([item.counts.dice for item in slices])),
+        "seed_dice_smooth100": float(np.mean(seed_dice)),
+        "seed_iou_smooth100": float(np.mean(seed_iou)),
+        "accuracy": 1 - wrong / pixels,
+    }
+
+
+def evaluate(
+    dataset: Dataset,
+    segmenter: Segmenter,
+    *,
+    cases: Iterable[Case] | None = None,
+    progress: Callable[[CaseScores], None] | None = None,
+    failed: Callable[[Case, InputError], None] | None = None,
+) -> dict[str, Any]:
+    """Predict every case that has a mask and score it.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Cases without a mask are passed over.
+    segmenter : Segmenter
+        The model.
+    cases : iterable of Case, optional
+        Score these alone.
+    progress : callable, optional
+        Called with the scores of each case as they come.
+    failed : callable, optional
+        Called with each case that could not be used; without it the first one raises.
+
+    Returns
+    -------
+    dict
+        ``model``, ``dataset``, ``cases`` and ``summary``, as ``evaluate --json`` writes them.
+
+    Raises
+    ------
+    InputError
+        If no case has a usable mask.
+    """
+    scores: list[CaseScores] = []
+    slices: list[SliceScores] = []
+    for case in dataset.cases if cases is None else cases:
+        try:
+            mask = case.read_mask()
+            if mask is None:
+                continue
+            volume = case.read_image()
+            probability = segmenter.predict(volume)
+            # Several classes: the soft figures take the whole foreground.
+            soft = probability if probability.ndim == 3 else probability.max(axis=0)
+            one, several = score_case(
+                case.case_id,
+                y_pred=segmenter.mask(probability),
+                probability=soft,
+                y=mask,
+                labelled=case.labelled_slices(),
+                spacing=volume.spacing,
+            )
+        except InputError as error:
+            if failed is None:
+                raise
+            failed(case, error)
+            continue
+        scores.append(one)
+        slices += several
+        if progress is not None:
+            progress(one)
+    if not scores:
+        raise InputError("no case has a usable mask to compare with", path=dataset.root)
+    return {
+        "model": segmenter.description.name,
+        "dataset": str(dataset.root),
+        "cases": [asdict(item) for item in scores],
+        "summary": summarise(scores, slices),
+    }

@@ -1,0 +1,48 @@
+"""Intensities brought to one scale, a whole volume at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLIP = 5.0
+"""Normalised intensities are cut off at this many standard deviations."""
+
+_ENOUGH_PIXELS = 1_000_000
+
+
+def channel_statistics(data: NDArray[Any]) -> NDArray[np.float32]:
+    """Mean and standard deviation of the head, for each channel.
+
+    The air around the head is left out, so that a tight and a wide field of view of one head come out alike.
+    Everything is measured on at most a million regularly spaced pixels of a channel: always the same ones.
+
+    Parameters
+    ----------
+    data : ndarray
+        ``(C, Z, Y, X)``, any real type, finite.
+
+    Returns
+    -------
+    ndarray
+        ``(C, 2)`` float32: mean, and standard deviation (1 where a channel is constant).
+    """
+    _, _, height, width = data.shape
+    step = max(1, int(np.ceil(np.sqrt(data[0].size / _ENOUGH_PIXELS))))
+    # A slice one pixel high or wide must keep that pixel.
+    sampled = data[:, :, :: min(step, height), :: min(step, width)]
+    statistics = np.empty((data.shape[0], 2), dtype=np.float32)
+    for channel, pixels in enumerate(sampled):
+        values = pixels.reshape(-1).astype(np.float32)
+        low, high = np.percentile(values, (1.0, 99.5)).astype(np.float32)
+        head = values > low + np.float32(0.1) * (high - low)
+        # Skull-stripped scans that were standardised before have air at 0, in the middle of the range.
+        air = values[0]
+        if np.count_nonzero(values == air) > 0.2 * values.size:
+            head &= values != air
+        inside = values[head] if head.any() else values
+        mean, deviation = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
+        statistics[channel] = mean, deviation if deviation > 1e-6 * max(1.0, abs(mean)) else 1.0
+    return statistics

@@ -1,0 +1,91 @@
+"""From probabilities to a mask; NumPy alone, so the window may call it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_unet_seg.data.volume import Mask
+
+
+def mask_from_probability(
+    probability: NDArray[np.float32],
+    *,
+    threshold: float = 0.5,
+    largest_component: bool = False,
+    min_voxels: int = 0,
+) -> Mask:
+    """The mask of a probability map.
+
+    Parameters
+    ----------
+    probability : ndarray
+        ``(Z, Y, X)`` of one class, or ``(K, Z, Y, X)``: then each voxel belongs to its likeliest class, if that one
+        reaches the threshold.
+    threshold : float
+        Probability from which a voxel is foreground.
+    largest_component : bool
+        Keep only the largest connected piece of the foreground (faces, edges and corners connect).
+    min_voxels : int
+        Leave out pieces smaller than this.
+
+    Returns
+    -------
+    ndarray
+        ``(Z, Y, X)`` uint8; 0 background, classes from 1.
+    """
+    if probability.ndim == 4:
+        classes = probability.argmax(axis=0)
+        mask = np.where(probability.max(axis=0) >= threshold, classes + 1, 0).astype(np.uint8)
+    else:
+        mask = (probability >= threshold).view(np.uint8)
+    if largest_component or min_voxels > 1:
+        mask = keep_components(mask, largest=largest_component, min_voxels=min_voxels)
+    return mask
+
+
+def keep_components(mask: Mask, *, largest: bool, min_voxels: int = 0) -> Mask:
+    """The mask with only its largest connected piece, or without its small ones.
+
+    Parameters
+    ----------
+    mask : ndarray
+        ``(Z, Y, X)`` uint8; all foreground labels count as one for the connection.
+    largest : bool
+        Keep the largest piece alone; of equal ones the first in array order.
+    min_voxels : int
+        Leave out pieces with fewer voxels.
+    """
+    box = foreground_box(mask)
+    if box is None:
+        return mask
+    inside = mask[box]
+    pieces, count = ndimage.label(inside, structure=np.ones((3, 3, 3), dtype=bool))
+    if count <= 1 and inside.astype(bool).sum() >= min_voxels:
+        return mask
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    wanted = sizes >= max(1, min_voxels)
+    if largest:
+        wanted &= np.arange(len(sizes)) == sizes.argmax()
+    wanted[0] = False
+    kept = np.zeros_like(mask)
+    kept[box] = np.where(wanted[pieces], inside, 0)
+    return kept
+
+
+def foreground_box(mask: NDArray[Any]) -> tuple[slice, slice, slice] | None:
+    """The smallest box around the foreground of ``(Z, Y, X)``, or None where there is none."""
+    planes = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not len(planes):
+        return None
+    flat = np.asarray(mask[planes[0] : planes[-1] + 1].any(axis=0))
+    rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
+    return (
+        slice(int(planes[0]), int(planes[-1]) + 1),
+        slice(int(rows[0]), int(rows[-1]) + 1),
+        slice(int(columns[0]), int(columns[-1]) + 1),
+    )

@@ -1,0 +1,118 @@
+"""A page a colleague can read: scores, and a picture of every case."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.segmentation import find_boundaries
+
+from napari_unet_seg.data.dataset import Dataset
+from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.data.roles import arrange_channels
+from napari_unet_seg.engine.segmenter import Segmenter
+
+_STYLE = (
+    "body{font:15px system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em}"
+    "table{border-collapse:collapse}td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}"
+    "td:first-child,th:first-child{text-align:left}figure{display:inline-block;margin:.5em}"
+    "figcaption{font-size:13px}img{width:256px;image-rendering:auto}"
+)
+
+
+def outline_picture(image: NDArray[Any], *, truth: NDArray[Any], y_pred: NDArray[Any]) -> NDArray[np.uint8]:
+    """A slice with the outlines of truth (green) and prediction (magenta); white where they coincide.
+
+    Parameters
+    ----------
+    image, truth, y_pred : ndarray
+        ``(Y, X)``.
+
+    Returns
+    -------
+    ndarray
+        ``(Y, X, 3)`` uint8.
+    """
+    values = image.astype(np.float32)
+    low, high = np.percentile(values, (1, 99.5)).astype(np.float32)
+    grey = (np.clip((values - low) / max(float(high - low), 1e-6), 0, 1) * 255).astype(np.uint8)
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    for mask, channels in ((truth, (1,)), (y_pred, (0, 2))):
+        edge = find_boundaries(mask > 0, mode="inner")
+        for channel in channels:
+            picture[..., channel][edge] = 255
+    return picture
+
+
+def write_report(result: dict[str, Any], dataset: Dataset, segmenter: Segmenter, *, folder: Path) -> Path:
+    """Write ``report.html``, complete in one file.
+
+    Parameters
+    ----------
+    result : dict
+        What `evaluate` returned.
+    dataset : Dataset
+        The dataset it was made from.
+    segmenter : Segmenter
+        The model it was made with; the masks for the pictures are predicted again.
+    folder : Path
+        Where to; it is made.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    summary = "".join(
+        f"<tr><td>{html.escape(key)}</td><td>{_shown(value)}</td></tr>" for key, value in result["summary"].items()
+    )
+    ordered = sorted(result["cases"], key=lambda scores: scores["dice"])
+    columns = list(ordered[0])
+    heads = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_shown(scores[column]))}</td>" for column in columns) + "</tr>"
+        for scores in ordered
+    )
+    figures = "".join(_figure(scores, dataset, segmenter) for scores in ordered)
+    page = (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Scores of {html.escape(result['model'])}</title>"
+        f"<style>{_STYLE}</style><h1>Model {html.escape(result['model'])}</h1>"
+        f"<p>Dataset {html.escape(result['dataset'])}. Means over patients; every slice, hard mask, no smoothing. The "
+        f"figures from all_slice_dice_empty1 on are for comparison with what others report.</p><table>{summary}</table>"
+        f"<h2>Cases, worst first</h2><table><tr>{heads}</tr>{rows}</table>"
+        f"<h2>The slice with most tumour</h2><p>Truth green, prediction magenta, both white.</p>{figures}</html>"
+    )
+    target = folder / "report.html"
+    write_bytes(target, page.encode())
+    return target
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " to ".join(_shown(item) for item in value)
+    return f"{value:.4f}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _figure(scores: dict[str, Any], dataset: Dataset, segmenter: Segmenter) -> str:
+    case = dataset[scores["case"]]
+    truth = case.read_mask()
+    assert truth is not None
+    volume = case.read_image()
+    y_pred = segmenter.mask(segmenter.predict(volume))
+    shown = truth if truth.any() else y_pred
+    z = int((shown > 0).sum(axis=(1, 2)).argmax())
+    names = segmenter.description.channel_names
+    arranged, _ = arrange_channels(volume, names)
+    channel = names.index("flair") if "flair" in names else 0
+    picture = outline_picture(arranged.data[channel, z], truth=truth[z], y_pred=y_pred[z])
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    caption = f"{html.escape(scores['case'])}, slice {z}: Dice of the volume {scores['dice']:.3f}"
+    return f"<figure><img alt='' src='data:image/png;base64,{encoded}'><figcaption>{caption}</figcaption></figure>"

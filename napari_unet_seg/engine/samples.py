@@ -1,0 +1,144 @@
+"""Labelled slices held ready for training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.engine.normalise import channel_statistics
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledVolume:
+    """A volume with the mask it is to be learned from."""
+
+    volume: Volume
+    mask: Mask
+    labelled: NDArray[np.bool_]
+    """``(Z,)``: slices whose mask counts; the others serve as neighbours alone."""
+
+
+class SliceStore:
+    """Every slice of a training set in one tensor, as uint8 where the scans are.
+
+    Parameters
+    ----------
+    cases : iterable of LabelledVolume
+        All with the same channels; sizes may differ, smaller slices are padded.
+    device : torch.device
+        Where the tensors live.
+
+    Raises
+    ------
+    ValueError
+        If there is no labelled slice, or the numbers of channels differ.
+    """
+
+    def __init__(self, cases: Iterable[LabelledVolume], *, device: torch.device) -> None:
+        held = list(cases)
+        if not held or not any(case.labelled.any() for case in held):
+            raise ValueError("there is no labelled slice to train on")
+        channels = held[0].volume.data.shape[0]
+        if any(case.volume.data.shape[0] != channels for case in held):
+            raise ValueError("the cases have different numbers of channels")
+        height = max(case.volume.shape[1] for case in held)
+        width = max(case.volume.shape[2] for case in held)
+        total = sum(case.volume.shape[0] for case in held)
+        as_bytes = all(case.volume.data.dtype == np.uint8 for case in held)
+        self.images = torch.zeros((total, channels, height, width), dtype=torch.uint8 if as_bytes else torch.float16)
+        self.masks = torch.zeros((total, height, width), dtype=torch.uint8)
+        self.statistics = torch.zeros((total, channels, 2))
+        self.first = torch.zeros(total, dtype=torch.long)
+        self.last = torch.zeros(total, dtype=torch.long)
+        self.centre = torch.zeros((total, 2))
+        labelled: list[int] = []
+        start = 0
+        for case in held:
+            data = case.volume.data
+            depth, rows, columns = case.volume.shape
+            here = slice(start, start + depth)
+            statistics = channel_statistics(data)
+            if as_bytes:
+                self.images[here, :, :rows, :columns] = torch.from_numpy(np.ascontiguousarray(data.swapaxes(0, 1)))
+                self.statistics[here] = torch.from_numpy(statistics)
+            else:
+                scaled = (data.astype(np.float32) - statistics[:, 0, None, None, None]) / statistics[
+                    :, 1, None, None, None
+                ]
+                air = torch.from_numpy(scaled.reshape(channels, -1).min(axis=1)).half()
+                self.images[here] = air[None, :, None, None]
+                self.images[here, :, :rows, :columns] = torch.from_numpy(
+                    np.clip(scaled.swapaxes(0, 1), -60000, 60000)
+                ).half()
+                self.statistics[here, :, 1] = 1.0
+            self.masks[here, :rows, :columns] = torch.from_numpy(case.mask)
+            self.first[here], self.last[here] = start, start + depth - 1
+            self.centre[here] = torch.tensor(head_centre(data))
+            labelled += [start + int(z) for z in np.flatnonzero(case.labelled)]
+            start += depth
+        self.labelled = torch.tensor(labelled)
+        with_tumour = (self.masks[self.labelled] > 0).flatten(1).any(dim=1)
+        self.tumour = self.labelled[with_tumour]
+        self.empty = self.labelled[~with_tumour]
+        for name in ("images", "masks", "statistics", "first", "last", "centre"):
+            setattr(self, name, getattr(self, name).to(device))
+        self.device = device
+
+    def draw(self, count: int, *, tumour_fraction: float, generator: torch.Generator) -> Tensor:
+        """Random slice numbers ``(count,)``, the wanted share of them with tumour."""
+        with_tumour = int((torch.rand(count, generator=generator) < tumour_fraction).sum())
+        if not len(self.tumour):
+            with_tumour = 0
+        elif not len(self.empty):
+            with_tumour = count
+        parts = []
+        for pool, number in ((self.tumour, with_tumour), (self.empty, count - with_tumour)):
+            if number:
+                parts.append(pool[torch.randint(len(pool), (number,), generator=generator)])
+        return torch.cat(parts)
+
+    def batch(self, index: Tensor, *, context: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised slices with their neighbours, and their masks.
+
+        Parameters
+        ----------
+        index : Tensor
+            ``(B,)`` slice numbers.
+        context : int
+            Neighbouring slices on each side; at the ends of a scan the last slice is repeated.
+
+        Returns
+        -------
+        image : Tensor
+            ``(B, 2 * context + 1, C, Y, X)`` float32.
+        mask : Tensor
+            ``(B, 1, Y, X)`` float32, 0 or 1.
+        centre : Tensor
+            ``(B, 2)`` row and column of the middle of the head.
+        """
+        index = index.to(self.device)
+        offsets = torch.arange(-context, context + 1, device=self.device)
+        first, last = self.first[index, None], self.last[index, None]
+        neighbours = torch.minimum(torch.maximum(index[:, None] + offsets, first), last)
+        image = self.images[neighbours].float()
+        statistics = self.statistics[index][:, None, :, :, None, None]
+        image = (image - statistics[:, :, :, 0]) / statistics[:, :, :, 1]
+        return image, (self.masks[index, None] > 0).float(), self.centre[index]
+
+
+def head_centre(data: NDArray[Any]) -> tuple[float, float]:
+    """Row and column of the middle of the head in ``data`` ``(C, Z, Y, X)``."""
+    flat = data.mean(axis=(0, 1), dtype=np.float64)
+    flat = np.clip(flat - np.percentile(flat, 10), 0, None)
+    total = flat.sum()
+    if total <= 0:
+        return (data.shape[2] - 1) / 2, (data.shape[3] - 1) / 2
+    rows, columns = np.arange(data.shape[2]), np.arange(data.shape[3])
+    return float((flat.sum(axis=1) * rows).sum() / total), float((flat.sum(axis=0) * columns).sum() / total)

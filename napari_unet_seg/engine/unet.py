@@ -1,0 +1,95 @@
+"""The U-Net, built from a description that fits in a checkpoint's header."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_unet_seg.engine.config import Order, UNetConfig
+
+
+def conv_block(in_channels: int, out_channels: int, *, convolutions: int, order: Order) -> nn.Sequential:
+    """3x3 convolutions, each with its ReLU and batch normalisation in the given order."""
+    layers: list[nn.Module] = []
+    for index in range(convolutions):
+        source = in_channels if index == 0 else out_channels
+        # No bias: batch normalisation has one of its own.
+        layers.append(nn.Conv2d(source, out_channels, kernel_size=3, padding=1, bias=False))
+        norm, activation = nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
+        layers += [norm, activation] if order == "conv-norm-act" else [activation, norm]
+    return nn.Sequential(*layers)
+
+
+class UNet(nn.Module):
+    """U-Net of Ronneberger et al. 2015 with padded convolutions, for slices of any height and width.
+
+    Parameters
+    ----------
+    config : UNetConfig
+        Levels, features, order of normalisation and activation, channels and classes.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        features, convolutions = config.features, config.convolutions
+        self.encoder = nn.ModuleList()
+        channels = config.input_channels
+        for width, count in zip(features, convolutions, strict=True):
+            self.encoder.append(conv_block(channels, width, convolutions=count, order=config.order))
+            channels = width
+        self.up = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        for width, count in zip(features[-2::-1], convolutions[-2::-1], strict=True):
+            self.up.append(nn.ConvTranspose2d(channels, width, kernel_size=2, stride=2))
+            self.decoder.append(conv_block(2 * width, width, convolutions=count, order=config.order))
+            channels = width
+        self.dropout = nn.Dropout2d(config.dropout)
+        self.head = nn.Conv2d(channels, config.classes, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of a batch of slices.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(B, input_channels, Y, X)``, normalised; any Y and X.
+
+        Returns
+        -------
+        Tensor
+            ``(B, classes, Y, X)`` logits.
+        """
+        height, width = x.shape[-2:]
+        multiple = self.config.multiple
+        bottom, right = -height % multiple, -width % multiple
+        if bottom or right:
+            x = functional.pad(x, (0, right, 0, bottom), mode="replicate")
+        skips: list[Tensor] = []
+        deepest = len(self.encoder) - 1
+        for level, block in enumerate(self.encoder):
+            if level:
+                x = functional.max_pool2d(x, 2)
+            x = block(x)
+            if level >= deepest - 1:
+                x = self.dropout(x)
+            if level < deepest:
+                skips.append(x)
+        for up, block in zip(self.up, self.decoder, strict=True):
+            x = block(torch.cat([up(x), skips.pop()], dim=1))
+        logits: Tensor = self.head(x)
+        return logits[..., :height, :width] if bottom or right else logits
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def to_channels_last(network: UNet) -> UNet:
+    """Lay the weights out channels last, in place: what convolutions on CPUs and tensor cores want."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network

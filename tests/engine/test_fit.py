@@ -1,0 +1,130 @@
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from napari_unet_seg.data.phantom import make_phantom
+from napari_unet_seg.engine.config import AugmentConfig, FitConfig, UNetConfig
+from napari_unet_seg.engine.events import EpochDone, FitFinished, StepDone
+from napari_unet_seg.engine.fit import LossNotFinite, fit, learning_rate_factor
+from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
+from napari_unet_seg.engine.unet import UNet
+
+CPU = torch.device("cpu")
+SMALL = UNetConfig(context=1, features=(4, 8, 12), convolutions=(1, 1, 1))
+PLAIN = AugmentConfig(elastic=0, contrast=0, brightness=0, gamma=0, bias_field=0, noise=0, missing_sequence=0)
+QUICK = FitConfig(steps=6, batch_size=4, patch=(48, 48), steps_per_epoch=3, coarse_fraction=0.5)
+
+
+def labelled(*, seed: int = 0, size: int = 48) -> LabelledVolume:
+    volume, mask = make_phantom(slices=8, size=size, seed=seed)
+    return LabelledVolume(volume=volume, mask=mask, labelled=np.ones(8, bool))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_events_come_in_order_and_the_weights_move() -> None:
+    torch.manual_seed(0)
+    network = UNet(SMALL)
+    before = copy.deepcopy(network.state_dict())
+    events = list(fit(network, SliceStore([labelled()], device=CPU), QUICK, flair=1))
+    assert [type(event) for event in events] == [StepDone] * 3 + [EpochDone] + [StepDone] * 3 + [EpochDone, FitFinished]
+    assert isinstance(events[-1], FitFinished)
+    assert (events[-1].steps, events[-1].stopped) == (6, False)
+    assert any(not torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_it_learns_the_phantom() -> None:
+    torch.manual_seed(0)
+    network = UNet(SMALL)
+    config = FitConfig(steps=60, batch_size=8, patch=(48, 48), learning_rate=1e-2, augment=PLAIN)
+    losses = [e.loss for e in fit(network, SliceStore([labelled()], device=CPU), config) if isinstance(e, StepDone)]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_the_same_seed_gives_the_same_losses() -> None:
+    store = SliceStore([labelled()], device=CPU)
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        runs.append([e.loss for e in fit(UNet(SMALL), store, QUICK, flair=1) if isinstance(e, StepDone)])
+    assert runs[0] == runs[1]
+
+
+def test_stopping_keeps_what_was_learned() -> None:
+    torch.manual_seed(0)
+    network = UNet(SMALL)
+    before = copy.deepcopy(network.state_dict())
+    asked = iter([False, False, True])
+    events = list(fit(network, SliceStore([labelled()], device=CPU), QUICK, should_stop=lambda: next(asked)))
+    finished = events[-1]
+    assert isinstance(finished, FitFinished)
+    assert (finished.steps, finished.stopped) == (2, True)
+    assert any(not torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_leaves_the_network_alone() -> None:
+    torch.manual_seed(0)
+    network = UNet(SMALL)
+    store = SliceStore([labelled()], device=CPU)
+    store.statistics[..., 0] = float("nan")
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(LossNotFinite, match="became nan at step 0"):
+        list(fit(network, store, QUICK))
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_slices_without_a_mask_are_never_drawn() -> None:
+    case = labelled()
+    only = np.zeros(8, bool)
+    only[[2, 5]] = True
+    store = SliceStore([LabelledVolume(volume=case.volume, mask=case.mask, labelled=only)], device=CPU)
+    drawn = store.draw(200, tumour_fraction=0.5, generator=torch.Generator().manual_seed(0))
+    assert set(drawn.tolist()) <= {2, 5}
+
+
+def test_neighbours_stay_within_their_scan() -> None:
+    store = SliceStore([labelled(seed=0), labelled(seed=1)], device=CPU)
+    image, _, _ = store.batch(torch.tensor([7, 8]), context=1)
+    torch.testing.assert_close(image[0, 1], image[0, 2])
+    torch.testing.assert_close(image[1, 0], image[1, 1])
+
+
+def test_scans_of_several_sizes_and_types_share_a_store() -> None:
+    small, large = labelled(size=40), labelled(size=48, seed=1)
+    as_float = LabelledVolume(
+        volume=type(large.volume)(
+            data=large.volume.data.astype(np.float64) * 1e6, channel_names=large.volume.channel_names
+        ),
+        mask=large.mask,
+        labelled=large.labelled,
+    )
+    store = SliceStore([small, as_float], device=CPU)
+    image, mask, _ = store.batch(torch.arange(16), context=0)
+    assert image.shape == (16, 1, 3, 48, 48)
+    assert torch.isfinite(image).all()
+    assert mask[:8, :, 40:].sum() == 0
+
+
+def test_no_labelled_slice_is_refused() -> None:
+    case = labelled()
+    with pytest.raises(ValueError, match="no labelled slice"):
+        SliceStore([LabelledVolume(volume=case.volume, mask=case.mask, labelled=np.zeros(8, bool))], device=CPU)
+
+
+@pytest.mark.parametrize("coarse", [0.0, 0.75])
+def test_the_rate_rises_then_falls(coarse: float) -> None:
+    factors = [learning_rate_factor(step / 100, coarse_fraction=coarse) for step in range(100)]
+    peak = int(np.argmax(factors))
+    assert factors[peak] == pytest.approx(1)
+    assert all(np.diff(factors[: peak + 1]) >= 0)
+    assert all(np.diff(factors[peak:]) <= 1e-9)
+    assert factors[-1] < 0.02

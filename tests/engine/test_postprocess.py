@@ -1,0 +1,51 @@
+import numpy as np
+
+from napari_unet_seg.engine.postprocess import foreground_box, keep_components, mask_from_probability
+
+
+def two_pieces() -> np.ndarray:
+    mask = np.zeros((4, 10, 10), np.uint8)
+    mask[0:2, 1:4, 1:4] = 1
+    mask[3, 8, 8] = 1
+    return mask
+
+
+def test_threshold_is_included() -> None:
+    probability = np.array([[[0.49, 0.5, 0.51]]], np.float32)
+    np.testing.assert_array_equal(mask_from_probability(probability), [[[0, 1, 1]]])
+    assert mask_from_probability(probability).dtype == np.uint8
+
+
+def test_largest_component() -> None:
+    kept = mask_from_probability(two_pieces().astype(np.float32), largest_component=True)
+    assert kept.sum() == 18
+    assert not kept[3].any()
+
+
+def test_small_pieces_go() -> None:
+    assert mask_from_probability(two_pieces().astype(np.float32), min_voxels=2).sum() == 18
+    assert mask_from_probability(two_pieces().astype(np.float32), min_voxels=19).sum() == 0
+    assert mask_from_probability(two_pieces().astype(np.float32), min_voxels=1).sum() == 19
+
+
+def test_a_single_small_piece_goes_too() -> None:
+    mask = np.zeros((2, 5, 5), np.uint8)
+    mask[0, 0, 0] = 1
+    assert keep_components(mask, largest=False, min_voxels=2).sum() == 0
+
+
+def test_diagonal_neighbours_are_connected() -> None:
+    mask = np.zeros((2, 4, 4), np.uint8)
+    mask[0, 0, 0] = mask[1, 1, 1] = 1
+    assert keep_components(mask, largest=True).sum() == 2
+
+
+def test_an_empty_mask_stays_empty() -> None:
+    empty = np.zeros((2, 4, 4), np.uint8)
+    assert foreground_box(empty) is None
+    assert not keep_components(empty, largest=True, min_voxels=5).any()
+
+
+def test_several_classes_take_the_likeliest() -> None:
+    probability = np.array([[[[0.7, 0.2, 0.4]]], [[[0.1, 0.6, 0.3]]]], np.float32)
+    np.testing.assert_array_equal(mask_from_probability(probability), [[[1, 2, 0]]])

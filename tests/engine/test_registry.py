@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from napari_unet_seg.engine.config import SEED_UNET
+from napari_unet_seg.engine.registry import Registry
+from napari_unet_seg.engine.segmenter import load_model
+from napari_unet_seg.engine.unet import UNet
+from napari_unet_seg.errors import InputError
+from tests.engine.models import save_small
+
+
+def test_import_list_export_remove(tmp_path: Path) -> None:
+    registry = Registry()
+    registry.import_file(save_small(tmp_path / "mine.safetensors"))
+    assert [(model.name, model.problem) for model in registry.list() if not model.shipped] == [("mine", "")]
+    exported = registry.export("mine", tmp_path / "copy.safetensors")
+    assert exported.read_bytes() == registry.path("mine").read_bytes()
+    registry.remove("mine")
+    assert not [model for model in registry.list() if not model.shipped]
+
+
+def test_the_shipped_model_is_there_and_stays() -> None:
+    registry = Registry()
+    assert "default" in [model.name for model in registry.list() if model.shipped and not model.problem]
+    assert registry.path("default").stat().st_size < 10e6
+    with pytest.raises(InputError, match="comes with the package"):
+        registry.remove("default")
+
+
+def test_names_are_not_taken_twice_nor_paths(tmp_path: Path) -> None:
+    registry = Registry()
+    file = save_small(tmp_path / "mine.safetensors")
+    registry.import_file(file)
+    with pytest.raises(InputError, match="already"):
+        registry.import_file(file)
+    with pytest.raises(InputError, match="already"):
+        registry.import_file(file, name="default")
+    for name in ("../mine", "", "a/b", ".hidden"):
+        with pytest.raises(InputError, match=r"cannot be a model's name|mine"):
+            registry.import_file(file, name=name)
+
+
+def test_an_export_overwrites_nothing(tmp_path: Path) -> None:
+    taken = tmp_path / "taken.safetensors"
+    taken.write_text("precious")
+    with pytest.raises(InputError, match="exists already"):
+        Registry().export("default", taken)
+    assert taken.read_text() == "precious"
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(InputError, match=r"no model or model file 'nope'; the models here are: .*default"):
+        Registry().path("nope")
+
+
+def test_plain_weights_of_a_known_network_are_converted(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(UNet(SEED_UNET).state_dict(), tmp_path / "seed.pt")
+    Registry().import_file(tmp_path / "seed.pt")
+    assert load_model("seed", device="cpu").description.network == SEED_UNET
+
+
+class Runs:
+    """Pickled, it would run code when it is loaded."""
+
+    def __init__(self, marker: str) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (Path(self.marker),)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    torch.save({"state_dict": Runs(str(tmp_path / "ran"))}, tmp_path / "evil.pt")
+    with pytest.raises(InputError, match="refused"):
+        Registry().import_file(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_of_an_unknown_network_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match="fit none of the networks"):
+        Registry().import_file(tmp_path / "other.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(InputError, match="fit none of the networks"):
+        Registry().import_file(tmp_path / "list.pt")
+
+
+def test_a_damaged_model_is_listed_with_its_problem(tmp_path: Path) -> None:
+    registry = Registry()
+    registry.folder.mkdir(parents=True)
+    (registry.folder / "broken.safetensors").write_text("no")
+    (broken,) = [model for model in registry.list() if model.name == "broken"]
+    assert "not a model" in broken.problem

@@ -1,0 +1,220 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from napari_unet_seg.data.phantom import make_phantom
+from napari_unet_seg.data.volume import Volume
+from napari_unet_seg.engine.checkpoint import Description
+from napari_unet_seg.engine.config import SEED_UNET, UNetConfig
+from napari_unet_seg.engine.device import choose_device
+from napari_unet_seg.engine.segmenter import (
+    SegmentationError,
+    Segmenter,
+    Stopped,
+    fold_batch_norm,
+    head_box,
+    load_model,
+    working_factor,
+)
+from napari_unet_seg.errors import InputError
+from tests.engine.models import SMALL, save_small, small_network
+
+
+def segmenter(config: UNetConfig = SMALL) -> Segmenter:
+    classes = tuple(f"class {k}" for k in range(config.classes))
+    return Segmenter(
+        small_network(config), Description(name="m", network=config, class_names=classes), device="cpu"
+    )
+
+
+def phantom(**changes: Any) -> Volume:
+    return make_phantom(**{"slices": 5, "size": 40, **changes})[0]
+
+
+def test_probabilities_have_the_volume_s_shape() -> None:
+    probability = segmenter().predict(phantom())
+    assert probability.shape == (5, 40, 40)
+    assert probability.dtype == np.float32
+    assert 0 <= probability.min() <= probability.max() <= 1
+
+
+def test_several_classes() -> None:
+    probability = segmenter(UNetConfig(classes=3, features=(4, 8), convolutions=(1, 1))).predict(phantom())
+    assert probability.shape == (3, 5, 40, 40)
+
+
+def test_the_same_input_gives_the_same_mask() -> None:
+    volume = phantom()
+    np.testing.assert_array_equal(segmenter().predict(volume), segmenter().predict(volume))
+
+
+def test_single_slices_are_those_of_the_volume() -> None:
+    model, volume = segmenter(), phantom()
+    whole, some = model.predict(volume), model.predict(volume, slices=[3, 0])
+    np.testing.assert_allclose(some[[0, 3]], whole[[0, 3]], atol=2e-3)
+    assert not some[[1, 2, 4]].any()
+
+
+@pytest.mark.parametrize("slices", [[-1], [5]])
+def test_slices_outside_are_refused(slices: list[int]) -> None:
+    with pytest.raises(InputError, match=r"slices must lie in 0\.\.4"):
+        segmenter().predict(phantom(), slices=slices)
+
+
+def test_folding_changes_nothing_but_the_speed() -> None:
+    network = small_network()
+    image = torch.randn(2, SMALL.input_channels, 16, 16)
+    folded = fold_batch_norm(network)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    torch.testing.assert_close(folded(image), network(image), atol=1e-5, rtol=1e-5)
+
+
+def test_norm_behind_the_relu_is_not_folded() -> None:
+    config = replace(SEED_UNET, features=(4, 8), convolutions=(1, 1))
+    network, image = small_network(config), torch.randn(1, 3, 16, 16)
+    torch.testing.assert_close(fold_batch_norm(network)(image), network(image))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32", "float64", ">i2", ">f4"])
+def test_number_types_give_the_same_mask(dtype: str) -> None:
+    volume, model = phantom(), segmenter()
+    expected = model.predict(volume)
+    np.testing.assert_allclose(model.predict(replace(volume, data=volume.data.astype(dtype))), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 40), (3, 37, 53), (2, 8, 9)])
+def test_odd_sizes(shape: tuple[int, int, int]) -> None:
+    data = np.random.default_rng(0).integers(0, 255, (3, *shape), dtype=np.uint8)
+    volume = Volume(data=data, channel_names=("pre", "flair", "post"))
+    assert segmenter().predict(volume).shape == shape
+
+
+def test_one_channel_is_taken_for_flair() -> None:
+    volume = phantom()
+    one = replace(volume, data=volume.data[1:2], channel_names=("flair",))
+    copied = replace(volume, data=volume.data[[1, 1, 1]])
+    np.testing.assert_allclose(segmenter().predict(one), segmenter().predict(copied), atol=1e-6)
+
+
+def test_progress_counts_up_to_all_slices() -> None:
+    seen: list[tuple[int, int]] = []
+    segmenter().predict(phantom(slices=20, size=256), progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (20, 20)
+    assert len(seen) > 1
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_a_stop_is_obeyed_between_batches() -> None:
+    answers = iter([False, True])
+    with pytest.raises(Stopped):
+        segmenter().predict(phantom(slices=40, size=256), should_stop=lambda: next(answers))
+
+
+def failing(times: int, error: Callable[[], Exception], model: Segmenter) -> list[int]:
+    """Let the network fail the first few times; returns the batch sizes it is then asked for."""
+    sizes: list[int] = []
+    forward = model._network.forward
+
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(x))
+        if len(sizes) <= times:
+            raise error()
+        return forward(x)
+
+    model._network.forward = fail  # type: ignore[method-assign]
+    return sizes
+
+
+def test_out_of_memory_halves_the_batch() -> None:
+    model, volume = segmenter(), phantom(slices=8)
+    expected = model.predict(volume)
+    sizes = failing(2, lambda: torch.OutOfMemoryError("CUDA out of memory"), model)
+    np.testing.assert_allclose(model.predict(volume), expected, atol=1e-5)
+    assert sizes[:3] == [8, 4, 2]
+
+
+def test_no_memory_for_one_slice_is_said() -> None:
+    model = segmenter()
+    failing(100, lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory"), model)
+    with pytest.raises(SegmentationError, match="not enough memory for a single slice"):
+        model.predict(phantom())
+
+
+def test_other_errors_of_the_network_are_not_runtime_errors() -> None:
+    model = segmenter()
+    failing(1, lambda: RuntimeError("something else"), model)
+    with pytest.raises(SegmentationError, match="something else"):
+        model.predict(phantom())
+
+
+def test_too_small_a_gpu_moves_the_work_to_the_cpu() -> None:
+    model = segmenter()
+    model.device, model.device_note = torch.device("meta"), "a small GPU"
+    assert model._smaller(1, [0]) == 1
+    assert model.device == torch.device("cpu")
+    assert "a small GPU was not enough" in model.device_note
+    assert model.predict(phantom()).shape == (5, 40, 40)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.full((3, 2, 16, 16), 7), "constant"),
+        (np.full((3, 2, 16, 16), np.nan), "NaN"),
+        (np.where(np.arange(3 * 2 * 256).reshape(3, 2, 16, 16) == 5, np.inf, 1.0), "infinite"),
+        (np.arange(3).reshape(3, 1, 1, 1), "pixel"),
+    ],
+)
+def test_unusable_volumes_are_refused(data: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        segmenter().predict(Volume(data=data, channel_names=("pre", "flair", "post"), source=Path("scan.tif")))
+
+
+def test_wrong_numbers_of_channels_are_refused() -> None:
+    data = np.random.default_rng(0).random((5, 2, 16, 16))
+    with pytest.raises(InputError, match="5"):
+        segmenter().predict(Volume(data=data, channel_names=("",) * 5))
+
+
+def test_the_head_is_cut_out_with_a_margin() -> None:
+    data = np.zeros((3, 4, 100, 120), np.uint8)
+    data[:, :, 40:60, 50:80] = 100
+    rows, columns = head_box(Volume(data=data, channel_names=("a", "b", "c")))
+    assert (rows.start, rows.stop, columns.start, columns.stop) == (24, 76, 34, 96)
+
+
+def test_fine_pixels_are_brought_to_the_working_size() -> None:
+    fine = phantom(spacing=(3.0, 0.5, 0.5))
+    assert (working_factor(fine, 1), working_factor(fine, 2)) == (0.5, 0.5)
+    near = phantom(spacing=(3.0, 0.9, 1.2))
+    assert (working_factor(near, 1), working_factor(near, 2)) == (1, 1)
+    unknown = replace(phantom(), spacing_known=False)
+    assert working_factor(unknown, 1) == 1
+    large = Volume(data=np.zeros((1, 1, 512, 400)), channel_names=("",), spacing_known=False)
+    assert working_factor(large, 1) == working_factor(large, 2) == 0.5
+    assert segmenter().predict(fine).shape == fine.shape
+
+
+@pytest.mark.parametrize("wanted", ["gpu", "cuda:x", "cpu:1", ""])
+def test_unknown_devices(wanted: str) -> None:
+    with pytest.raises(InputError, match="unknown device"):
+        choose_device(wanted)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_missing_gpu_is_said() -> None:
+    with pytest.raises(InputError, match="'cuda' is not available"):
+        choose_device("cuda")
+    assert "CPU" in choose_device("auto").note
+
+
+def test_load_model_by_path_and_by_name(tmp_path: Path) -> None:
+    assert load_model(save_small(tmp_path / "mine.safetensors"), device="cpu").description.name == "mine"
+    assert load_model("default", device="cpu").description.channel_names == ("pre", "flair", "post")
+    with pytest.raises(InputError, match="no model"):
+        load_model("nope")

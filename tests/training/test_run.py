@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_unet_seg.data.phantom import write_kaggle
+from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description
+from training import run
+from training.recipes import RECIPES
+
+SHORT = ["--steps", "2", "--threads", "1"]
+
+
+@pytest.fixture
+def patients(tmp_path: Path) -> Path:
+    return write_kaggle(tmp_path / "kaggle_3m", patients=2, slices=4, size=32)
+
+
+def folds(tmp_path: Path, patients: Path) -> tuple[Path, list[str]]:
+    names = sorted(folder.name for folder in patients.iterdir() if folder.is_dir())
+    file = tmp_path / "folds.json"
+    file.write_text(json.dumps({"folds": [[names[0]], [names[1]]]}))
+    return file, names
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_describe_prints_the_whole_configuration(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main([name, "--describe"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["parameters"] > 0
+    assert described["gflop_per_slice"] > 0
+    assert described["fit"]["steps"] == RECIPES[name]().fit.steps
+
+
+def test_a_fold_is_left_out_and_named_in_the_header(tmp_path: Path, patients: Path) -> None:
+    file, names = folds(tmp_path, patients)
+    output = tmp_path / "m.safetensors"
+    assert run.main(["default", "--data", str(patients), "--output", str(output), "--folds", str(file), "--fold", "1",
+                     *SHORT]) == 0  # fmt: skip
+    description = load_checkpoint(output)[1]
+    assert description.training["cases"] == [names[0]]
+    assert description.training["held_out"] == [names[1]]
+    assert len(description.training["data_fingerprint"]) == 64
+    assert "Pedano" in description.licence
+
+
+def test_a_start_that_has_seen_the_fold_is_refused(
+    tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, _ = folds(tmp_path, patients)
+    start = tmp_path / "start.safetensors"
+    assert run.main(["default", "--data", str(patients), "--output", str(start), *SHORT]) == 0
+    arguments = ["default", "--data", str(patients), "--output", str(tmp_path / "next.safetensors"), *SHORT]
+    assert run.main([*arguments, "--init", str(start), "--folds", str(file), "--fold", "0"]) == 2
+    assert "trained on 1 of the cases held out" in capsys.readouterr().err
+    assert run.main([*arguments, "--init", str(start)]) == 0
+    assert read_description(tmp_path / "next.safetensors").parent is not None
+
+
+def test_data_without_masks_is_refused(tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for mask in patients.rglob("*_mask.tif"):
+        mask.unlink()
+    assert run.main(["default", "--data", str(patients), "--output", str(tmp_path / "m.safetensors"), *SHORT]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
