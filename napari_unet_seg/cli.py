@@ -56,13 +56,12 @@ class Predict:
     threshold: float | None = None
     """Probability from which a voxel is tumour (default: the model's own)."""
 
-    largest_component: bool = False
-    """Keep the largest piece of each mask alone."""
+    largest_component: bool | None = None
+    """Keep the largest piece of each mask alone (default: as the model does)."""
 
     def run(self) -> int:
         """Predict case by case; one that cannot be used is reported, and the others go on."""
         from napari_unet_seg.data.dataset import open_dataset
-        from napari_unet_seg.engine.postprocess import keep_components
         from napari_unet_seg.engine.segmenter import load_model
 
         if self.threshold is not None and not 0 < self.threshold < 1:
@@ -74,9 +73,9 @@ class Predict:
         for number, case in enumerate(dataset.cases, start=1):
             try:
                 volume = case.read_image()
-                mask = segmenter.mask(segmenter.predict(volume), threshold=self.threshold)
-                if self.largest_component:
-                    mask = keep_components(mask, largest=True)
+                mask = segmenter.mask(
+                    segmenter.predict(volume), threshold=self.threshold, largest_component=self.largest_component
+                )
                 written = case.write_prediction(mask, self.output)
             except InputError as error:
                 status = _report(error)
@@ -126,7 +125,7 @@ class Evaluate:
             status = _report(error)
 
         result = evaluate(dataset, segmenter, progress=show, failed=failed)
-        _print_summary(result["summary"])
+        print_summary(result["summary"])
         if self.json is not None:
             write_bytes(self.json, json.dumps(result, indent=2).encode() + b"\n")
         if self.report is not None:
@@ -301,7 +300,8 @@ def _report(error: InputError) -> int:
     return INPUT_AT_FAULT
 
 
-def _print_summary(summary: dict[str, Any]) -> None:
+def print_summary(summary: dict[str, Any]) -> None:
+    """Print the summary that `evaluate` returns."""
     low, high = summary["volume_dice_ci95"]
 
     def shown(value: float | None) -> str:

@@ -18,6 +18,12 @@ class Recipe:
     min_voxels: int = 0
     """Connected components smaller than this are left out of a predicted mask."""
 
+    largest_component: bool = False
+    """Keep only the largest connected piece of a predicted mask."""
+
+    flip: bool = False
+    """Predict the mean over a slice and its mirror image."""
+
     licence: str = ""
     """Licence of the data, which the weights carry on."""
 

@@ -145,6 +145,8 @@ def train(
                 network=recipe.network,
                 channel_names=recipe.channel_names,
                 min_voxels=recipe.min_voxels,
+                largest_component=recipe.largest_component,
+                flip=recipe.flip,
                 input_size=recipe.fit.patch,
                 training={**training, **progress, "seconds": round(time.perf_counter() - started, 1)},
                 parent=parent,

@@ -37,6 +37,12 @@ class Description:
     min_voxels: int = 0
     """Connected components smaller than this are left out of the mask."""
 
+    largest_component: bool = False
+    """Whether only the largest connected piece of the mask is kept, unless the user says otherwise."""
+
+    flip: bool = False
+    """Whether the prediction is the mean over the slice and its mirror image, left and right exchanged."""
+
     normalisation: str = "head-zscore"
     """How intensities are brought to one scale; see `normalise.channel_statistics`."""
 
@@ -80,7 +86,9 @@ class Description:
         values = json.loads(text)
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise ValueError("the header is of another format")
-        network: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.pop("network").items()}
+        network: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in values.pop("network").items()
+        }
         known = {item.name for item in dataclasses.fields(cls)}
         plain: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known

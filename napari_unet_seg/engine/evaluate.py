@@ -155,24 +155,21 @@ def summarise(cases: Sequence[CaseScores], slices: Sequence[SliceScores]) -> dic
     }
 
 
-def evaluate(
-    dataset: Dataset,
+def score_cases(
+    cases: Iterable[Case],
     segmenter: Segmenter,
     *,
-    cases: Iterable[Case] | None = None,
     progress: Callable[[CaseScores], None] | None = None,
     failed: Callable[[Case, InputError], None] | None = None,
-) -> dict[str, Any]:
-    """Predict every case that has a mask and score it.
+) -> tuple[list[CaseScores], list[SliceScores]]:
+    """Predict the cases that have a mask and score them.
 
     Parameters
     ----------
-    dataset : Dataset
-        Cases without a mask are passed over.
+    cases : iterable of Case
+        Those without a mask are passed over.
     segmenter : Segmenter
         The model.
-    cases : iterable of Case, optional
-        Score these alone.
     progress : callable, optional
         Called with the scores of each case as they come.
     failed : callable, optional
@@ -180,17 +177,12 @@ def evaluate(
 
     Returns
     -------
-    dict
-        ``model``, ``dataset``, ``cases`` and ``summary``, as ``evaluate --json`` writes them.
-
-    Raises
-    ------
-    InputError
-        If no case has a usable mask.
+    list of CaseScores, list of SliceScores
+        By case, and by labelled slice of all cases in order.
     """
     scores: list[CaseScores] = []
     slices: list[SliceScores] = []
-    for case in dataset.cases if cases is None else cases:
+    for case in cases:
         try:
             mask = case.read_mask()
             if mask is None:
@@ -216,6 +208,38 @@ def evaluate(
         slices += several
         if progress is not None:
             progress(one)
+    return scores, slices
+
+
+def evaluate(
+    dataset: Dataset,
+    segmenter: Segmenter,
+    *,
+    progress: Callable[[CaseScores], None] | None = None,
+    failed: Callable[[Case, InputError], None] | None = None,
+) -> dict[str, Any]:
+    """Score a model on every case of a dataset that has a mask.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        What to score it on.
+    segmenter : Segmenter
+        The model.
+    progress, failed : callable, optional
+        See `score_cases`.
+
+    Returns
+    -------
+    dict
+        ``model``, ``dataset``, ``cases`` and ``summary``, as ``evaluate --json`` writes them.
+
+    Raises
+    ------
+    InputError
+        If no case has a usable mask.
+    """
+    scores, slices = score_cases(dataset.cases, segmenter, progress=progress, failed=failed)
     if not scores:
         raise InputError("no case has a usable mask to compare with", path=dataset.root)
     return {

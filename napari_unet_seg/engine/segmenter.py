@@ -201,12 +201,35 @@ class Segmenter:
                 progress(done, len(wanted))
         return result[0] if classes == 1 else result
 
-    def mask(self, probability: NDArray[np.float32], *, threshold: float | None = None) -> Mask:
-        """The mask of a probability map, with the model's threshold and smallest component."""
+    def mask(
+        self,
+        probability: NDArray[np.float32],
+        *,
+        threshold: float | None = None,
+        largest_component: bool | None = None,
+    ) -> Mask:
+        """The mask of a probability map.
+
+        Parameters
+        ----------
+        probability : ndarray
+            What `predict` returned.
+        threshold : float, optional
+            By default the model's own.
+        largest_component : bool, optional
+            Keep the largest connected piece alone; by default as the model's description says.
+
+        Returns
+        -------
+        ndarray
+            ``(Z, Y, X)`` uint8.
+        """
+        described = self.description
         return mask_from_probability(
             probability,
-            threshold=self.description.threshold if threshold is None else threshold,
-            min_voxels=self.description.min_voxels,
+            threshold=described.threshold if threshold is None else threshold,
+            largest_component=described.largest_component if largest_component is None else largest_component,
+            min_voxels=described.min_voxels,
         )
 
     def _smaller(self, batch: int, part: Sequence[int]) -> int:
@@ -242,6 +265,10 @@ class Segmenter:
         self._prepared = (weakref.ref(volume), prepared)
         return prepared
 
+    def _probability(self, stacked: Tensor) -> Tensor:
+        logits: Tensor = self._network(stacked).float()
+        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+
     @torch.inference_mode()
     def _predict_batch(self, prepared: _Prepared, part: Sequence[int]) -> NDArray[np.float32]:
         """Probabilities ``(K, B, rows, columns)`` of some slices, in the cut-out."""
@@ -264,8 +291,9 @@ class Segmenter:
         )
         stacked = image[neighbours].flatten(1, 2)
         stacked = stacked.to(dtype=self._precision).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self._network(stacked).float()
-        probability = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+        probability = self._probability(stacked)
+        if self.description.flip:
+            probability = (probability + self._probability(stacked.flip(-1)).flip(-1)) / 2
         if prepared.size != tuple(original):
             probability = functional.interpolate(probability, size=tuple(original), mode="bilinear")
         return probability.swapaxes(0, 1).cpu().numpy()

@@ -27,9 +27,7 @@ from tests.engine.models import SMALL, save_small, small_network
 
 def segmenter(config: UNetConfig = SMALL) -> Segmenter:
     classes = tuple(f"class {k}" for k in range(config.classes))
-    return Segmenter(
-        small_network(config), Description(name="m", network=config, class_names=classes), device="cpu"
-    )
+    return Segmenter(small_network(config), Description(name="m", network=config, class_names=classes), device="cpu")
 
 
 def phantom(**changes: Any) -> Volume:
@@ -218,3 +216,20 @@ def test_load_model_by_path_and_by_name(tmp_path: Path) -> None:
     assert load_model("default", device="cpu").description.channel_names == ("pre", "flair", "post")
     with pytest.raises(InputError, match="no model"):
         load_model("nope")
+
+
+def test_a_flipped_prediction_does_not_know_left_from_right() -> None:
+    network = small_network()
+    model = Segmenter(network, Description(name="m", network=SMALL, flip=True), device="cpu")
+    volume = phantom()
+    mirrored = replace(volume, data=volume.data[..., ::-1])
+    np.testing.assert_allclose(model.predict(mirrored), model.predict(volume)[..., ::-1], atol=1e-5)
+
+
+def test_the_description_decides_on_the_largest_component_unless_told() -> None:
+    probability = np.zeros((2, 8, 8), np.float32)
+    probability[0, :3, :3] = probability[1, 6, 6] = 1
+    described = Description(name="m", network=SMALL, largest_component=True)
+    model = Segmenter(small_network(), described, device="cpu")
+    assert model.mask(probability).sum() == 9
+    assert model.mask(probability, largest_component=False).sum() == 10

@@ -5,7 +5,7 @@ import pytest
 
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description
-from training import run
+from training import out_of_fold, run
 from training.recipes import RECIPES
 
 SHORT = ["--steps", "2", "--threads", "1"]
@@ -62,3 +62,26 @@ def test_data_without_masks_is_refused(tmp_path: Path, patients: Path, capsys: p
         mask.unlink()
     assert run.main(["default", "--data", str(patients), "--output", str(tmp_path / "m.safetensors"), *SHORT]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_out_of_fold_scores_the_held_out_cases_alone(tmp_path: Path, patients: Path) -> None:
+    file, names = folds(tmp_path, patients)
+    outputs = []
+    for fold in (0, 1):
+        outputs.append(str(tmp_path / f"fold_{fold}.safetensors"))
+        arguments = ["--data", str(patients), "--output", outputs[-1], "--folds", str(file), "--fold", str(fold)]
+        assert run.main(["default", *arguments, *SHORT]) == 0
+    target = tmp_path / "scores.json"
+    assert out_of_fold.main([*outputs, "--data", str(patients), "--json", str(target)]) == 0
+    result = json.loads(target.read_text())
+    assert [case["case"] for case in result["cases"]] == names
+    assert [fold["cases"] for fold in result["folds"]] == [1, 1]
+
+
+def test_a_checkpoint_that_holds_nothing_out_is_refused(
+    tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "m.safetensors"
+    assert run.main(["default", "--data", str(patients), "--output", str(output), *SHORT]) == 0
+    assert out_of_fold.main([str(output), "--data", str(patients)]) == 2
+    assert "names no held-out cases" in capsys.readouterr().err

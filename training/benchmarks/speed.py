@@ -124,7 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     result = measure(rounds=given.rounds, peer=given.peer)
     print(
-        f"{result['cpu_threads']} threads, {result['precision']}, large matrix product {result['matrix_gflops']} GFLOP/s"
+        f"{result['cpu_threads']} threads, {result['precision']}, "
+        f"large matrix product {result['matrix_gflops']} GFLOP/s"
     )
     for name, rate in result["slices_per_second"].items():
         print(f"  {name}: {rate['median']:.2f} slices/s ({rate['min']:.2f} to {rate['max']:.2f})")
