@@ -15,8 +15,8 @@ class Recipe:
     network: UNetConfig
     fit: FitConfig
     channel_names: tuple[str, ...] = ("pre", "flair", "post")
-    min_voxels: int = 0
-    """Connected components smaller than this are left out of a predicted mask."""
+    min_fraction: float = 0.0
+    """Connected pieces smaller than this fraction of the largest one are left out of a mask."""
 
     largest_component: bool = False
     """Keep only the largest connected piece of a predicted mask."""

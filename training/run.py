@@ -144,7 +144,7 @@ def train(
                 name=recipe.name,
                 network=recipe.network,
                 channel_names=recipe.channel_names,
-                min_voxels=recipe.min_voxels,
+                min_fraction=recipe.min_fraction,
                 largest_component=recipe.largest_component,
                 flip=recipe.flip,
                 input_size=recipe.fit.patch,

@@ -34,8 +34,8 @@ class Description:
     threshold: float = 0.5
     """Probability from which a voxel belongs to the mask."""
 
-    min_voxels: int = 0
-    """Connected components smaller than this are left out of the mask."""
+    min_fraction: float = 0.0
+    """Connected pieces smaller than this fraction of the largest one are left out of the mask."""
 
     largest_component: bool = False
     """Whether only the largest connected piece of the mask is kept, unless the user says otherwise."""

@@ -16,7 +16,7 @@ def mask_from_probability(
     *,
     threshold: float = 0.5,
     largest_component: bool = False,
-    min_voxels: int = 0,
+    min_fraction: float = 0.0,
 ) -> Mask:
     """The mask of a probability map.
 
@@ -29,8 +29,8 @@ def mask_from_probability(
         Probability from which a voxel is foreground.
     largest_component : bool
         Keep only the largest connected piece of the foreground (faces, edges and corners connect).
-    min_voxels : int
-        Leave out pieces smaller than this.
+    min_fraction : float
+        Leave out pieces smaller than this fraction of the largest one.
 
     Returns
     -------
@@ -42,12 +42,12 @@ def mask_from_probability(
         mask = np.where(probability.max(axis=0) >= threshold, classes + 1, 0).astype(np.uint8)
     else:
         mask = (probability >= threshold).view(np.uint8)
-    if largest_component or min_voxels > 1:
-        mask = keep_components(mask, largest=largest_component, min_voxels=min_voxels)
+    if largest_component or min_fraction > 0:
+        mask = keep_components(mask, largest=largest_component, min_fraction=min_fraction)
     return mask
 
 
-def keep_components(mask: Mask, *, largest: bool, min_voxels: int = 0) -> Mask:
+def keep_components(mask: Mask, *, largest: bool, min_fraction: float = 0.0) -> Mask:
     """The mask with only its largest connected piece, or without its small ones.
 
     Parameters
@@ -56,19 +56,19 @@ def keep_components(mask: Mask, *, largest: bool, min_voxels: int = 0) -> Mask:
         ``(Z, Y, X)`` uint8; all foreground labels count as one for the connection.
     largest : bool
         Keep the largest piece alone; of equal ones the first in array order.
-    min_voxels : int
-        Leave out pieces with fewer voxels.
+    min_fraction : float
+        Leave out pieces with fewer voxels than this fraction of the largest one's.
     """
     box = foreground_box(mask)
     if box is None:
         return mask
     inside = mask[box]
     pieces, count = ndimage.label(inside, structure=np.ones((3, 3, 3), dtype=bool))
-    if count <= 1 and inside.astype(bool).sum() >= min_voxels:
+    if count <= 1:
         return mask
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
-    wanted = sizes >= max(1, min_voxels)
+    wanted = sizes >= min_fraction * sizes.max()
     if largest:
         wanted &= np.arange(len(sizes)) == sizes.argmax()
     wanted[0] = False

@@ -229,7 +229,7 @@ class Segmenter:
             probability,
             threshold=described.threshold if threshold is None else threshold,
             largest_component=described.largest_component if largest_component is None else largest_component,
-            min_voxels=described.min_voxels,
+            min_fraction=described.min_fraction,
         )
 
     def _smaller(self, batch: int, part: Sequence[int]) -> int:

@@ -23,15 +23,17 @@ def test_largest_component() -> None:
 
 
 def test_small_pieces_go() -> None:
-    assert mask_from_probability(two_pieces().astype(np.float32), min_voxels=2).sum() == 18
-    assert mask_from_probability(two_pieces().astype(np.float32), min_voxels=19).sum() == 0
-    assert mask_from_probability(two_pieces().astype(np.float32), min_voxels=1).sum() == 19
+    probability = two_pieces().astype(np.float32)
+    assert mask_from_probability(probability, min_fraction=0.1).sum() == 18
+    assert mask_from_probability(probability, min_fraction=1 / 18).sum() == 19
+    assert mask_from_probability(probability).sum() == 19
 
 
-def test_a_single_small_piece_goes_too() -> None:
+def test_equal_pieces_both_stay_but_for_the_largest_alone() -> None:
     mask = np.zeros((2, 5, 5), np.uint8)
-    mask[0, 0, 0] = 1
-    assert keep_components(mask, largest=False, min_voxels=2).sum() == 0
+    mask[0, 0, 0] = mask[0, 4, 4] = 1
+    assert keep_components(mask, largest=False, min_fraction=1).sum() == 2
+    assert keep_components(mask, largest=True)[0, 0, 0] == keep_components(mask, largest=True).sum() == 1
 
 
 def test_diagonal_neighbours_are_connected() -> None:
@@ -43,7 +45,7 @@ def test_diagonal_neighbours_are_connected() -> None:
 def test_an_empty_mask_stays_empty() -> None:
     empty = np.zeros((2, 4, 4), np.uint8)
     assert foreground_box(empty) is None
-    assert not keep_components(empty, largest=True, min_voxels=5).any()
+    assert not keep_components(empty, largest=True, min_fraction=0.5).any()
 
 
 def test_several_classes_take_the_likeliest() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description
-from training import out_of_fold, run
+from training import out_of_fold, release, run
 from training.recipes import RECIPES
 
 SHORT = ["--steps", "2", "--threads", "1"]
@@ -85,3 +85,17 @@ def test_a_checkpoint_that_holds_nothing_out_is_refused(
     assert run.main(["default", "--data", str(patients), "--output", str(output), *SHORT]) == 0
     assert out_of_fold.main([str(output), "--data", str(patients)]) == 2
     assert "names no held-out cases" in capsys.readouterr().err
+
+
+def test_a_release_carries_its_scores_and_the_same_weights(tmp_path: Path, patients: Path) -> None:
+    file, _ = folds(tmp_path, patients)
+    output, scores = tmp_path / "fold.safetensors", tmp_path / "scores.json"
+    arguments = ["--data", str(patients), "--output", str(output), "--folds", str(file), "--fold", "0"]
+    assert run.main(["default", *arguments, *SHORT]) == 0
+    assert out_of_fold.main([str(output), "--data", str(patients), "--json", str(scores)]) == 0
+    assert release.main([str(output), "--metrics", str(scores), "--destination", str(tmp_path / "out")]) == 0
+    network, description = load_checkpoint(tmp_path / "out" / "default.safetensors")
+    assert description.metrics["cases"] == 1
+    assert "never saw" in description.metrics["protocol"]
+    for name, value in load_checkpoint(output)[0].state_dict().items():
+        assert value.equal(network.state_dict()[name])

@@ -25,7 +25,8 @@ from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.session import Session
-from training.benchmarks.window import LoopDelay, add_dock, add_scan, open_viewer, wait, wait_until
+from napari_unet_seg.widgets.demo import add_dock
+from training.benchmarks.window import LoopDelay, add_scan, open_viewer, wait, wait_until
 
 
 def scrolling(viewer: Viewer, *, slices: int, step: list[int]) -> None:

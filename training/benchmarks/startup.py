@@ -22,7 +22,8 @@ _IMPORT = "import time; s = time.perf_counter(); import napari_unet_seg; print(t
 
 def window() -> dict[str, Any]:
     """Open viewer and dock in this process and click; seconds of each step."""
-    from training.benchmarks.window import LoopDelay, add_dock, add_scan, open_viewer, wait_until
+    from napari_unet_seg.widgets.demo import add_dock
+    from training.benchmarks.window import LoopDelay, add_scan, open_viewer, wait_until
 
     with open_viewer() as viewer:
         add_scan(viewer, slices=36, size=256)

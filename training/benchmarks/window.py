@@ -1,4 +1,4 @@
-"""What the window benchmarks share: a viewer with the dock, and its event loop."""
+"""What the window benchmarks share: a viewer with a scan, and its event loop."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_unet_seg.data.phantom import make_phantom
-from napari_unet_seg.session import Session
-from napari_unet_seg.widgets.dock import UNetDock
 
 
 def wait_until(done: Callable[[], bool], *, seconds: float = 120.0) -> None:
@@ -50,13 +48,6 @@ def open_viewer() -> Iterator[Viewer]:
     finally:
         viewer.close()
         wait(0.2)
-
-
-def add_dock(viewer: Viewer, *, session: Session | None = None) -> UNetDock:
-    """Dock the widget as the plugin menu does."""
-    dock = UNetDock(viewer, session=session)
-    viewer.window.add_dock_widget(dock, name="U-Net segmentation", area="right")
-    return dock
 
 
 def add_scan(viewer: Viewer, *, slices: int, size: int) -> None:

@@ -1,0 +1,88 @@
+"""Put a trained checkpoint into the package: ``python -m training.release CHECKPOINT --metrics FILE``.
+
+The weights stay as they are. The header gets the recipe's rule for the mask and the scores of the held-out folds, with
+their protocol.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
+from napari_unet_seg.errors import InputError
+from training.recipes import RECIPES
+
+DESTINATION = Path(__file__).resolve().parents[1] / "napari_unet_seg" / "resources" / "models"
+_REPORTED = (
+    "cases",
+    "volume_dice_mean",
+    "volume_dice_median",
+    "volume_dice_ci95",
+    "tumour_slice_dice_mean",
+    "empty_slice_false_positive_rate",
+)
+
+
+def release(checkpoint: Path, *, metrics: Path, protocol: str, destination: Path) -> Path:
+    """Write the checkpoint under its recipe's name, with the scores in its header.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        As `training.run` wrote it.
+    metrics : Path
+        JSON of `training.out_of_fold`.
+    protocol : str
+        How the models that were scored differ from this one, in words.
+    destination : Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint cannot be read.
+    """
+    network, description = load_checkpoint(checkpoint)
+    recipe = RECIPES[description.training["recipe"]]()
+    summary = json.loads(metrics.read_text())["summary"]
+    description = replace(
+        description,
+        name=recipe.name,
+        min_fraction=recipe.min_fraction,
+        largest_component=recipe.largest_component,
+        flip=recipe.flip,
+        metrics={"protocol": protocol, **{key: summary[key] for key in _REPORTED}},
+        licence=recipe.licence,
+    )
+    target = destination / f"{recipe.name}.safetensors"
+    save_checkpoint(target, network, description)
+    return target
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="python -m training.release", description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON of training.out_of_fold")
+    parser.add_argument(
+        "--protocol",
+        default="models of the same recipe on patients they never saw; every slice, hard mask, no smoothing",
+        help="what was scored, in words",
+    )
+    parser.add_argument("--destination", type=Path, default=DESTINATION)
+    given = parser.parse_args(arguments)
+    try:
+        print(release(given.checkpoint, metrics=given.metrics, protocol=given.protocol, destination=given.destination))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
