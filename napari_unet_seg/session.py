@@ -1,0 +1,321 @@
+"""What is open and being worked on, without a window: dataset, case, model, probabilities and masks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_unet_seg.data.volume import Array, Mask, Volume
+from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
+from napari_unet_seg.working_mask import WorkingMask
+
+if TYPE_CHECKING:
+    from napari_unet_seg.data.dataset import Case, Dataset
+    from napari_unet_seg.engine.checkpoint import Description
+
+
+class Segmenting(Protocol):
+    """What the session needs of a model; `engine.segmenter.Segmenter` has it."""
+
+    description: Description
+    device_note: str
+
+    def predict(
+        self,
+        volume: Volume,
+        *,
+        slices: list[int] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> NDArray[np.float32]:
+        """Probabilities ``(Z, Y, X)`` or ``(K, Z, Y, X)``."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedCase:
+    """A case's pixels, read."""
+
+    case: Case
+    volume: Volume
+    truth: Mask | None
+    """``(Z, Y, X)`` uint8; None where the dataset has no mask of it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What a model said of a volume, or of one slice of it."""
+
+    probability: ProbabilityMap | NDArray[np.float32]
+    """Of the volume; or of the slice, ``(Y, X)`` or ``(K, Y, X)``."""
+
+    z: int | None = None
+    """The slice it is of; None for the volume."""
+
+    model: str
+    seconds: float
+
+
+@dataclass(kw_only=True, eq=False)
+class Work:
+    """The segmentation of one scan as far as it has come."""
+
+    mask: WorkingMask
+    probability: ProbabilityMap
+    model: str = ""
+    """Name of the model that made it."""
+
+    rule: MaskRule = field(default_factory=MaskRule)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What came of showing a prediction."""
+
+    slices: list[int]
+    """Slices of the mask that were changed."""
+
+    kept: list[int]
+    """Slices that keep a person's edit."""
+
+
+class Session:
+    """The state behind the dock.
+
+    Methods in the first group may take seconds and are safe on a background thread, one at a time for each of the
+    two kinds (files, model); those in the second are quick, belong to the window's thread, and tell by signals.
+
+    Parameters
+    ----------
+    open_dataset : callable, optional
+        ``path -> Dataset``; by default `data.dataset.open_dataset`.
+    load_model : callable, optional
+        ``name or path -> Segmenting``; by default `engine.segmenter.load_model`, which imports torch when called.
+    """
+
+    dataset_changed = Signal()
+    case_changed = Signal()
+    model_changed = Signal()
+    work_changed = Signal()
+    """Another scan's work, or none, is open now."""
+    mask_written = Signal(object)
+    """The session has changed the working mask; a `Written`."""
+
+    def __init__(
+        self,
+        *,
+        open_dataset: Callable[[Path], Dataset] | None = None,
+        load_model: Callable[[str], Segmenting] | None = None,
+    ) -> None:
+        self._open_dataset = open_dataset or _open_dataset
+        self._load_model = load_model or _load_model
+        self._segmenters: dict[str, Segmenting] = {}
+        self._shelf: dict[tuple[Path, str], Work] = {}
+        self.dataset: Dataset | None = None
+        self.case: Case | None = None
+        self.work: Work | None = None
+        self.segmenter: Segmenting | None = None
+        self.rule = MaskRule()
+
+    # On a background thread.
+
+    def read_dataset(self, path: Path) -> Dataset:
+        """The dataset at a path.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        return self._open_dataset(path)
+
+    def read_case(self, case: Case) -> LoadedCase:
+        """A case's image and mask.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read, or image and mask differ in shape.
+        """
+        return LoadedCase(case=case, volume=case.read_image(), truth=case.read_mask())
+
+    def load_segmenter(self, name: str) -> Segmenting:
+        """A model, loaded once.
+
+        Raises
+        ------
+        InputError
+            If there is no such model.
+        """
+        if name not in self._segmenters:
+            self._segmenters[name] = self._load_model(name)
+        return self._segmenters[name]
+
+    def predict(
+        self,
+        volume: Volume,
+        *,
+        model: str,
+        z: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Prediction:
+        """What a model says of a volume, or of one of its slices.
+
+        Raises
+        ------
+        InputError
+            If the volume cannot be used.
+        SegmentationError
+            If the computation failed.
+        Stopped
+            If `should_stop` said so.
+        """
+        start = time.perf_counter()
+        segmenter = self.load_segmenter(model)
+        slices = None if z is None else [z]
+        result = segmenter.predict(volume, slices=slices, progress=progress, should_stop=should_stop)
+        probability = ProbabilityMap.of(result) if z is None else result[..., z, :, :].copy()
+        return Prediction(probability=probability, z=z, model=model, seconds=time.perf_counter() - start)
+
+    def compute_mask(self, probability: ProbabilityMap, rule: MaskRule) -> Mask:
+        """The mask of a map under a rule, ``(Z, Y, X)``; in the background where `ProbabilityMap.cost` is high."""
+        return probability.mask(rule)
+
+    # On the window's thread.
+
+    def take_dataset(self, dataset: Dataset) -> None:
+        """Have another dataset open; no case of it is yet."""
+        self.close_case()
+        self.dataset = dataset
+        self.dataset_changed.emit()
+
+    def take_case(self, case: Case) -> None:
+        """Have another case open; its work is taken up where it was left."""
+        self.close_case()
+        self.case = case
+        self.work = self._shelf.pop(self._key(case), None)
+        self.case_changed.emit()
+        self.work_changed.emit()
+
+    def close_case(self) -> None:
+        """Put the open case's work aside, to be taken up when it is opened again."""
+        if self.case is not None and self.work is not None:
+            self._shelf[self._key(self.case)] = self.work
+        self.case, self.work = None, None
+        self.case_changed.emit()
+        self.work_changed.emit()
+
+    def drop_work(self) -> None:
+        """Forget the segmentation of the open scan: its layer was removed, or another image is segmented now."""
+        self.work = None
+        self.work_changed.emit()
+
+    def take_segmenter(self, segmenter: Segmenting) -> None:
+        """Segment with this model from now on, by its threshold."""
+        self.segmenter = segmenter
+        self.model_changed.emit()
+
+    def take_prediction(
+        self, prediction: Prediction, *, shape: tuple[int, int, int], mask: Mask | None = None
+    ) -> Written:
+        """Show what a model said, wherever no person has painted.
+
+        Parameters
+        ----------
+        prediction : Prediction
+            Of the open scan.
+        shape : tuple of int
+            ``(Z, Y, X)`` of the open scan; work of another shape is replaced.
+        mask : ndarray, optional
+            The prediction's mask under the present rule, where it is known already.
+        """
+        if self.work is None or self.work.mask.model.shape != shape:
+            self.work = Work(mask=WorkingMask(shape), probability=ProbabilityMap(shape))
+            self.work_changed.emit()
+        work = self.work
+        work.model = prediction.model
+        if prediction.z is None:
+            assert isinstance(prediction.probability, ProbabilityMap)
+            work.probability = prediction.probability
+            return self._offer(self.compute_mask(work.probability, self.rule) if mask is None else mask)
+        assert isinstance(prediction.probability, np.ndarray)
+        work.probability.put(prediction.z, prediction.probability)
+        if self.rule.looks_across_slices:
+            return self._offer(self.compute_mask(work.probability, self.rule))
+        done = work.mask.offer_slice(prediction.z, work.probability.slice_mask(prediction.z, self.rule))
+        only = [prediction.z]
+        return self._tell(Written(slices=only if done else [], kept=[] if done else only))
+
+    def set_rule(self, rule: MaskRule, *, mask: Mask | None = None) -> Written:
+        """Turn the kept probabilities into a mask by another rule.
+
+        Parameters
+        ----------
+        rule : MaskRule
+        mask : ndarray, optional
+            The mask under that rule, where it is known already.
+        """
+        self.rule = rule
+        if self.work is None:
+            return Written(slices=[], kept=[])
+        return self._offer(self.compute_mask(self.work.probability, rule) if mask is None else mask)
+
+    def preview_rule(self, rule: MaskRule, z: int) -> Written:
+        """Show one slice by another rule's threshold, at once; `set_rule` has the last word on the volume."""
+        self.rule = rule
+        if self.work is None or self.work.mask.edited([z]):
+            return Written(slices=[], kept=[])
+        done = self.work.mask.offer_slice(z, self.work.probability.slice_mask(z, rule))
+        return self._tell(Written(slices=[z] if done else [], kept=[]))
+
+    def take_edited(self, data: Array) -> None:
+        """The array being painted on is another one now, ``(Z, Y, X)``."""
+        if self.work is not None:
+            self.work.mask.data = data
+
+    def state_of(self, case: Case) -> tuple[str, ...]:
+        """What there is of a case, in words: ``ground truth`` or ``no mask``, ``predicted``, ``edited``."""
+        work = self.work if self._is_open(case) else self._shelf.get(self._key(case))
+        words = ["ground truth"] if case.has_mask else []
+        if work is not None and work.probability.known.any():
+            words.append("predicted")
+            if work.mask.edited():
+                words.append("edited")
+        return tuple(words) or ("no mask",)
+
+    def _offer(self, mask: Mask) -> Written:
+        assert self.work is not None
+        self.work.rule = self.rule
+        written, kept = self.work.mask.offer(mask)
+        return self._tell(Written(slices=written, kept=kept))
+
+    def _tell(self, written: Written) -> Written:
+        self.mask_written.emit(written)
+        return written
+
+    def _key(self, case: Case) -> tuple[Path, str]:
+        assert self.dataset is not None
+        return self.dataset.root, case.case_id
+
+    def _is_open(self, case: Case) -> bool:
+        return self.case is not None and self.case.case_id == case.case_id
+
+
+def _open_dataset(path: Path) -> Dataset:
+    from napari_unet_seg.data.dataset import open_dataset
+
+    return open_dataset(path)
+
+
+def _load_model(name: str) -> Segmenting:
+    from napari_unet_seg.engine.segmenter import load_model
+
+    segmenter: Any = load_model(name)
+    return segmenter  # type: ignore[no-any-return]

@@ -1,0 +1,126 @@
+"""Opens datasets and cases in the background, and shows a case's layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.layers import Image, Labels
+from qtpy.QtCore import QObject, Signal
+
+from napari_unet_seg.session import LoadedCase, Session
+from napari_unet_seg.widgets.layers import image_layers, truth_layer
+from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
+from napari_unet_seg.widgets.workers import Lane, Task
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_unet_seg.data.dataset import Dataset
+
+
+class CaseLoader(QObject):
+    """Reads off the window's thread; puts one case at a time into the viewer.
+
+    The layers of the case before are taken out; its segmentation is kept by the session and comes back with it.
+
+    Parameters
+    ----------
+    session : Session
+    segmentation : SegmentationLayer
+    viewer : ViewerModel
+    lane : Lane
+        Where files are read.
+    """
+
+    caseShown = Signal(object)
+    """A case's image layers are in the viewer; the list of them."""
+    said = Signal(str)
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        segmentation: SegmentationLayer,
+        viewer: ViewerModel,
+        lane: Lane,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._segmentation = segmentation
+        self._viewer = viewer
+        self._lane = lane
+        self._layers: list[Layer] = []
+        self._newest: Task | None = None
+
+    def busy(self) -> bool:
+        """Whether a dataset or a case is being read."""
+        return self._newest is not None and not self._newest.done
+
+    def open_path(self, path: Path) -> None:
+        """Open a dataset; a dataset of one case opens that case too."""
+        self.said.emit(f"Opening {path} …")
+        self._run(lambda task: self._session.read_dataset(path), self._take_dataset)
+
+    def open_case(self, case_id: str) -> None:
+        """Load a case of the open dataset."""
+        if self._session.dataset is None:
+            return
+        try:
+            case = self._session.dataset[case_id]
+        except (KeyError, ValueError) as error:
+            self.failed.emit(error)
+            return
+        self.said.emit(f"Loading {case_id} …")
+        self._run(lambda task: self._session.read_case(case), self._take_case)
+
+    def _run(self, work: object, returned: object) -> None:
+        if self._newest is not None:
+            # Of two clicks, the later one counts.
+            self._newest.stop()
+        self._newest = self._lane.submit(work, returned=returned, failed=self.failed.emit)  # type: ignore[arg-type]
+
+    def _take_dataset(self, dataset: Dataset) -> None:
+        self._clear()
+        self._session.take_dataset(dataset)
+        count = len(dataset.cases)
+        self.said.emit(f"{count} case{'s' if count != 1 else ''} in {dataset.root.name}. A double click opens one.")
+        if count == 1:
+            self.open_case(dataset.cases[0].case_id)
+
+    def _take_case(self, loaded: LoadedCase) -> None:
+        self._clear()
+        self._session.take_case(loaded.case)
+        volume = loaded.volume
+        images: list[Layer] = [Image(pixels, **arguments) for pixels, arguments in image_layers(volume)]
+        self._layers = list(images)
+        if loaded.truth is not None:
+            mask, arguments = truth_layer(loaded.truth, volume)
+            truth = Labels(mask, **arguments)
+            # An outline leaves the image below visible.
+            truth.contour = 1
+            self._layers.append(truth)
+        for layer in self._layers:
+            self._viewer.add_layer(layer)
+        if self._session.work is not None:
+            self._segmentation.show_work(images[-1])
+        self._viewer.dims.set_point(0, volume.spacing[0] * (volume.shape[0] // 2))
+        self._viewer.reset_view()
+        self.caseShown.emit(images)
+        z, y, x = volume.shape
+        notes = "".join(f" {note[0].upper()}{note[1:]}." for note in volume.notes)
+        self.said.emit(
+            f"{loaded.case.case_id}: {z} slice{'s' if z != 1 else ''} of {y} \N{MULTIPLICATION SIGN} {x}.{notes}"
+        )
+
+    def _clear(self) -> None:
+        """Take the former case out of the viewer; whatever the user added stays."""
+        self._session.close_case()
+        self._segmentation.release(remove=True)
+        for layer in self._layers:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        self._layers = []

@@ -1,0 +1,292 @@
+"""The dock: its panels, and who listens to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Labels
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_unet_seg.session import Session
+from napari_unet_seg.widgets.case_loader import CaseLoader
+from napari_unet_seg.widgets.channel_roles import ChannelRoles
+from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
+from napari_unet_seg.widgets.layers import GROUND_TRUTH
+from napari_unet_seg.widgets.score_keeper import ScoreKeeper
+from napari_unet_seg.widgets.scores_panel import ScoresPanel
+from napari_unet_seg.widgets.segment_panel import SegmentPanel, SegmentSettings
+from napari_unet_seg.widgets.segment_runner import LoadedModel, SegmentRunner
+from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
+from napari_unet_seg.widgets.status_line import StatusLine
+from napari_unet_seg.widgets.workers import Lane
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+_ROLES = ("pre", "flair", "post")
+
+
+class UNetDock(QWidget):
+    """Open a scan, segment it, see the scores.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+        The name is the one by which napari gives a plugin its viewer.
+    model : str
+        Name or file of the model that is loaded first.
+    session : Session, optional
+        The state; by default a new one with the package's own dataset and model loaders.
+    list_models : callable, optional
+        Names of the models to choose from; called in the background. By default those of the registry.
+    """
+
+    def __init__(
+        self,
+        napari_viewer: Viewer,
+        *,
+        model: str = "default",
+        session: Session | None = None,
+        list_models: Callable[[], Sequence[str]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.setObjectName("unet_segmentation")
+        self._viewer = viewer = napari_viewer
+        self._window: QWidget | None = None
+        self._closed = False
+        self.session = session if session is not None else Session()
+        # Plain threads, not children of this widget: Qt must not delete them while they run.
+        self._lanes = file_lane, model_lane = Lane("unet-seg-files"), Lane("unet-seg-model")
+
+        self.roles = ChannelRoles(viewer=viewer, wanted=_ROLES)
+        self.data_panel = DataPanel(roles=self.roles)
+        self.segment_panel = SegmentPanel(model=model)
+        self.scores_panel = ScoresPanel()
+        self.status = StatusLine(viewer=viewer)
+        self.segmentation = SegmentationLayer(session=self.session, viewer=viewer, parent=self)
+        self.scores = ScoreKeeper(session=self.session, segmentation=self.segmentation, viewer=viewer, parent=self)
+        self.loader = CaseLoader(
+            session=self.session, segmentation=self.segmentation, viewer=viewer, lane=file_lane, parent=self
+        )
+        self.runner = SegmentRunner(
+            session=self.session,
+            segmentation=self.segmentation,
+            viewer=viewer,
+            model_lane=model_lane,
+            mask_lane=file_lane,
+            sources=self.roles.value,
+            list_models=list_models or _registered_models,
+            parent=self,
+        )
+        self._state_timer = QTimer(self)
+        self._state_timer.setSingleShot(True)
+        self._state_timer.setInterval(300)
+        self._state_timer.timeout.connect(self._show_case_state)
+        self._lay_out()
+        self._connect()
+        self._list_labels()
+        self.status.setValue("Open a dataset, or choose the open layers, and press Segment.")
+        # The first event loop shows the dock; torch is imported behind it.
+        QTimer.singleShot(0, self._start)
+
+    def busy(self) -> bool:
+        """Whether anything runs in the background."""
+        return any(lane.busy() for lane in self._lanes)
+
+    def is_closed(self) -> bool:
+        """Whether it was shut down."""
+        return self._closed
+
+    def shutdown(self) -> None:
+        """End what runs, wait for its threads, and disconnect from the viewer; more calls do nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        for lane in self._lanes:
+            lane.close()
+        layers = self._viewer.layers.events
+        layers.inserted.disconnect(self._list_labels)
+        layers.removed.disconnect(self._list_labels)
+        layers.renamed.disconnect(self._list_labels)
+        self.session.dataset_changed.disconnect(self._list_cases)
+        self.session.case_changed.disconnect(self._on_case_changed)
+        self.session.mask_written.disconnect(self._show_case_state)
+        self._state_timer.stop()
+        for part in (self.runner, self.scores, self.segmentation, self.roles, self.status):
+            part.disconnect_all()
+        if self._window is not None:
+            self._window.removeEventFilter(self)
+
+    def event(self, event: QEvent) -> bool:
+        """Notice being docked into a window, and being taken out of it for good."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None:
+                self.shutdown()
+            else:
+                QTimer.singleShot(0, self._watch_window)
+        return bool(super().event(event))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """End all work when napari's window closes: it tells its docks nothing."""
+        if watched is self._window and event.type() == QEvent.Type.Close:
+            if event.spontaneous():
+                # napari may still ask the user, and stay open.
+                QTimer.singleShot(0, self._shutdown_with_window)
+            else:
+                self.shutdown()
+        return bool(super().eventFilter(watched, event))
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """End all work."""
+        self.shutdown()
+        super().closeEvent(event)
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(0, 0, 6, 0)
+        for title, panel in (
+            ("Data", self.data_panel),
+            ("Segment", self.segment_panel),
+            ("Scores", self.scores_panel),
+        ):
+            fold = QCollapsible(title, collapsedIcon="▶")
+            fold.setDuration(0)
+            fold.toggleButton().setToolTip(f"Fold or unfold {title}")
+            fold.addWidget(panel)
+            fold.expand(animate=False)
+            column.addWidget(fold)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        layout = QVBoxLayout(self)
+        layout.addWidget(scroll, 1)
+        layout.addWidget(self.status)
+        self.setMinimumWidth(260)
+
+    def _connect(self) -> None:
+        self.data_panel.pathEntered.connect(self.loader.open_path)
+        self.data_panel.caseActivated.connect(self.loader.open_case)
+        self.loader.caseShown.connect(self._on_case_shown)
+        self.roles.valueChanged.connect(self.runner.sources_changed)
+        self.segment_panel.valueChanged.connect(self._on_settings)
+        self.segment_panel.segmentRequested.connect(self.runner.segment)
+        self.segment_panel.cancelRequested.connect(self.runner.cancel)
+        self.runner.modelLoaded.connect(self._on_model_loaded)
+        self.runner.modelFailed.connect(self._on_model_failed)
+        self.runner.busy.connect(self.segment_panel.set_busy)
+        self.runner.idle.connect(self.segment_panel.set_idle)
+        self.segmentation.edited.connect(self._on_edited)
+        self.segmentation.layerChanged.connect(self._list_labels)
+        self.scores_panel.valueChanged.connect(self._on_truth_chosen)
+        self.scores.valueChanged.connect(self.scores_panel.set_board)
+        for part in (self.loader, self.runner):
+            part.said.connect(self.status.setValue)
+        for part in (self.loader, self.runner, self.scores):
+            part.failed.connect(self.status.show_error)
+        layers = self._viewer.layers.events
+        layers.inserted.connect(self._list_labels)
+        layers.removed.connect(self._list_labels)
+        layers.renamed.connect(self._list_labels)
+        self.session.dataset_changed.connect(self._list_cases)
+        self.session.case_changed.connect(self._on_case_changed)
+        self.session.mask_written.connect(self._show_case_state)
+
+    def _start(self) -> None:
+        if not self._closed:
+            self.runner.load_model(self.segment_panel.value().model)
+
+    def _watch_window(self) -> None:
+        window = self.window()
+        if not self._closed and window is not self and window is not self._window:
+            self._window = window
+            window.installEventFilter(self)
+
+    def _shutdown_with_window(self) -> None:
+        if self._window is None or not self._window.isVisible():
+            self.shutdown()
+
+    def _on_settings(self, settings: SegmentSettings) -> None:
+        self.runner.set_rule(settings.rule)
+        self.runner.set_live(settings.live)
+        self.runner.use_model(settings.model)
+
+    def _on_model_loaded(self, loaded: LoadedModel) -> None:
+        description = loaded.segmenter.description
+        self.segment_panel.set_models(loaded.names)
+        self.segment_panel.set_device(loaded.segmenter.device_note)
+        self.segment_panel.set_model_defaults(
+            threshold=description.threshold,
+            largest_component=description.largest_component,
+            min_fraction=description.min_fraction,
+        )
+        self.roles.set_wanted(description.channel_names)
+
+    def _on_model_failed(self, error: Exception) -> None:
+        self.segment_panel.set_device("no model is loaded")
+        self.status.show_error(error)
+
+    def _on_case_shown(self, layers: list[Any]) -> None:
+        self.roles.prefer(layers)
+        self._list_labels()
+        truth = next((layer for layer in self._truth_candidates() if layer.name.startswith(GROUND_TRUTH)), None)
+        self._set_truth(truth)
+
+    def _on_case_changed(self) -> None:
+        case = self.session.case
+        self.data_panel.setValue("" if case is None else case.case_id)
+
+    def _on_edited(self) -> None:
+        # Whether anything is edited takes a look at the whole mask: not with every movement of the brush.
+        if not self._state_timer.isActive():
+            self._state_timer.start()
+
+    def _list_cases(self) -> None:
+        dataset = self.session.dataset
+        if dataset is None:
+            return
+        self.data_panel.set_path(Path(dataset.root))
+        self.data_panel.set_cases(
+            [CaseRow(case_id=case.case_id, state=self.session.state_of(case)) for case in dataset.cases]
+        )
+
+    def _show_case_state(self) -> None:
+        if self.session.case is not None:
+            self.data_panel.set_state(self.session.case.case_id, self.session.state_of(self.session.case))
+
+    def _truth_candidates(self) -> list[Labels]:
+        return [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, Labels) and layer is not self.segmentation.layer and not layer.multiscale
+        ]
+
+    def _list_labels(self) -> None:
+        candidates = self._truth_candidates()
+        if self.scores.truth not in candidates:
+            self.scores.set_truth(None)
+        chosen = self.scores.truth
+        self.scores_panel.set_layers(
+            [layer.name for layer in candidates], chosen="" if chosen is None else str(chosen.name)
+        )
+
+    def _on_truth_chosen(self, name: str) -> None:
+        self._set_truth(next((layer for layer in self._truth_candidates() if layer.name == name), None))
+
+    def _set_truth(self, layer: Labels | None) -> None:
+        self.scores.set_truth(layer)
+        self._list_labels()
+
+
+def _registered_models() -> list[str]:
+    from napari_unet_seg.engine.registry import Registry
+
+    return [model.name for model in Registry().list() if not model.problem]

@@ -1,0 +1,203 @@
+"""Between napari's layers and the package's volumes: names, geometry, contrast, slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.colormaps import direct_colormap
+
+from napari_unet_seg.data.volume import Array, Mask, Volume
+from napari_unet_seg.errors import InputError
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels, Layer
+
+SEGMENTATION = "Segmentation"
+GROUND_TRUTH = "Ground truth"
+SEGMENTATION_COLOUR = "#ff4d5a"
+GROUND_TRUTH_COLOUR = "#3ddc84"
+SEGMENTATION_OTHER = "#ffb000"
+GROUND_TRUTH_OTHER = "#a0e8c0"
+"""Of labels above 1."""
+_ENOUGH_PIXELS = 200_000
+_COLOUR_NAMES = ("red", "green", "blue", "alpha")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSource:
+    """One channel of an open image layer."""
+
+    layer: Image
+    component: int | None = None
+    """Index along the channel axis of a colour or four-dimensional layer; None where the layer is one channel."""
+
+    @property
+    def label(self) -> str:
+        """What a combo box shows for it."""
+        if self.component is None:
+            return str(self.layer.name)
+        name = _COLOUR_NAMES[self.component] if self.layer.rgb else f"channel {self.component}"
+        return f"{self.layer.name} · {name}"
+
+    def same_as(self, other: ImageSource | None) -> bool:
+        """Whether both mean the same channel of the same layer."""
+        return other is not None and self.layer is other.layer and self.component == other.component
+
+    def pixels(self) -> Array:
+        """The channel as ``(Z, Y, X)``; a two-dimensional image is one slice.
+
+        Raises
+        ------
+        InputError
+            If the layer has fewer or more axes than a scan has.
+        """
+        data: Any = self.layer.data[0] if self.layer.multiscale else self.layer.data
+        if self.component is not None:
+            data = data[..., self.component] if self.layer.rgb else data[self.component]
+        if data.ndim not in (2, 3):
+            raise InputError(
+                f"layer {self.layer.name!r} has {data.ndim} axes; a scan has (Z, Y, X), or (Y, X) for one slice"
+            )
+        pixels = np.asarray(data)
+        return pixels[None] if pixels.ndim == 2 else pixels
+
+
+def sources_of(layer: Image) -> list[ImageSource]:
+    """The channels a layer offers: one, or one for each colour or leading index of a four-dimensional layer."""
+    if layer.rgb:
+        # An alpha channel is transparency, no sequence.
+        return [ImageSource(layer=layer, component=index) for index in range(3)]
+    if layer.ndim == 4 and layer.data.shape[0] <= 8:
+        return [ImageSource(layer=layer, component=index) for index in range(layer.data.shape[0])]
+    return [ImageSource(layer=layer)]
+
+
+def spacing_of(layer: Layer) -> tuple[float, float, float]:
+    """Size of a voxel along ``(z, y, x)`` in world units; 1 along the missing axis of a two-dimensional layer."""
+    scale = [abs(float(value)) or 1.0 for value in layer.scale[-3:]]
+    z, y, x = [1.0] * (3 - len(scale)) + scale
+    return z, y, x
+
+
+def volume_from(sources: dict[str, ImageSource], *, spacing_known: bool = True) -> Volume:
+    """A volume of open layers.
+
+    Parameters
+    ----------
+    sources : dict
+        Channel name to the layer that holds it; at least one.
+    spacing_known : bool
+        Whether the layers' scale is known to be in mm.
+
+    Raises
+    ------
+    InputError
+        If none is given, the layers differ in shape, or one is no scan.
+    """
+    if not sources:
+        raise InputError("choose the image layer that holds the FLAIR sequence (panel Data)")
+    pixels = {role: source.pixels() for role, source in sources.items()}
+    shapes = {role: array.shape for role, array in pixels.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{role} {shape}" for role, shape in shapes.items())
+        raise InputError(f"the chosen layers differ in shape ({listed}); choose sequences of one scan on one grid")
+    first = next(iter(sources.values())).layer
+    return Volume(
+        data=np.stack(list(pixels.values())),
+        channel_names=tuple(pixels),
+        spacing=spacing_of(first),
+        spacing_known=spacing_known,
+    )
+
+
+def contrast_limits(pixels: Array) -> tuple[float, float] | None:
+    """The 0.5th and 99.8th percentile of the pixels, measured on a regular sample; None where nothing differs.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        ``(Z, Y, X)``, any real type; NaN and infinities are left out.
+    """
+    step = max(1, int(np.ceil(np.sqrt(pixels.size / _ENOUGH_PIXELS))))
+    sample = pixels[:, :: min(step, pixels.shape[1]), :: min(step, pixels.shape[2])].astype(np.float32)
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return None
+    low, high = (float(value) for value in np.percentile(sample, (0.5, 99.8)))
+    if not low < high:
+        low, high = float(sample.min()), float(sample.max())
+    return (low, high) if low < high else None
+
+
+def image_layers(volume: Volume) -> list[tuple[Array, dict[str, Any]]]:
+    """A layer for each channel of a volume: its pixels ``(Z, Y, X)``, and the arguments of ``add_image``.
+
+    FLAIR, or else the first channel, comes last: on top, and alone visible.
+    """
+    names = [name or f"channel {index}" for index, name in enumerate(volume.channel_names)]
+    top = next((index for index, name in enumerate(names) if "flair" in name.lower()), 0)
+    layers = []
+    for index in [i for i in range(len(names)) if i != top] + [top]:
+        pixels = volume.data[index]
+        arguments: dict[str, Any] = {
+            "name": "FLAIR" if names[index] == "flair" else names[index],
+            "scale": volume.spacing,
+            "colormap": "gray",
+            "visible": index == top,
+            "metadata": {"spacing_known": volume.spacing_known},
+        }
+        limits = contrast_limits(pixels)
+        if limits is not None:
+            arguments["contrast_limits"] = limits
+        # napari's textures take no float64 and no bool.
+        shown = pixels.astype(np.float32 if pixels.dtype == np.float64 else np.uint8, copy=False)
+        layers.append((shown if pixels.dtype in (bool, np.float64) else pixels, arguments))
+    return layers
+
+
+def truth_layer(truth: Mask, volume: Volume) -> tuple[Mask, dict[str, Any]]:
+    """The ground truth ``(Z, Y, X)`` with the arguments of a Labels layer on a volume's grid."""
+    colormap = direct_colormap({None: GROUND_TRUTH_OTHER, 0: "transparent", 1: GROUND_TRUTH_COLOUR})
+    arguments = {"name": GROUND_TRUTH, "scale": volume.spacing, "colormap": colormap, "opacity": 0.9}
+    return np.ascontiguousarray(truth), arguments
+
+
+def geometry_of(layer: Layer) -> dict[str, Any]:
+    """Scale, translation, rotation, shear, affine and units of a layer, for another one on the same grid.
+
+    Of a layer with a leading channel axis, that axis is left out, and with it any shear.
+    """
+    last = slice(-3, None)
+    extra = layer.ndim > 3
+    return {
+        "scale": layer.scale[last],
+        "translate": layer.translate[last],
+        "rotate": layer.rotate[last, last],
+        "shear": None if extra else layer.shear,
+        "affine": layer.affine.set_slice(range(layer.ndim - 3, layer.ndim)) if extra else layer.affine,
+        "units": layer.units[last],
+    }
+
+
+def shown_mask(layer: Labels) -> Any:
+    """A Labels layer's data as ``(Z, Y, X)``: a view, so edits are seen; one slice for a two-dimensional layer."""
+    return layer.data[None] if layer.ndim == 2 else layer.data
+
+
+def slice_of(layer: Layer, point: tuple[float, ...]) -> int:
+    """The slice of a layer, along its own first of three axes, at a point of the viewer.
+
+    Parameters
+    ----------
+    layer : Layer
+        ``(Z, Y, X)`` or ``(Y, X)``; the latter has one slice, 0.
+    point : tuple of float
+        World coordinates (``viewer.dims.point``).
+    """
+    if layer.ndim < 3:
+        return 0
+    depth = int(layer.data.shape[-3])
+    position = float(layer.world_to_data(point)[-3])
+    return min(max(round(position), 0), depth - 1)

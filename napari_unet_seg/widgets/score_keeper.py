@@ -1,0 +1,175 @@
+"""Keeps the scores of the shown masks exact, whatever is done to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Labels
+from qtpy.QtCore import QObject, Signal
+
+from napari_unet_seg.errors import InputError
+from napari_unet_seg.scores import Box, LiveScores, Side
+from napari_unet_seg.session import Session, Written
+from napari_unet_seg.widgets.labels_watch import LabelsWatch
+from napari_unet_seg.widgets.layers import shown_mask, slice_of, spacing_of
+from napari_unet_seg.widgets.scores_panel import ScoreBoard
+from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+
+class ScoreKeeper(QObject):
+    """Compares the segmentation with a ground-truth layer, or with the model's own mask where there is none.
+
+    Parameters
+    ----------
+    session : Session
+        Has the model's mask.
+    segmentation : SegmentationLayer
+        The mask being edited.
+    viewer : ViewerModel
+        Its dims tell which slice is shown.
+    """
+
+    valueChanged = Signal(object)
+    """The scores changed; a `ScoreBoard`."""
+    failed = Signal(object)
+    """The masks cannot be compared; the error."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        segmentation: SegmentationLayer,
+        viewer: ViewerModel,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._segmentation = segmentation
+        self._viewer = viewer
+        self._truth: Labels | None = None
+        self._truth_watch: LabelsWatch | None = None
+        self._scores: LiveScores | None = None
+        self._board = ScoreBoard()
+        segmentation.layerChanged.connect(self._restart)
+        segmentation.replaced.connect(self._on_segmentation_replaced)
+        segmentation.edited.connect(self._on_edited)
+        segmentation.written.connect(self._on_written)
+        viewer.dims.events.connect(self._on_dims)
+
+    def disconnect_all(self) -> None:
+        """Disconnect from the viewer and the layers."""
+        self._viewer.dims.events.disconnect(self._on_dims)
+        self._segmentation.layerChanged.disconnect(self._restart)
+        self._set_truth_watch(None)
+
+    @property
+    def truth(self) -> Labels | None:
+        """The ground-truth layer."""
+        return self._truth
+
+    def set_truth(self, layer: Labels | None) -> None:
+        """Compare with this layer from now on, or with the model's mask."""
+        if layer is self._truth:
+            return
+        self._truth = layer
+        self._set_truth_watch(layer)
+        self._restart()
+
+    def value(self) -> ScoreBoard:
+        """The scores now, with everything read again: even what no event of napari's tells of."""
+        self._segmentation.verify()
+        if self._truth_watch is not None:
+            self._truth_watch.verify()
+        return self._board
+
+    def settled(self) -> ScoreBoard:
+        """The scores as the user sees them a frame later: every edit that napari told of is counted."""
+        self._segmentation.settle()
+        if self._truth_watch is not None:
+            self._truth_watch.settle()
+        return self._board
+
+    def _restart(self) -> None:
+        self._scores = None
+        layer, work = self._segmentation.layer, self._session.work
+        if layer is not None and work is not None:
+            y = work.mask.model if self._truth is None else shown_mask(self._truth)
+            try:
+                self._scores = LiveScores(shown_mask(layer), y)
+            except InputError as error:
+                self.failed.emit(error)
+        self._tell()
+
+    def _on_edited(self, box: Box | None) -> None:
+        self._reread("y_pred", box)
+
+    def _on_truth_edited(self, box: Box | None) -> None:
+        self._reread("y", box)
+
+    def _reread(self, side: Side, box: Box | None) -> None:
+        if self._scores is not None and self._scores.reread(side, box):
+            self._tell()
+
+    def _on_written(self, written: Written) -> None:
+        if self._scores is None or self._session.work is None:
+            return
+        for z in written.slices:
+            self._scores.reread("y_pred", (slice(z, z + 1), slice(None), slice(None)))
+        if self._truth is None:
+            self._scores.replace("y", self._session.work.mask.model)
+        self._tell()
+
+    def _on_segmentation_replaced(self) -> None:
+        self._replace("y_pred", self._segmentation.layer)
+
+    def _on_truth_replaced(self) -> None:
+        self._replace("y", self._truth)
+
+    def _replace(self, side: Side, layer: Labels | None) -> None:
+        if self._scores is None or layer is None:
+            self._restart()
+            return
+        try:
+            self._scores.replace(side, shown_mask(layer))
+        except InputError as error:
+            self._scores = None
+            self.failed.emit(error)
+        self._tell()
+
+    def _on_dims(self, event: Any) -> None:
+        if event.type in ("current_step", "order", "ndisplay", "point"):
+            self._tell()
+
+    def _set_truth_watch(self, layer: Labels | None) -> None:
+        if self._truth_watch is not None:
+            self._truth_watch.close()
+            self._truth_watch.deleteLater()
+            self._truth_watch = None
+        if layer is not None:
+            self._truth_watch = LabelsWatch(layer, viewer=self._viewer, parent=self)
+            self._truth_watch.changed.connect(self._on_truth_edited)
+            self._truth_watch.replaced.connect(self._on_truth_replaced)
+
+    def _tell(self) -> None:
+        board = self._make_board()
+        if board != self._board:
+            self._board = board
+            self.valueChanged.emit(board)
+
+    def _make_board(self) -> ScoreBoard:
+        layer = self._segmentation.layer
+        if self._scores is None or layer is None:
+            return ScoreBoard()
+        z = slice_of(layer, self._viewer.dims.point)
+        spacing, reference = spacing_of(layer), self._segmentation.reference
+        known = reference is None or reference.metadata.get("spacing_known", True)
+        return ScoreBoard(
+            z=z if layer.ndim > 2 else None,
+            slice=self._scores.slice(min(z, self._scores.shape[0] - 1)),
+            volume=self._scores.volume(),
+            voxel_ml=spacing[0] * spacing[1] * spacing[2] / 1000 if known else None,
+            against_model=self._truth is None,
+        )

@@ -1,0 +1,146 @@
+"""Panel Scores: agreement with the ground truth, or of the edited mask with the model's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_unet_seg.engine.metrics import Counts
+
+NO_TRUTH = "(none)"
+_DASH = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreBoard:
+    """What the panel shows."""
+
+    z: int | None = None
+    """The shown slice; None for a single one."""
+
+    slice: Counts | None = None
+    """Counts of the shown slice; None where there is nothing to compare."""
+
+    volume: Counts | None = None
+    voxel_ml: float | None = None
+    """Millilitres of a voxel; None where the spacing is not known: then voxels are shown."""
+
+    against_model: bool = False
+    """There is no ground truth: the edited mask is compared with the model's."""
+
+
+class ScoresPanel(QWidget):
+    """Dice, IoU and volume of the shown slice and of the whole scan."""
+
+    valueChanged = Signal(str)
+    """Another ground truth was chosen; the name of its layer, or an empty text."""
+
+    def __init__(self, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._board = ScoreBoard()
+
+        self._truth = QComboBox()
+        self._truth.setObjectName("truth")
+        self._truth.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._truth.setMinimumContentsLength(8)
+        self._truth.setToolTip(
+            "Labels layer with the true mask. Without one, the mask you edit is compared with the model's"
+        )
+        self._truth.addItem(NO_TRUTH)
+        self._explanation = QLabel()
+        self._explanation.setWordWrap(True)
+        self._explanation.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._slice_title = QLabel("Slice")
+        self._truth_title = QLabel("Ground truth")
+        self._cells: dict[tuple[str, str], QLabel] = {}
+
+        grid = QGridLayout()
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(2, 1)
+        grid.addWidget(self._slice_title, 0, 1, Qt.AlignmentFlag.AlignRight)
+        grid.addWidget(QLabel("Volume"), 0, 2, Qt.AlignmentFlag.AlignRight)
+        rows = {"dice": "Dice", "iou": "IoU", "predicted": "Segmentation", "true": self._truth_title}
+        for number, (key, title) in enumerate(rows.items(), 1):
+            grid.addWidget(QLabel(title) if isinstance(title, str) else title, number, 0)
+            for column, part in ((1, "slice"), (2, "volume")):
+                cell = QLabel(_DASH)
+                cell.setObjectName(f"{key}_{part}")
+                cell.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+                if key in ("dice", "iou"):
+                    font = cell.font()
+                    font.setBold(True)
+                    cell.setFont(font)
+                self._cells[key, part] = cell
+                grid.addWidget(cell, number, column, Qt.AlignmentFlag.AlignRight)
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Ground truth", self._truth)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        layout.addLayout(grid)
+        layout.addWidget(self._explanation)
+        self.set_board(self._board)
+
+        self._truth.currentIndexChanged.connect(lambda: self.valueChanged.emit(self.value()))
+
+    def value(self) -> str:
+        """Name of the ground-truth layer; empty for none."""
+        return self._truth.currentText() if self._truth.currentIndex() > 0 else ""
+
+    def setValue(self, name: str) -> None:
+        """Choose the ground-truth layer; a name that is not listed means none."""
+        self._truth.setCurrentIndex(max(0, self._names().index(name) if name in self._names() else 0))
+
+    def set_layers(self, names: Sequence[str], *, chosen: str) -> None:
+        """List the layers that can be ground truth, and show which one is chosen."""
+        with QSignalBlocker(self._truth):
+            self._truth.clear()
+            self._truth.addItems([NO_TRUTH, *names])
+            self._truth.setCurrentIndex(max(0, self._names().index(chosen) if chosen in names else 0))
+
+    def board(self) -> ScoreBoard:
+        """What is shown."""
+        return self._board
+
+    def set_board(self, board: ScoreBoard) -> None:
+        """Show scores."""
+        self._board = board
+        _set(self._slice_title, "Slice" if board.z is None else f"Slice {board.z}")
+        _set(self._truth_title, "Model's mask" if board.against_model else "Ground truth")
+        for part, counts in (("slice", board.slice), ("volume", board.volume)):
+            if counts is None:
+                texts = dict.fromkeys(("dice", "iou", "predicted", "true"), _DASH)
+            else:
+                texts = {
+                    "dice": f"{counts.dice:.3f}",
+                    "iou": f"{counts.iou:.3f}",
+                    "predicted": _amount(counts.tp + counts.fp, board.voxel_ml),
+                    "true": _amount(counts.tp + counts.fn, board.voxel_ml),
+                }
+            for key, text in texts.items():
+                _set(self._cells[key, part], text)
+        if board.volume is None:
+            _set(self._explanation, "Scores appear once there is a segmentation.")
+        elif board.against_model:
+            _set(self._explanation, "No ground truth: agreement of your mask with the model's (corrective Dice).")
+        else:
+            _set(self._explanation, "")
+        self._explanation.setVisible(bool(self._explanation.text()))
+
+    def _names(self) -> list[str]:
+        return [self._truth.itemText(index) for index in range(self._truth.count())]
+
+
+def _amount(voxels: int, voxel_ml: float | None) -> str:
+    return f"{voxels} voxels" if voxel_ml is None else f"{voxels * voxel_ml:.2f} ml"
+
+
+def _set(label: QLabel, text: str) -> None:
+    # Setting the same text again would lay the dock out anew with every brush stroke.
+    if label.text() != text:
+        label.setText(text)

@@ -1,0 +1,330 @@
+"""Runs the model in the background and hands what it says to the session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari.utils import progress
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.errors import InputError
+from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
+from napari_unet_seg.session import Prediction, Segmenting, Session, Written
+from napari_unet_seg.widgets.layers import ImageSource, slice_of, volume_from
+from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
+from napari_unet_seg.widgets.workers import Lane, Task
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+_AT_ONCE = {False: 2_000_000, True: 300_000}
+"""Voxels for which a new rule is worked out on the window's thread, by whether it looks across slices."""
+_SMALL_VOLUME = 10_000_000
+"""Voxels of a volume whose mask is compared and written in a few milliseconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model ready to use, and the names of all there are."""
+
+    name: str
+    segmenter: Segmenting
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Result:
+    prediction: Prediction
+    volume: Volume
+    mask: Mask | None
+    rule: MaskRule
+    reference: Layer
+    key: tuple[Any, ...]
+
+
+class SegmentRunner(QObject):
+    """Loads the model, segments the volume or the shown slice, and follows threshold and component rule.
+
+    Parameters
+    ----------
+    session : Session
+    segmentation : SegmentationLayer
+    viewer : ViewerModel
+    model_lane, mask_lane : Lane
+        Where the model runs, and where a mask of a large volume is worked out.
+    sources : callable
+        Gives the chosen image of each channel.
+    list_models : callable
+        Gives the names of the models; called on the model lane.
+    """
+
+    modelLoaded = Signal(object)
+    """A `LoadedModel`."""
+    modelFailed = Signal(object)
+    """The model cannot be loaded; the error."""
+    busy = Signal(int, int)
+    """Slices done, slices in all (0: not known yet)."""
+    idle = Signal()
+    segmented = Signal(object)
+    """A volume was segmented and is shown; a `Written`."""
+    said = Signal(str)
+    failed = Signal(object)
+
+    _LIVE_MS = 40
+    _RULE_MS = 60
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        segmentation: SegmentationLayer,
+        viewer: ViewerModel,
+        model_lane: Lane,
+        mask_lane: Lane,
+        sources: Callable[[], dict[str, ImageSource]],
+        list_models: Callable[[], Sequence[str]],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._segmentation = segmentation
+        self._viewer = viewer
+        self._model_lane = model_lane
+        self._mask_lane = mask_lane
+        self._sources = sources
+        self._list_models = list_models
+        self._model = "default"
+        self._live = False
+        self._task: Task | None = None
+        self._live_task: Task | None = None
+        self._activity: progress | None = None
+        self._volume: tuple[tuple[Any, ...], Volume] | None = None
+        self._predicted: set[tuple[Any, ...]] = set()
+
+        self._live_timer = QTimer(self)
+        self._live_timer.setSingleShot(True)
+        self._live_timer.setInterval(self._LIVE_MS)
+        self._live_timer.timeout.connect(self._predict_shown_slice)
+        self._rule_timer = QTimer(self)
+        self._rule_timer.setSingleShot(True)
+        self._rule_timer.setInterval(self._RULE_MS)
+        self._rule_timer.timeout.connect(self._compute_mask)
+        viewer.dims.events.current_step.connect(self._on_scrolled)
+
+    def disconnect_all(self) -> None:
+        """Stop asking for anything new; the lanes end what runs."""
+        self._live_timer.stop()
+        self._rule_timer.stop()
+        self._viewer.dims.events.current_step.disconnect(self._on_scrolled)
+        self._close_activity()
+
+    def load_model(self, name: str) -> None:
+        """Load a model, and torch with it the first time."""
+        self._model = name
+
+        def work(task: Task) -> LoadedModel:
+            segmenter = self._session.load_segmenter(name)
+            return LoadedModel(name=name, segmenter=segmenter, names=tuple(self._list_models()))
+
+        self._model_lane.submit(work, returned=self._take_model, failed=self.modelFailed.emit)
+
+    def use_model(self, name: str) -> None:
+        """Load another model, if it is another."""
+        if name != self._model:
+            self.load_model(name)
+
+    def segment(self) -> None:
+        """Segment the volume of the chosen images."""
+        if self._task is not None:
+            return
+        sources = self._sources()
+        if not sources:
+            self.failed.emit(
+                InputError("there is no image to segment; open a case, or an image, and choose its FLAIR in panel Data")
+            )
+            return
+        self.busy.emit(0, 0)
+        self.said.emit("Segmenting …" if self._session.segmenter is not None else "Loading the model …")
+        # The image may have been changed in place, so it is read again.
+        self._task = self._submit(sources, z=None, fresh=True)
+        self._task.progressed.connect(self._on_progress)
+        self._task.stopped.connect(self._on_stopped)
+        self._task.finished.connect(self._on_finished)
+        self._open_activity()
+
+    def cancel(self) -> None:
+        """Stop the segmentation; nothing is changed."""
+        if self._task is not None:
+            self.said.emit("Stopping …")
+            self._task.stop()
+
+    def set_live(self, live: bool) -> None:
+        """Segment each slice as it is shown, or no longer."""
+        self._live = live
+        self._on_scrolled()
+
+    def set_rule(self, rule: MaskRule) -> None:
+        """Use another threshold or component rule: at once where that takes no time, else the shown slice first."""
+        if rule == self._session.rule:
+            return
+        work = self._session.work
+        if work is None:
+            self._session.set_rule(rule)
+        elif work.mask.model.size <= _SMALL_VOLUME and work.probability.cost(rule) <= _AT_ONCE[rule.looks_across_slices]:
+            self._rule_timer.stop()
+            self._tell_kept(self._session.set_rule(rule))
+        else:
+            layer = self._segmentation.layer
+            if layer is not None:
+                self._session.preview_rule(rule, slice_of(layer, self._viewer.dims.point))
+            self._rule_timer.start()
+
+    def sources_changed(self) -> None:
+        """Other images are chosen: what is known of slices holds no longer."""
+        self._predicted.clear()
+        self._volume = None
+        self._on_scrolled()
+
+    def _submit(self, sources: dict[str, ImageSource], *, z: int | None, fresh: bool) -> Task:
+        """Predict in the background."""
+        session, model, rule = self._session, self._model, self._session.rule
+        reference, key = _reference(sources), _key(model, sources)
+        known = bool(reference.metadata.get("spacing_known", True))
+        cached = self._volume[1] if self._volume is not None and self._volume[0] == key and not fresh else None
+
+        def work(task: Task) -> _Result:
+            volume = volume_from(sources, spacing_known=known) if cached is None else cached
+            prediction = session.predict(volume, model=model, z=z, progress=task.report, should_stop=task.should_stop)
+            mask = None
+            if isinstance(prediction.probability, ProbabilityMap):
+                mask = session.compute_mask(prediction.probability, rule)
+            return _Result(prediction=prediction, volume=volume, mask=mask, rule=rule, reference=reference, key=key)
+
+        return self._model_lane.submit(work, returned=self._take_result, failed=self.failed.emit)
+
+    def _take_model(self, loaded: LoadedModel) -> None:
+        if loaded.name == self._model:
+            self._session.take_segmenter(loaded.segmenter)
+            self.modelLoaded.emit(loaded)
+
+    def _take_result(self, result: _Result) -> None:
+        if result.reference not in self._viewer.layers:
+            self.said.emit("The image was closed meanwhile; its segmentation is dropped.")
+            return
+        if self._session.work is not None and self._segmentation.reference is not result.reference:
+            # Another scan: the former mask's layer stays in the viewer, as it is.
+            self._segmentation.release(remove=False)
+            self._session.drop_work()
+        self._volume = result.key, result.volume
+        prediction = result.prediction
+        mask = result.mask if result.rule == self._session.rule else None
+        written = self._session.take_prediction(prediction, shape=result.volume.shape, mask=mask)
+        self._segmentation.show_work(result.reference)
+        if prediction.z is not None:
+            self._predicted.add((result.key, prediction.z))
+            return
+        self._predicted = {(result.key, z) for z in range(result.volume.shape[0])}
+        depth = result.volume.shape[0]
+        text = f"Segmented {depth} slice{'s' if depth != 1 else ''} in {prediction.seconds:.1f} s."
+        work = self._session.work
+        if work is not None and not work.mask.model.any():
+            text += f" Nothing reaches the threshold of {self._session.rule.threshold:.2f}."
+        self.said.emit(text + _kept_text(written))
+        self.segmented.emit(written)
+
+    def _on_scrolled(self) -> None:
+        if self._live:
+            self._live_timer.start()
+
+    def _predict_shown_slice(self) -> None:
+        if not self._live or self._task is not None or self._live_task is not None:
+            return
+        sources = self._sources()
+        if not sources:
+            return
+        z = slice_of(_reference(sources), self._viewer.dims.point)
+        if (_key(self._model, sources), z) in self._predicted:
+            return
+        self._live_task = self._submit(sources, z=z, fresh=False)
+        self._live_task.failed.connect(self._end_live)
+        self._live_task.finished.connect(self._on_live_finished)
+
+    def _end_live(self) -> None:
+        # The same error would come with every slice.
+        self._live = False
+
+    def _on_live_finished(self) -> None:
+        self._live_task = None
+        self._on_scrolled()
+
+    def _compute_mask(self) -> None:
+        work, rule, session = self._session.work, self._session.rule, self._session
+        if work is None:
+            return
+        probability = work.probability
+
+        def take(mask: Mask) -> None:
+            if session.work is work and session.rule == rule and work.probability is probability:
+                self._tell_kept(session.set_rule(rule, mask=mask))
+
+        self._mask_lane.submit(
+            lambda task: session.compute_mask(probability, rule), returned=take, failed=self.failed.emit
+        )
+
+    def _tell_kept(self, written: Written) -> None:
+        text = _kept_text(written)
+        if text:
+            self.said.emit(text.strip())
+
+    def _on_progress(self, done: int, total: int) -> None:
+        if self._task is None:
+            return
+        self.busy.emit(done, total)
+        activity = self._activity
+        if activity is not None:
+            if activity.total != total:
+                activity.total = total
+            activity.update(done - activity.n)
+
+    def _on_stopped(self) -> None:
+        self.said.emit("Stopped; nothing was changed.")
+
+    def _on_finished(self) -> None:
+        self._task = None
+        self._close_activity()
+        self.idle.emit()
+        self._on_scrolled()
+
+    def _open_activity(self) -> None:
+        activity = progress(total=0, desc="U-Net segmentation")
+        # Making it may have run the event loop, and the task to its end.
+        if self._task is None:
+            activity.close()
+        else:
+            self._activity = activity
+
+    def _close_activity(self) -> None:
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
+
+
+def _kept_text(written: Written) -> str:
+    if not written.kept:
+        return ""
+    numbers = ", ".join(str(z) for z in written.kept[:8]) + (" …" if len(written.kept) > 8 else "")
+    return f" Slice{'s' if len(written.kept) > 1 else ''} {numbers} edited by hand: kept."
+
+
+def _reference(sources: dict[str, ImageSource]) -> Layer:
+    """The layer whose grid the mask gets."""
+    return (sources.get("flair") or next(iter(sources.values()))).layer
+
+
+def _key(model: str, sources: dict[str, ImageSource]) -> tuple[Any, ...]:
+    """What a prediction depends on."""
+    return (model, *((role, id(s.layer), id(s.layer.data), s.component) for role, s in sources.items()))

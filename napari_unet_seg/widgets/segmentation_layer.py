@@ -1,0 +1,143 @@
+"""The Labels layer that shows the session's mask and is painted on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import direct_colormap
+from qtpy.QtCore import QObject, Signal
+
+from napari_unet_seg.session import Session, Written
+from napari_unet_seg.widgets.labels_watch import LabelsWatch
+from napari_unet_seg.widgets.layers import (
+    SEGMENTATION,
+    SEGMENTATION_COLOUR,
+    SEGMENTATION_OTHER,
+    geometry_of,
+    shown_mask,
+)
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+
+class SegmentationLayer(QObject):
+    """Shows the session's mask, and tells of everything that happens to it.
+
+    Parameters
+    ----------
+    session : Session
+        Its working mask is shown: the layer paints into the session's own array.
+    viewer : ViewerModel
+    """
+
+    layerChanged = Signal(object)
+    """Another layer is the segmentation now, or None."""
+    edited = Signal(object)
+    """The mask may have changed in a `Box`, or anywhere (None)."""
+    replaced = Signal()
+    """The layer has another array now."""
+    written = Signal(object)
+    """The session has written slices; a `Written`."""
+
+    def __init__(self, *, session: Session, viewer: ViewerModel, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._viewer = viewer
+        self._watch: LabelsWatch | None = None
+        self.layer: Labels | None = None
+        self.reference: Layer | None = None
+        """The image that is segmented."""
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+        session.mask_written.connect(self._on_written)
+
+    def disconnect_all(self) -> None:
+        """Disconnect from everything; the layer stays."""
+        self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        self._session.mask_written.disconnect(self._on_written)
+        self._let_go()
+
+    def show_work(self, reference: Layer) -> None:
+        """Show the session's mask on the grid of an image layer, in the present layer or a new one.
+
+        A new one lies on top, but for outlines, and is selected, so the brush is one key away.
+        """
+        work = self._session.work
+        assert work is not None
+        if self.layer is not None and np.shares_memory(np.asarray(self.layer.data), np.asarray(work.mask.data)):
+            self.reference = reference
+            return
+        self._let_go()
+        self.reference = reference
+        colormap = direct_colormap({None: SEGMENTATION_OTHER, 0: "transparent", 1: SEGMENTATION_COLOUR})
+        layer = Labels(
+            work.mask.data[0] if reference.ndim == 2 else work.mask.data,
+            name=SEGMENTATION,
+            opacity=0.4,
+            colormap=colormap,
+            **geometry_of(reference),
+        )
+        self.layer = layer
+        self._watch = LabelsWatch(layer, viewer=self._viewer, parent=self)
+        self._watch.changed.connect(self.edited)
+        self._watch.replaced.connect(self._on_replaced)
+        # Outlines of other masks stay visible above it.
+        layers = self._viewer.layers
+        above = [layers.index(other) for other in layers if isinstance(other, Labels) and other.contour]
+        layers.insert(min(above, default=len(layers)), layer)
+        layers.selection.active = layer
+        self.layerChanged.emit(layer)
+
+    def release(self, *, remove: bool) -> None:
+        """Let go of the layer, and take it out of the viewer if asked to."""
+        layer = self.layer
+        self._let_go()
+        if remove and layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def settle(self) -> None:
+        """Tell of the edits that are known and have not been told yet."""
+        if self._watch is not None:
+            self._watch.settle()
+
+    def verify(self) -> None:
+        """Have everything read again, even what no event told of."""
+        if self._watch is not None:
+            self._watch.verify()
+
+    def _let_go(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch.deleteLater()
+            self._watch = None
+        self.reference = None
+        if self.layer is not None:
+            self.layer = None
+            self.layerChanged.emit(None)
+
+    def _on_written(self, written: Written) -> None:
+        if self.layer is None or self._watch is None:
+            return
+        with self._watch.blocked():
+            self.layer.refresh()
+        self.written.emit(written)
+
+    def _on_replaced(self) -> None:
+        assert self.layer is not None
+        work = self._session.work
+        data: Any = shown_mask(self.layer)
+        if work is not None and tuple(data.shape) == work.mask.model.shape:
+            if not isinstance(data, np.ndarray) or not data.flags.writeable:
+                # The session writes slices in place, which a lazy array does not take.
+                self.layer.data = np.array(self.layer.data)
+                return
+            self._session.take_edited(data)
+        self.replaced.emit()
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if event.value is self.layer and self.layer is not None:
+            self._let_go()
+            self._session.drop_work()

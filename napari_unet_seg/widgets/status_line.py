@@ -1,0 +1,79 @@
+"""The dock's one line for what has happened, or gone wrong."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from napari.utils.theme import get_theme
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
+
+from napari_unet_seg.errors import InputError
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_log = logging.getLogger(__name__)
+
+
+def sentence(error: Exception) -> str:
+    """An exception as one line for the user; one that is nobody's input goes to the log with its traceback too."""
+    text = " ".join(str(error).split())
+    expected = isinstance(error, InputError) or type(error).__name__ == "SegmentationError"
+    if expected and text:
+        return text
+    _log.error("unexpected error in a background task", exc_info=error)
+    return f"Something went wrong ({type(error).__name__}: {text or 'no message'}); the details are in the log"
+
+
+class StatusLine(QLabel):
+    """A wrapped label that shows errors in the theme's error colour; the whole text is its tooltip too.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Its theme gives the colour.
+    """
+
+    valueChanged = Signal(str)
+
+    def __init__(self, *, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.is_error = False
+        """Whether the line tells of an error."""
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        # A path without spaces must not widen the dock.
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        viewer.events.theme.connect(self._colour)
+
+    def disconnect_all(self) -> None:
+        """Disconnect from the viewer."""
+        self._viewer.events.theme.disconnect(self._colour)
+
+    def value(self) -> str:
+        """The text."""
+        return str(self.toolTip())
+
+    def setValue(self, text: str) -> None:
+        """Tell something."""
+        self._show(text, error=False)
+
+    def show_error(self, error: Exception) -> None:
+        """Tell of an error, in one line."""
+        self._show(sentence(error), error=True)
+
+    def _show(self, text: str, *, error: bool) -> None:
+        self.is_error = error
+        # Long paths may break at their slashes.
+        self.setText(text.replace("/", "/\u200b"))
+        self.setToolTip(text)
+        self._colour()
+        self.valueChanged.emit(text)
+
+    def _colour(self) -> None:
+        colour = get_theme(self._viewer.theme).error.as_hex() if self.is_error else ""
+        self.setStyleSheet(f"color: {colour};" if colour else "")

@@ -1,0 +1,166 @@
+"""Work off the window's thread: one task after another on a lane, reported on the window's thread."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from qtpy.QtCore import QObject, Qt, Signal
+
+_log = logging.getLogger(__name__)
+_NICENESS = 10
+
+Work = Callable[["Task"], Any]
+
+
+class Task(QObject):
+    """One piece of work on a `Lane`; its signals come on the thread that made it.
+
+    The work gets the task itself, reports with `report` and asks `should_stop`; it touches no widget. It may raise
+    anything, a ``RuntimeError`` too: superqt's generator workers, behind napari's ``thread_worker``, lose that one.
+    """
+
+    progressed = Signal(int, int)
+    """Steps done, steps in all."""
+    returned = Signal(object)
+    failed = Signal(object)
+    """The exception."""
+    stopped = Signal()
+    """It was asked to stop, and has."""
+    finished = Signal()
+    """After any of the three above."""
+
+    _message = Signal(str, object)
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self._work = work
+        self._stop = threading.Event()
+        self.done = False
+        """Whether its last message has been delivered."""
+        self._progress = (0, 0)
+        self._progress_sent = False
+        self._message.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+
+    def report(self, done: int, total: int) -> None:
+        """Tell how far the work is (called by the work); of several reports the window gets the newest."""
+        self._progress = (done, total)
+        # One message at a time: napari's progress bar runs the event loop when it is set, and a queue of messages
+        # would be delivered inside one another until the stack ends.
+        if not self._progress_sent:
+            self._progress_sent = True
+            self._message.emit("progressed", None)
+
+    def should_stop(self) -> bool:
+        """Whether the work should end (asked by the work)."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """Ask the work to end; `stopped` tells when it has."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Do the work (called by the lane, on its thread)."""
+        try:
+            if self._stop.is_set():
+                message: tuple[str, Any] = ("stopped", None)
+            else:
+                message = ("returned", self._work(self))
+        except Exception as error:
+            if self._stop.is_set():
+                message = ("stopped", None)
+            else:
+                _log.debug("a background task failed", exc_info=True)
+                message = ("failed", error)
+        self._message.emit(*message)
+
+    def _deliver(self, kind: str, value: Any) -> None:
+        if kind == "progressed":
+            told = self._progress
+            self.progressed.emit(*told)
+            self._progress_sent = False
+            if self._progress != told and not self.done:
+                self.report(*self._progress)
+            return
+        self.done = True
+        if kind == "returned" and not self._stop.is_set():
+            self.returned.emit(value)
+        elif kind == "failed":
+            self.failed.emit(value)
+        else:
+            self.stopped.emit()
+        self.finished.emit()
+
+
+class Lane:
+    """One background thread that works off tasks in order; a plain object, so Qt cannot delete it under the thread.
+
+    Parameters
+    ----------
+    name : str
+        Of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=_lower_priority)
+        self._tasks: list[Task] = []
+        self._closed = False
+
+    def submit(
+        self,
+        work: Work,
+        *,
+        returned: Callable[[Any], None],
+        failed: Callable[[Exception], None],
+        progressed: Callable[[int, int], None] | None = None,
+        finished: Callable[[], None] | None = None,
+    ) -> Task:
+        """Queue some work.
+
+        Parameters
+        ----------
+        work : callable
+            Gets the task; runs on the lane's thread.
+        returned, failed, progressed, finished : callable
+            Continue on the window's thread.
+        """
+        task = Task(work)
+        task.returned.connect(returned)
+        task.failed.connect(failed)
+        if progressed is not None:
+            task.progressed.connect(progressed)
+        if finished is not None:
+            task.finished.connect(finished)
+        if not self._closed:
+            # A list, so that the task outlives its last message.
+            self._tasks = [other for other in self._tasks if not other.done]
+            self._tasks.append(task)
+            self._executor.submit(task.run)
+        return task
+
+    def busy(self) -> bool:
+        """Whether anything runs or waits, or has not been reported yet."""
+        return any(not task.done for task in self._tasks)
+
+    def close(self) -> None:
+        """Stop what runs, drop what waits, and return when the thread has ended; nothing is reported any more."""
+        self._closed = True
+        for task in self._tasks:
+            task.blockSignals(True)
+            task.stop()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._tasks.clear()
+
+
+def _lower_priority() -> None:
+    """Let the window's thread go first; threads that torch starts from here inherit it."""
+    if hasattr(os, "setpriority"):
+        # On Linux a thread is addressed like a process; elsewhere this would slow the whole window.
+        with contextlib.suppress(OSError):
+            if os.uname().sysname == "Linux":
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -1,0 +1,98 @@
+"""A model and a dataset that cost nothing, for tests of what surrounds them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_seg.data.checks import check_usable
+from napari_unet_seg.data.phantom import make_phantom
+from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.engine.checkpoint import Description
+from napari_unet_seg.engine.config import UNetConfig
+from napari_unet_seg.errors import InputError
+
+
+@dataclass
+class FakeSegmenter:
+    """Says that the brighter a voxel is on FLAIR, the likelier it is tumour."""
+
+    description: Description = field(
+        default_factory=lambda: Description(name="fake", network=UNetConfig(features=(2, 4), convolutions=(1, 1)))
+    )
+    device_note: str = "pretended device"
+    delay: float = 0.0
+    """Seconds a slice takes."""
+    error: Exception | None = None
+    calls: list[list[int] | None] = field(default_factory=list)
+    threads: set[str] = field(default_factory=set)
+
+    def predict(
+        self,
+        volume: Volume,
+        *,
+        slices: list[int] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> NDArray[np.float32]:
+        self.calls.append(slices)
+        self.threads.add(threading.current_thread().name)
+        check_usable(volume)
+        if self.error is not None:
+            raise self.error
+        flair = (volume.data[volume.channel_names.index("flair")].astype(np.float32) / 128).clip(0, 1)
+        result = np.zeros(volume.shape, np.float32)
+        wanted = range(volume.shape[0]) if slices is None else slices
+        for done, z in enumerate(wanted, 1):
+            if should_stop is not None and should_stop():
+                raise RuntimeError("stopped")
+            time.sleep(self.delay)
+            result[z] = flair[z]
+            if progress is not None:
+                progress(done, len(wanted))
+        return result
+
+
+@dataclass
+class FakeCase:
+    case_id: str
+    volume: Volume
+    mask: Mask | None
+
+    @property
+    def has_mask(self) -> bool:
+        return self.mask is not None
+
+    def read_image(self) -> Volume:
+        return self.volume
+
+    def read_mask(self) -> Mask | None:
+        return self.mask
+
+
+@dataclass
+class FakeDataset:
+    root: Path
+    cases: tuple[FakeCase, ...]
+    layout: str = "fake"
+
+    def __getitem__(self, case_id: str) -> FakeCase:
+        for case in self.cases:
+            if case.case_id == case_id:
+                return case
+        raise InputError(f"there is no case {case_id!r}")
+
+
+def fake_dataset(*, slices: int = 6, size: int = 32) -> FakeDataset:
+    """Three cases; the last one has no mask."""
+    cases = []
+    for seed, name in enumerate(("one", "two", "three")):
+        volume, mask = make_phantom(slices=slices, size=size, seed=seed)
+        cases.append(FakeCase(case_id=name, volume=volume, mask=None if name == "three" else mask))
+    return FakeDataset(root=Path("scans"), cases=tuple(cases))

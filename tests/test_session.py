@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_unet_seg.probability_map import MaskRule
+from napari_unet_seg.session import Prediction, Session
+from tests.fakes import FakeSegmenter, fake_dataset
+
+
+@pytest.fixture
+def session() -> Session:
+    dataset = fake_dataset()
+    session = Session(open_dataset=lambda path: dataset, load_model=lambda name: FakeSegmenter())
+    session.take_dataset(session.read_dataset(Path("scans")))
+    session.take_case(dataset["one"])
+    return session
+
+
+def predict(session: Session, **kwargs: int) -> Prediction:
+    return session.predict(session.read_case(session.case).volume, model="fake", **kwargs)
+
+
+def flair(session: Session) -> np.ndarray:
+    return (session.case.read_image().data[1].astype(np.float32) / 128).clip(0, 1)
+
+
+def test_a_prediction_becomes_the_mask(session: Session) -> None:
+    told = []
+    session.mask_written.connect(told.append)
+    written = session.take_prediction(predict(session), shape=(6, 32, 32))
+    np.testing.assert_array_equal(session.work.mask.data, flair(session) >= 0.5)
+    assert written.slices == np.flatnonzero((flair(session) >= 0.5).any(axis=(1, 2))).tolist()
+    assert told == [written]
+
+
+def test_a_model_is_loaded_once() -> None:
+    loaded = []
+    session = Session(load_model=lambda name: loaded.append(name) or FakeSegmenter())
+    assert session.load_segmenter("a") is session.load_segmenter("a")
+    session.load_segmenter("b")
+    assert loaded == ["a", "b"]
+
+
+def test_another_rule_uses_the_kept_probabilities(session: Session) -> None:
+    session.take_prediction(predict(session), shape=(6, 32, 32))
+    session.set_rule(MaskRule(threshold=0.3))
+    np.testing.assert_array_equal(session.work.mask.data, flair(session) >= np.float32(0.3))
+
+
+def test_a_rule_set_before_the_prediction_holds_for_it(session: Session) -> None:
+    session.set_rule(MaskRule(threshold=0.3))
+    session.take_prediction(predict(session), shape=(6, 32, 32))
+    np.testing.assert_array_equal(session.work.mask.data, flair(session) >= np.float32(0.3))
+
+
+def test_an_edit_outlives_rule_and_prediction(session: Session) -> None:
+    session.take_prediction(predict(session), shape=(6, 32, 32))
+    session.work.mask.data[3] = 0
+    session.work.mask.data[3, 5, 5] = 1
+    assert session.set_rule(MaskRule(threshold=0.3)).kept == [3]
+    assert session.take_prediction(predict(session), shape=(6, 32, 32)).kept == [3]
+    assert session.work.mask.data[3].sum() == 1
+    assert session.work.mask.edited() == [3]
+
+
+def test_one_slice_is_predicted_alone(session: Session) -> None:
+    prediction = predict(session, z=3)
+    assert session.take_prediction(prediction, shape=(6, 32, 32)).slices == [3]
+    assert np.flatnonzero(session.work.mask.data.any(axis=(1, 2))).tolist() == [3]
+    assert session.work.probability.known.tolist() == [z == 3 for z in range(6)]
+
+
+def test_a_preview_shows_one_slice(session: Session) -> None:
+    session.take_prediction(predict(session), shape=(6, 32, 32))
+    session.preview_rule(MaskRule(threshold=0.3), 3)
+    shown = session.work.mask.data
+    np.testing.assert_array_equal(shown[3], flair(session)[3] >= np.float32(0.3))
+    np.testing.assert_array_equal(shown[2], flair(session)[2] >= 0.5)
+    session.set_rule(MaskRule(threshold=0.3))
+    np.testing.assert_array_equal(shown, flair(session) >= np.float32(0.3))
+
+
+def test_work_is_put_aside_with_its_case_and_comes_back(session: Session) -> None:
+    dataset = session.dataset
+    session.take_prediction(predict(session), shape=(6, 32, 32))
+    session.work.mask.data[0, 0, 0] = 1
+    kept = session.work
+    session.take_case(dataset["two"])
+    assert session.work is None
+    assert session.state_of(dataset["one"]) == ("ground truth", "predicted", "edited")
+    assert session.state_of(dataset["two"]) == ("ground truth",)
+    assert session.state_of(dataset["three"]) == ("no mask",)
+    session.take_case(dataset["one"])
+    assert session.work is kept
+
+
+def test_work_of_another_shape_is_replaced(session: Session) -> None:
+    session.take_prediction(predict(session), shape=(6, 32, 32))
+    former = session.work
+    prediction = Prediction(probability=np.ones((8, 8), np.float32), z=1, model="fake", seconds=0)
+    session.take_prediction(prediction, shape=(2, 8, 8))
+    assert session.work is not former
+    assert session.work.mask.data.sum(axis=(1, 2)).tolist() == [0, 64]

@@ -1,0 +1,68 @@
+"""A dock on a viewer without a window: fast, and enough for all but drawing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from napari.components import ViewerModel
+from pytestqt.qtbot import QtBot
+
+from napari_unet_seg.session import Session
+from napari_unet_seg.widgets.dock import UNetDock
+from tests.fakes import FakeDataset, FakeSegmenter, fake_dataset
+
+
+@pytest.fixture
+def segmenter() -> FakeSegmenter:
+    return FakeSegmenter()
+
+
+@pytest.fixture
+def dataset() -> FakeDataset:
+    return fake_dataset()
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, viewer: ViewerModel, segmenter: FakeSegmenter, dataset: FakeDataset) -> Iterator[UNetDock]:
+    session = Session(open_dataset=lambda path: dataset, load_model=lambda name: segmenter)
+    dock = UNetDock(viewer, session=session, list_models=lambda: ["default", "other"])
+    qtbot.addWidget(dock)
+    yield dock
+    dock.shutdown()
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("unet-seg")] == []
+
+
+@pytest.fixture
+def settle(qtbot: QtBot, dock: UNetDock) -> Callable[[], None]:
+    """Waits until nothing runs in the background any more."""
+
+    def wait() -> None:
+        qtbot.waitUntil(lambda: dock.session.segmenter is not None and not dock.busy(), timeout=10_000)
+
+    return wait
+
+
+@pytest.fixture
+def opened(dock: UNetDock, settle: Callable[[], None]) -> UNetDock:
+    """With case "one" open."""
+    dock.loader.open_path(Path("scans"))
+    settle()
+    dock.loader.open_case("one")
+    settle()
+    return dock
+
+
+@pytest.fixture
+def segmented(opened: UNetDock, settle: Callable[[], None]) -> UNetDock:
+    """With case "one" segmented."""
+    opened.runner.segment()
+    settle()
+    return opened

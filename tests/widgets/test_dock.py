@@ -1,0 +1,247 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from pytestqt.qtbot import QtBot
+
+from napari_unet_seg.engine.metrics import count
+from napari_unet_seg.errors import InputError
+from napari_unet_seg.probability_map import MaskRule
+from napari_unet_seg.widgets.dock import UNetDock
+from tests.fakes import FakeDataset, FakeSegmenter
+
+Settle = Callable[[], None]
+
+
+def test_a_dataset_s_cases_are_listed_with_their_state(dock: UNetDock, settle: Settle) -> None:
+    dock.data_panel.pathEntered.emit(Path("scans"))
+    settle()
+    assert [(row.case_id, row.state) for row in dock.data_panel.rows()] == [
+        ("one", ("ground truth",)),
+        ("two", ("ground truth",)),
+        ("three", ("no mask",)),
+    ]
+
+
+def test_a_case_s_sequences_become_layers(opened: UNetDock, viewer: ViewerModel) -> None:
+    assert [layer.name for layer in viewer.layers] == ["pre", "post", "FLAIR", "Ground truth"]
+    assert [layer.visible for layer in viewer.layers] == [False, False, True, True]
+    assert all(tuple(layer.scale) == (3, 1, 1) for layer in viewer.layers)
+    low, high = viewer.layers["FLAIR"].contrast_limits
+    assert 0 <= low < high < 200
+    assert opened.data_panel.value() == "one"
+    assert {role: source.layer.name for role, source in opened.roles.value().items()} == {
+        "pre": "pre",
+        "flair": "FLAIR",
+        "post": "post",
+    }
+    assert opened.roles.note() == ""
+
+
+def test_one_click_makes_an_editable_mask(segmented: UNetDock, viewer: ViewerModel, segmenter: FakeSegmenter) -> None:
+    layer = viewer.layers["Segmentation"]
+    flair = viewer.layers["FLAIR"].data
+    np.testing.assert_array_equal(layer.data, flair / 128 >= 0.5)
+    assert tuple(layer.scale) == (3, 1, 1)
+    assert viewer.layers.selection.active is layer
+    assert layer.editable
+    assert segmented.status.value().startswith("Segmented 6 slices in")
+    assert segmenter.threads == {"unet-seg-model_0"}
+    assert segmented.data_panel.rows()[0].state == ("ground truth", "predicted")
+    board = segmented.scores_panel.board()
+    assert board.volume == count(layer.data, viewer.layers["Ground truth"].data)
+    assert board.voxel_ml == pytest.approx(0.003)
+
+
+def test_segmenting_again_keeps_what_was_painted(segmented: UNetDock, viewer: ViewerModel, settle: Settle) -> None:
+    layer = viewer.layers["Segmentation"]
+    viewer.dims.set_current_step(0, 2)
+    layer.paint((2, 16, 16), 1)
+    layer.paint((2, 3, 3), 1)
+    painted = layer.data[2].copy()
+    segmented.runner.segment()
+    settle()
+    assert len([layer for layer in viewer.layers if layer.name.startswith("Segmentation")]) == 1
+    segmented.segment_panel.setValue(
+        replace(segmented.segment_panel.value(), rule=MaskRule(threshold=0.3, largest_component=True))
+    )
+    np.testing.assert_array_equal(layer.data[2], painted)
+    assert "Slice 2 edited by hand: kept" in segmented.status.value()
+
+
+def test_threshold_and_component_act_at_once(segmented: UNetDock, viewer: ViewerModel) -> None:
+    layer, flair = viewer.layers["Segmentation"], viewer.layers["FLAIR"].data
+    shown = layer.data
+    segmented.segment_panel._threshold.setValue(0.3)
+    np.testing.assert_array_equal(layer.data, flair / 128 >= np.float32(0.3))
+    # Above this the bright scalp and the lesion are apart.
+    segmented.segment_panel._threshold.setValue(0.7)
+    full = int(layer.data.sum())
+    segmented.segment_panel._largest.setChecked(True)
+    assert 0 < layer.data.sum() < full
+    assert layer.data is shown
+    board = segmented.scores_panel.board()
+    assert board.volume == count(layer.data, viewer.layers["Ground truth"].data)
+
+
+def test_a_costly_rule_shows_the_present_slice_first(
+    segmented: UNetDock, viewer: ViewerModel, settle: Settle, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_unet_seg.widgets.segment_runner._AT_ONCE", {False: 0, True: 0})
+    layer, flair = viewer.layers["Segmentation"], viewer.layers["FLAIR"].data
+    viewer.dims.set_current_step(0, 3)
+    segmented.segment_panel._threshold.setValue(0.3)
+    wanted = flair / 128 >= np.float32(0.3)
+    np.testing.assert_array_equal(layer.data[3], wanted[3])
+    assert (layer.data[2] != wanted[2]).any()
+    qtbot.waitUntil(lambda: bool((layer.data == wanted).all()), timeout=5000)
+    assert segmented.scores.value().volume == count(layer.data, viewer.layers["Ground truth"].data)
+
+
+def test_the_shown_slice_is_segmented_live(
+    opened: UNetDock, viewer: ViewerModel, segmenter: FakeSegmenter, qtbot: QtBot, settle: Settle
+) -> None:
+    viewer.dims.set_current_step(0, 1)
+    opened.segment_panel._live.setChecked(True)
+    qtbot.waitUntil(lambda: segmenter.calls == [[1]], timeout=5000)
+    for z in (2, 3, 4):
+        viewer.dims.set_current_step(0, z)
+    qtbot.waitUntil(lambda: segmenter.calls == [[1], [4]], timeout=5000)
+    settle()
+    layer = viewer.layers["Segmentation"]
+    np.testing.assert_array_equal(layer.data[4], viewer.layers["FLAIR"].data[4] / 128 >= 0.5)
+    assert not layer.data[[0, 2, 3, 5]].any()
+    viewer.dims.set_current_step(0, 1)
+    qtbot.wait(150)
+    assert segmenter.calls == [[1], [4]]
+
+
+def test_cancelling_changes_nothing(
+    opened: UNetDock, viewer: ViewerModel, segmenter: FakeSegmenter, qtbot: QtBot, settle: Settle
+) -> None:
+    segmenter.delay = 0.05
+    with qtbot.waitSignal(opened.runner.busy, check_params_cb=lambda done, total: done == 1, timeout=5000):
+        opened.segment_panel._segment.click()
+    assert not opened.segment_panel._segment.isEnabled()
+    opened.segment_panel._cancel.click()
+    settle()
+    assert opened.status.value() == "Stopped; nothing was changed."
+    assert "Segmentation" not in viewer.layers
+    assert opened.segment_panel._segment.isEnabled()
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (InputError("the image is constant"), "the image is constant"),
+        (RuntimeError("CUDA out of memory"), "RuntimeError: CUDA out of memory"),
+        (MemoryError(), "MemoryError: no message"),
+    ],
+)
+def test_an_error_is_one_red_line(
+    opened: UNetDock,
+    segmenter: FakeSegmenter,
+    settle: Settle,
+    error: Exception,
+    text: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    segmenter.error = error
+    opened.runner.segment()
+    settle()
+    assert text in opened.status.value()
+    assert opened.status.is_error
+    assert "color" in opened.status.styleSheet()
+    assert opened.status.toolTip() == opened.status.value()
+    assert opened.segment_panel._segment.isEnabled()
+    segmenter.error = None
+    opened.runner.segment()
+    settle()
+    assert not opened.status.is_error
+
+
+def test_work_comes_back_with_its_case(segmented: UNetDock, viewer: ViewerModel, settle: Settle) -> None:
+    viewer.layers["Segmentation"].data[0, 0, 0] = 1
+    edited = viewer.layers["Segmentation"].data.copy()
+    points = viewer.add_points(np.zeros((1, 3)))
+    segmented.data_panel.caseActivated.emit("three")
+    settle()
+    assert "Segmentation" not in viewer.layers
+    assert "Ground truth" not in viewer.layers
+    assert points in viewer.layers
+    assert segmented.scores_panel.board().volume is None
+    segmented.data_panel.caseActivated.emit("one")
+    settle()
+    np.testing.assert_array_equal(viewer.layers["Segmentation"].data, edited)
+    assert segmented.scores_panel.value() == "Ground truth"
+    assert segmented.scores_panel.board().volume == count(edited, viewer.layers["Ground truth"].data)
+
+
+def test_without_truth_the_edited_mask_is_compared_with_the_model_s(segmented: UNetDock, viewer: ViewerModel) -> None:
+    segmented.scores_panel.setValue("")
+    layer = viewer.layers["Segmentation"]
+    model = layer.data.copy()
+    board = segmented.scores_panel.board()
+    assert board.against_model
+    assert board.volume.dice == 1
+    layer.paint((int(viewer.dims.current_step[0]), 2, 2), 1)
+    assert segmented.scores.settled().volume == count(layer.data, model)
+    assert segmented.scores_panel.board().volume.dice < 1
+
+
+def test_removing_the_mask_forgets_it(segmented: UNetDock, viewer: ViewerModel, settle: Settle) -> None:
+    viewer.layers.remove("Segmentation")
+    assert segmented.session.work is None
+    assert segmented.scores_panel.board().volume is None
+    segmented.runner.segment()
+    settle()
+    assert viewer.layers["Segmentation"].data.any()
+
+
+def test_a_mask_of_another_shape_cannot_be_the_truth(segmented: UNetDock, viewer: ViewerModel) -> None:
+    viewer.add_labels(np.zeros((2, 3, 4), np.uint8), name="other scan")
+    segmented.scores_panel.setValue("other scan")
+    assert "different shapes, (6, 32, 32) and (2, 3, 4)" in segmented.status.value()
+    assert segmented.scores_panel.board().volume is None
+
+
+def test_a_model_s_own_channels_and_threshold_are_used(
+    dock: UNetDock, segmenter: FakeSegmenter, settle: Settle
+) -> None:
+    segmenter.description = replace(segmenter.description, threshold=0.4, min_fraction=0.5)
+    settle()
+    assert dock.session.rule == MaskRule(threshold=0.4, min_fraction=0.5)
+    assert dock.segment_panel.device() == "pretended device"
+
+
+def test_work_that_runs_ends_with_the_dock(opened: UNetDock, segmenter: FakeSegmenter, qtbot: QtBot) -> None:
+    segmenter.delay = 0.05
+    with qtbot.waitSignal(opened.runner.busy, check_params_cb=lambda done, total: done == 1, timeout=5000):
+        opened.runner.segment()
+    opened.close()
+    assert not opened.busy()
+
+
+def test_a_closed_dock_hears_nothing_more(opened: UNetDock, viewer: ViewerModel) -> None:
+    opened.shutdown()
+    opened.shutdown()
+    viewer.add_image(np.zeros((2, 4, 4)), name="t1")
+    viewer.theme = "light"
+    viewer.layers.clear()
+    assert set(opened.roles.value()) == {"pre", "flair", "post"}
+
+
+def test_a_model_that_cannot_be_loaded_is_said(qtbot: QtBot, viewer: ViewerModel, dataset: FakeDataset) -> None:
+    from napari_unet_seg.session import Session
+
+    def load(name: str) -> FakeSegmenter:
+        raise InputError(f"there is no model {name!r}")
+
+    dock = UNetDock(viewer, session=Session(load_model=load), list_models=list)
+    qtbot.addWidget(dock)
+    qtbot.waitUntil(lambda: dock.status.is_error, timeout=5000)
+    assert dock.status.value() == "there is no model 'default'"
+    dock.shutdown()

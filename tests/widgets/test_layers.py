@@ -1,0 +1,122 @@
+import dask.array
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from napari_unet_seg.data.phantom import make_phantom
+from napari_unet_seg.data.volume import Volume
+from napari_unet_seg.errors import InputError
+from napari_unet_seg.widgets.layers import (
+    ImageSource,
+    contrast_limits,
+    geometry_of,
+    image_layers,
+    slice_of,
+    sources_of,
+    spacing_of,
+    volume_from,
+)
+
+
+def image(*shape: int, **kwargs: object) -> Image:
+    return Image(np.zeros(shape, np.float32), **kwargs)
+
+
+def test_flair_comes_last_and_alone_visible() -> None:
+    volume, _ = make_phantom(slices=3, size=16)
+    layers = image_layers(volume)
+    assert [arguments["name"] for _, arguments in layers] == ["pre", "post", "FLAIR"]
+    assert [arguments["visible"] for _, arguments in layers] == [False, False, True]
+    assert np.shares_memory(layers[2][0], volume.data)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "uint16", "float32", "float64", ">i2"])
+def test_any_number_type_can_be_shown(dtype: str) -> None:
+    data = (np.arange(2 * 9 * 9).reshape(1, 2, 9, 9) % 5).astype(dtype)
+    (pixels, arguments), *_ = image_layers(Volume(data=data, channel_names=("",)))
+    layer = Image(pixels, **arguments)
+    assert layer.name == "channel 0"
+    assert layer.dtype != np.float64
+
+
+def test_contrast_limits_leave_out_what_is_not_finite() -> None:
+    pixels = np.arange(100, dtype=np.float32).reshape(1, 10, 10)
+    pixels[0, 0, :2] = np.nan, np.inf
+    low, high = contrast_limits(pixels)
+    assert 2 <= low < 5
+    assert 95 < high <= 99
+    assert contrast_limits(np.full((1, 4, 4), np.nan)) is None
+    assert contrast_limits(np.ones((1, 4, 4))) is None
+    assert contrast_limits(np.eye(300)[None]) == (0, 1)
+
+
+def test_a_colour_layer_offers_its_components_and_no_alpha() -> None:
+    layer = Image(np.zeros((3, 8, 8, 4), np.uint8), name="scan", rgb=True)
+    sources = sources_of(layer)
+    assert [source.label for source in sources] == ["scan · red", "scan · green", "scan · blue"]
+    assert sources[1].pixels().shape == (3, 8, 8)
+
+
+def test_a_four_dimensional_layer_offers_its_leading_axis() -> None:
+    layer = image(2, 3, 8, 8, name="scan")
+    assert [source.label for source in sources_of(layer)] == ["scan · channel 0", "scan · channel 1"]
+    assert sources_of(layer)[1].pixels().shape == (3, 8, 8)
+
+
+def test_layers_become_a_volume() -> None:
+    flair, post = image(2, 8, 9, scale=(4, 0.5, 0.5)), Image(dask.array.ones((2, 8, 9)))
+    volume = volume_from({"flair": ImageSource(layer=flair), "post": ImageSource(layer=post)})
+    assert volume.data.shape == (2, 2, 8, 9)
+    assert volume.channel_names == ("flair", "post")
+    assert volume.spacing == (4, 0.5, 0.5)
+
+
+def test_a_two_dimensional_layer_is_one_slice() -> None:
+    assert volume_from({"flair": ImageSource(layer=image(8, 9, scale=(2, 3)))}).data.shape == (1, 1, 8, 9)
+    assert spacing_of(image(8, 9, scale=(2, 3))) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("layers", "match"),
+    [
+        ({}, "choose the image layer"),
+        ({"flair": image(2, 8, 8), "pre": image(3, 8, 8)}, r"differ in shape .*flair \(2, 8, 8\)"),
+        ({"flair": image(9, 2, 2, 8, 8)}, "has 5 axes"),
+    ],
+)
+def test_layers_that_are_no_scan_are_refused(layers: dict, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        volume_from({role: ImageSource(layer=layer) for role, layer in layers.items()})
+
+
+def test_the_mask_lies_where_the_image_lies() -> None:
+    viewer = ViewerModel()
+    affine, rotation = np.eye(4), np.eye(3)
+    affine[0, 3] = 7
+    # Within the slice: napari cannot show slices that lie askew.
+    rotation[1:, 1:] = [[0.8, -0.6], [0.6, 0.8]]
+    layer = viewer.add_image(np.zeros((3, 8, 9)), scale=(3, 1, 2), translate=(5, 6, 7), rotate=rotation, affine=affine)
+    mask = viewer.add_labels(np.zeros((3, 8, 9), np.uint8), **geometry_of(layer))
+    point = (1.0, 2.0, 3.0)
+    np.testing.assert_allclose(mask.data_to_world(point), layer.data_to_world(point))
+
+
+def test_the_mask_of_a_four_dimensional_layer_has_three_axes() -> None:
+    layer = image(2, 3, 8, 9, scale=(1, 3, 1, 2), translate=(0, 5, 6, 7))
+    geometry = geometry_of(layer)
+    assert tuple(geometry["scale"]) == (3, 1, 2)
+    assert tuple(geometry["translate"]) == (5, 6, 7)
+    ViewerModel().add_labels(np.zeros((3, 8, 9), np.uint8), **geometry)
+
+
+def test_the_slice_follows_the_layer_s_own_first_axis() -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.zeros((5, 8, 9)), scale=(3, 1, 1), translate=(6, 0, 0))
+    viewer.dims.set_current_step(0, 3)
+    assert slice_of(layer, viewer.dims.point) == 3
+    viewer.dims.order = (1, 0, 2)
+    assert slice_of(layer, viewer.dims.point) == 3
+    viewer.add_image(np.zeros((2, 40, 8, 9)))
+    assert slice_of(layer, viewer.dims.point) in range(5)
+    assert slice_of(image(8, 9), (0.0, 0.0)) == 0

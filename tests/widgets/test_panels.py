@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import pytest
+from napari.components import ViewerModel
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QMimeData, QPoint, Qt, QUrl
+from qtpy.QtGui import QDropEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_unet_seg.engine.metrics import Counts
+from napari_unet_seg.errors import InputError
+from napari_unet_seg.probability_map import MaskRule
+from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
+from napari_unet_seg.widgets.scores_panel import ScoreBoard, ScoresPanel
+from napari_unet_seg.widgets.segment_panel import SegmentPanel, SegmentSettings
+from napari_unet_seg.widgets.status_line import StatusLine
+
+
+@pytest.fixture
+def data_panel(qtbot: QtBot) -> DataPanel:
+    panel = DataPanel(roles=QWidget())
+    qtbot.addWidget(panel)
+    panel.set_cases([CaseRow(case_id="a", state=("no mask",)), CaseRow(case_id="b", state=("ground truth",))])
+    panel.show()
+    return panel
+
+
+def test_enter_opens_the_path_typed(data_panel: DataPanel, qtbot: QtBot) -> None:
+    qtbot.keyClicks(data_panel._path, "some/scans")
+    with qtbot.waitSignal(data_panel.pathEntered) as entered:
+        qtbot.keyClick(data_panel._path, Qt.Key.Key_Return)
+    assert entered.args == [Path("some/scans")]
+
+
+def test_a_folder_dropped_anywhere_is_opened(data_panel: DataPanel, qtbot: QtBot, tmp_path: Path) -> None:
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(tmp_path))])
+    for deliver in (data_panel.dropEvent, lambda event: data_panel.eventFilter(data_panel._path, event)):
+        drop = QDropEvent(
+            QPoint(2, 2).toPointF(),
+            Qt.DropAction.CopyAction,
+            mime,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        with qtbot.waitSignal(data_panel.pathEntered) as entered:
+            deliver(drop)
+        assert entered.args == [tmp_path]
+
+
+def test_a_double_click_opens_a_case(data_panel: DataPanel, qtbot: QtBot) -> None:
+    table = data_panel._table
+    where = table.visualItemRect(table.item(1, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=where)
+    with qtbot.waitSignal(data_panel.caseActivated) as activated:
+        qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=where)
+    assert activated.args == ["b"]
+
+
+def test_the_open_case_is_bold_and_its_state_changes(data_panel: DataPanel, qtbot: QtBot) -> None:
+    with qtbot.waitSignal(data_panel.valueChanged):
+        data_panel.setValue("b")
+    assert data_panel.value() == "b"
+    assert [data_panel._table.item(row, 0).font().bold() for row in (0, 1)] == [False, True]
+    data_panel.set_state("b", ("ground truth", "predicted"))
+    assert data_panel.rows()[1] == CaseRow(case_id="b", state=("ground truth", "predicted"))
+
+
+def test_a_panel_without_cases_shows_no_table(data_panel: DataPanel) -> None:
+    data_panel.set_cases([])
+    assert not data_panel._table.isVisible()
+
+
+@pytest.fixture
+def segment_panel(qtbot: QtBot) -> SegmentPanel:
+    panel = SegmentPanel()
+    qtbot.addWidget(panel)
+    panel.set_models(["default", "mine"])
+    return panel
+
+
+def test_settings_go_both_ways(segment_panel: SegmentPanel, qtbot: QtBot) -> None:
+    wanted = SegmentSettings(model="mine", rule=MaskRule(threshold=0.25, largest_component=True), live=True)
+    with qtbot.waitSignal(segment_panel.valueChanged) as changed:
+        segment_panel.setValue(wanted)
+    assert changed.args == [wanted]
+    assert segment_panel.value() == wanted
+    with qtbot.assertNotEmitted(segment_panel.valueChanged):
+        segment_panel.setValue(wanted)
+    with qtbot.waitSignal(segment_panel.valueChanged):
+        segment_panel._live.click()
+    assert not segment_panel.value().live
+
+
+def test_the_slider_s_ends_are_valid_thresholds(segment_panel: SegmentPanel) -> None:
+    for end in (segment_panel._threshold.minimum(), segment_panel._threshold.maximum()):
+        segment_panel._threshold.setValue(end)
+        assert segment_panel.value().rule.threshold == pytest.approx(end)
+
+
+def test_a_chosen_model_stays_when_the_list_grows(segment_panel: SegmentPanel, qtbot: QtBot) -> None:
+    segment_panel.setValue(SegmentSettings(model="mine"))
+    with qtbot.assertNotEmitted(segment_panel.valueChanged):
+        segment_panel.set_models(["default", "another", "mine"])
+    assert segment_panel.value().model == "mine"
+
+
+def test_a_board_is_shown(qtbot: QtBot) -> None:
+    panel = ScoresPanel()
+    qtbot.addWidget(panel)
+    assert panel._cells["dice", "volume"].text() == "\N{EN DASH}"
+    board = ScoreBoard(
+        z=3, slice=Counts(tp=1, fp=1, fn=2), volume=Counts(tp=10, fp=0, fn=10), voxel_ml=0.1, against_model=False
+    )
+    panel.set_board(board)
+    texts = {key: cell.text() for key, cell in panel._cells.items()}
+    assert texts["dice", "slice"] == "0.400"
+    assert texts["iou", "volume"] == "0.500"
+    assert (texts["predicted", "slice"], texts["true", "volume"]) == ("0.20 ml", "2.00 ml")
+    panel.set_board(ScoreBoard(slice=Counts(tp=1), volume=Counts(tp=1), against_model=True))
+    assert panel._cells["predicted", "volume"].text() == "1 voxels"
+    assert "corrective Dice" in panel._explanation.text()
+
+
+def test_the_ground_truth_is_chosen(qtbot: QtBot) -> None:
+    panel = ScoresPanel()
+    qtbot.addWidget(panel)
+    panel.set_layers(["a", "b"], chosen="b")
+    assert panel.value() == "b"
+    with qtbot.waitSignal(panel.valueChanged) as changed:
+        panel.setValue("a")
+    assert changed.args == ["a"]
+    panel.setValue("gone")
+    assert panel.value() == ""
+
+
+def test_the_status_line_follows_the_theme(qtbot: QtBot, viewer: ViewerModel) -> None:
+    line = StatusLine(viewer=viewer)
+    qtbot.addWidget(line)
+    line.show_error(InputError("no such folder", path="/some/where"))
+    assert line.value() == "/some/where: no such folder"
+    dark = line.styleSheet()
+    viewer.theme = "light"
+    assert dark
+    assert line.styleSheet()
+    line.setValue("all well")
+    assert line.styleSheet() == ""
+    line.disconnect_all()
