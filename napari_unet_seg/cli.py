@@ -111,6 +111,7 @@ class Evaluate:
         from napari_unet_seg.data.formats.atomic import write_bytes
         from napari_unet_seg.engine.evaluate import CaseScores, evaluate
         from napari_unet_seg.engine.segmenter import load_model
+        from napari_unet_seg.engine.summary import summary_text
 
         dataset = open_dataset(self.path)
         segmenter = load_model(self.model, device=self.device)
@@ -125,7 +126,7 @@ class Evaluate:
             status = _report(error)
 
         result = evaluate(dataset, segmenter, progress=show, failed=failed)
-        print_summary(result["summary"])
+        print(summary_text(result["summary"]))
         if self.json is not None:
             write_bytes(self.json, json.dumps(result, indent=2).encode() + b"\n")
         if self.report is not None:
@@ -298,30 +299,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(error: InputError) -> int:
     print(f"napari-unet-seg: {error}", file=sys.stderr, flush=True)
     return INPUT_AT_FAULT
-
-
-def print_summary(summary: dict[str, Any]) -> None:
-    """Print the summary that `evaluate` returns."""
-    low, high = summary["volume_dice_ci95"]
-
-    def shown(value: float | None) -> str:
-        return "none there" if value is None else f"{value:.3f}"
-
-    print(f"\n{summary['cases']} case(s), a mean over patients, every slice, hard mask, no smoothing")
-    print(f"  volume Dice        {summary['volume_dice_mean']:.3f}  (95% interval {low:.3f} to {high:.3f})")
-    print(f"  median, worst 10%  {summary['volume_dice_median']:.3f}, {summary['volume_dice_worst_tenth']:.3f}")
-    print(f"  volume IoU         {summary['volume_iou_mean']:.3f}")
-    print(f"  tumour slices      {shown(summary['tumour_slice_dice_mean'])}")
-    print(f"  empty slices with a false mask  {shown(summary['empty_slice_false_positive_rate'])}")
-    undefined = summary["hd95_mm_undefined"]
-    print(
-        f"  HD95 median        {shown(summary['hd95_mm_median'])} mm"
-        + (f", undefined in {undefined} case(s) with one mask empty" if undefined else "")
-    )
-    print("for comparison with figures reported elsewhere; predicting nothing at all scores high on them")
-    print(f"  all slices, empty = 1      {summary['all_slice_dice_empty1']:.3f}")
-    print(
-        f"  soft, batches, smooth 100  Dice {summary['seed_dice_smooth100']:.3f}, "
-        f"IoU {summary['seed_iou_smooth100']:.3f}"
-    )
-    print(f"  pixel accuracy             {summary['accuracy']:.4f}")

@@ -14,10 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from napari_unet_seg.cli import print_summary
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.engine.evaluate import CaseScores, SliceScores, score_cases, summarise
 from napari_unet_seg.engine.segmenter import load_model
+from napari_unet_seg.engine.summary import summary_text
 from napari_unet_seg.errors import InputError
 
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     for fold in result["folds"]:
         print(f"{fold['checkpoint']}: {fold['cases']} cases, volume Dice {fold['volume_dice_mean']:.3f}")
-    print_summary(result["summary"])
+    print(summary_text(result["summary"]))
     if given.json is not None:
         given.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0

@@ -40,6 +40,7 @@ class ChannelRoles(QWidget):
         self._wanted: tuple[str, ...] = ()
         self._combos: dict[str, QComboBox] = {}
         self._sources: list[ImageSource] = []
+        self._shown: dict[str, int] = {}
         self._by_hand: dict[str, ImageSource | None] = {}
         self._preferred: list[Layer] = []
         self._guess_note = ""
@@ -85,7 +86,7 @@ class ChannelRoles(QWidget):
             combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             combo.setMinimumContentsLength(8)
             combo.setToolTip(f"The open image that holds {title_of(role)}")
-            combo.activated.connect(lambda index, role=role: self._choose(role, index))
+            combo.activated.connect(self._choose)
             self._combos[role] = combo
             self._form.addRow(title_of(role), combo)
         self._by_hand = {}
@@ -114,8 +115,12 @@ class ChannelRoles(QWidget):
         """What was assumed about the channels."""
         return str(self._note.text())
 
-    def _choose(self, role: str, index: int) -> None:
-        self._by_hand[role] = self._sources[index - 1] if index else None
+    def _choose(self) -> None:
+        for role, combo in self._combos.items():
+            index = combo.currentIndex()
+            if index != self._shown[role]:
+                self._by_hand[role] = self._sources[index - 1] if index else None
+                self._shown[role] = index
         # Once someone chooses, what was guessed by position alone is theirs too.
         for other, source in self.value().items():
             self._by_hand.setdefault(other, source)
@@ -138,6 +143,7 @@ class ChannelRoles(QWidget):
                 combo.addItem(NONE)
                 combo.addItems([source.label for source in self._sources])
                 combo.setCurrentIndex(index)
+            self._shown[role] = index
         after = self.value()
         same = before.keys() == after.keys() and all(after[role].same_as(before[role]) for role in after)
         self._tell(changed=not same)

@@ -121,6 +121,7 @@ class UNetDock(QWidget):
             part.disconnect_all()
         if self._window is not None:
             self._window.removeEventFilter(self)
+            self._window = None
 
     def event(self, event: QEvent) -> bool:
         """Notice being docked into a window, and being taken out of it for good."""

@@ -32,9 +32,9 @@ class LabelsWatch(QObject):
       nothing of where; scrolling redraws just the same; a hidden layer does not even redraw;
     - a new array in ``layer.data`` comes as ``data``.
 
-    So regions are told as soon as they are known, at most once a frame (a fast brush moves more often); a redraw that no scrolling explains means "look everywhere" at once,
-    and one that comes with scrolling means it too, but a moment later and a few slices at a time, so that nobody waits.
-    `flush` settles at once whatever is still open.
+    So regions are told as soon as they are known, at most once a frame (a fast brush moves more often). A redraw that
+    no scrolling explains means "look everywhere" at once; one that comes with scrolling means it too, but a moment
+    later and a few slices at a time, so that nobody waits. `flush` settles at once whatever is still open.
 
     Parameters
     ----------
@@ -203,8 +203,7 @@ class LabelsWatch(QObject):
 
 def _around(boxes: list[Box]) -> Box:
     z, y, x = (
-        slice(min(part.start for part in parts), max(part.stop for part in parts))
-        for parts in zip(*boxes, strict=True)
+        slice(min(part.start for part in parts), max(part.stop for part in parts)) for parts in zip(*boxes, strict=True)
     )
     return z, y, x
 

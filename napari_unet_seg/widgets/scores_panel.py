@@ -86,7 +86,7 @@ class ScoresPanel(QWidget):
         layout.addWidget(self._explanation)
         self.set_board(self._board)
 
-        self._truth.currentIndexChanged.connect(lambda: self.valueChanged.emit(self.value()))
+        self._truth.currentIndexChanged.connect(self._tell)
 
     def value(self) -> str:
         """Name of the ground-truth layer; empty for none."""
@@ -131,6 +131,9 @@ class ScoresPanel(QWidget):
         else:
             _set(self._explanation, "")
         self._explanation.setVisible(bool(self._explanation.text()))
+
+    def _tell(self) -> None:
+        self.valueChanged.emit(self.value())
 
     def _names(self) -> list[str]:
         return [self._truth.itemText(index) for index in range(self._truth.count())]

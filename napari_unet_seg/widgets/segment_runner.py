@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
-from napari_unet_seg.session import Prediction, Segmenting, Session, Written
+from napari_unet_seg.session import Prediction, Segmenting, Session, Work, Written
 from napari_unet_seg.widgets.layers import ImageSource, slice_of, volume_from
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task
@@ -174,7 +174,7 @@ class SegmentRunner(QObject):
         work = self._session.work
         if work is None:
             self._session.set_rule(rule)
-        elif work.mask.model.size <= _SMALL_VOLUME and work.probability.cost(rule) <= _AT_ONCE[rule.looks_across_slices]:
+        elif self._is_quick(work, rule):
             self._rule_timer.stop()
             self._tell_kept(self._session.set_rule(rule))
         else:
@@ -182,6 +182,11 @@ class SegmentRunner(QObject):
             if layer is not None:
                 self._session.preview_rule(rule, slice_of(layer, self._viewer.dims.point))
             self._rule_timer.start()
+
+    @staticmethod
+    def _is_quick(work: Work, rule: MaskRule) -> bool:
+        small = work.mask.model.size <= _SMALL_VOLUME
+        return small and work.probability.cost(rule) <= _AT_ONCE[rule.looks_across_slices]
 
     def sources_changed(self) -> None:
         """Other images are chosen: what is known of slices holds no longer."""

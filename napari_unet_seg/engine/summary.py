@@ -1,0 +1,34 @@
+"""The summary of an evaluation, for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    """Several lines: the honest figures first, the flattering ones below, named as such.
+
+    Parameters
+    ----------
+    summary : dict
+        What `evaluate.summarise` returned.
+    """
+    low, high = summary["volume_dice_ci95"]
+    undefined = summary["hd95_mm_undefined"]
+    note = f", undefined in {undefined} case(s) with one mask empty" if undefined else ""
+
+    def shown(value: float | None) -> str:
+        return "none there" if value is None else f"{value:.3f}"
+
+    return f"""
+{summary["cases"]} case(s), mean over patients, every slice, hard mask, no smoothing
+  volume Dice        {summary["volume_dice_mean"]:.3f}  (95% interval {low:.3f} to {high:.3f})
+  median, worst 10%  {summary["volume_dice_median"]:.3f}, {summary["volume_dice_worst_tenth"]:.3f}
+  volume IoU         {summary["volume_iou_mean"]:.3f}
+  tumour slices      {shown(summary["tumour_slice_dice_mean"])}
+  empty slices with a false mask  {shown(summary["empty_slice_false_positive_rate"])}
+  HD95 median        {shown(summary["hd95_mm_median"])} mm{note}
+for comparison with figures reported elsewhere; predicting nothing at all scores high on them
+  all slices, empty = 1      {summary["all_slice_dice_empty1"]:.3f}
+  soft, batches, smooth 100  Dice {summary["seed_dice_smooth100"]:.3f}, IoU {summary["seed_iou_smooth100"]:.3f}
+  pixel accuracy             {summary["accuracy"]:.4f}"""

@@ -1,0 +1,149 @@
+"""The dock in a real window, worked with mouse and keys."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.utils.shortcuts import default_shortcuts
+from napari.viewer import Viewer
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QAbstractButton, QScrollArea, QWidget
+
+from napari_unet_seg.data.phantom import make_phantom
+from napari_unet_seg.engine.metrics import count
+from napari_unet_seg.session import Session
+from napari_unet_seg.widgets.demo import add_dock
+from napari_unet_seg.widgets.dock import UNetDock
+from tests.fakes import FakeDataset, FakeSegmenter
+
+MakeViewer = Callable[..., Viewer]
+
+
+@pytest.fixture
+def window(make_napari_viewer: MakeViewer) -> Viewer:
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def docked(window: Viewer, segmenter: FakeSegmenter, dataset: FakeDataset, qtbot: QtBot) -> UNetDock:
+    session = Session(open_dataset=lambda path: dataset, load_model=lambda name: segmenter)
+    dock = add_dock(window, session=session)
+    qtbot.waitUntil(lambda: session.segmenter is not None and not dock.busy(), timeout=20_000)
+    return dock
+
+
+def our_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("unet-seg")]
+
+
+def wait_idle(dock: UNetDock, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: not dock.busy(), timeout=20_000)
+
+
+def open_case(dock: UNetDock, qtbot: QtBot) -> None:
+    dock.loader.open_path(Path("scans"))
+    wait_idle(dock, qtbot)
+    dock.loader.open_case("one")
+    wait_idle(dock, qtbot)
+
+
+def on_canvas(viewer: Viewer, y: float, x: float) -> tuple[QWidget, QPoint]:
+    """The canvas, and where on it a point of the image lies."""
+    canvas = viewer.window._qt_viewer.canvas
+    camera = viewer.scene.camera
+    width, height = canvas.size[1], canvas.size[0]
+    row = height / 2 + (y - camera.center[1]) * camera.zoom
+    column = width / 2 + (x - camera.center[2]) * camera.zoom
+    return canvas.native, QPoint(round(column), round(row))
+
+
+def test_a_stroke_with_the_mouse_and_its_undo_are_scored(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
+    open_case(docked, qtbot)
+    qtbot.mouseClick(docked.segment_panel._segment, Qt.MouseButton.LeftButton)
+    wait_idle(docked, qtbot)
+    layer, truth = window.layers["Segmentation"], window.layers["Ground truth"]
+    predicted = layer.data.copy()
+    layer.mode = "paint"
+    layer.brush_size = 4
+    qtbot.wait(300)
+    canvas, start = on_canvas(window, 20, 10)
+    _, end = on_canvas(window, 20, 22)
+    qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
+    qtbot.mouseMove(canvas, end)
+    qtbot.waitUntil(lambda: bool((layer.data != predicted).any()))
+    assert docked.scores.settled().volume == count(layer.data, truth.data)
+    qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=end)
+    z = window.dims.current_step[0]
+    assert docked.session.work.mask.edited() == [z]
+    board = docked.scores.settled()
+    assert (board.volume, board.slice) == (count(layer.data, truth.data), count(layer.data[z], truth.data[z]))
+    window.dims.set_current_step(0, 0)
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, predicted)
+    assert docked.scores.settled().volume == count(predicted, truth.data)
+
+
+def test_keys_start_the_segmentation_and_the_live_mode(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
+    open_case(docked, qtbot)
+    docked.window().activateWindow()
+    buttons = {button.shortcut().toString(): button for button in docked.findChildren(QAbstractButton)}
+    # Pressed by Qt where the window has the keyboard, which a bare virtual screen gives to none.
+    buttons["Ctrl+Shift+L"].animateClick()
+    qtbot.waitUntil(lambda: docked.segment_panel.value().live)
+    wait_idle(docked, qtbot)
+    buttons["Ctrl+Shift+L"].animateClick()
+    buttons["Ctrl+Shift+G"].animateClick()
+    qtbot.waitUntil(lambda: docked.session.work is not None and bool(docked.session.work.probability.known.all()))
+    taken = {str(key).lower() for keys in default_shortcuts.values() for key in keys}
+    assert not taken & {"ctrl+shift+g", "ctrl+shift+l"}
+
+
+def test_many_progress_reports_do_not_pile_up(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
+    volume, _ = make_phantom(slices=300, size=16)
+    window.add_image(volume.data[1], name="flair")
+    docked.runner.segment()
+    wait_idle(docked, qtbot)
+    assert docked.status.value().startswith("Segmented 300 slices")
+
+
+def test_closing_the_window_ends_what_runs(
+    docked: UNetDock, window: Viewer, segmenter: FakeSegmenter, qtbot: QtBot
+) -> None:
+    open_case(docked, qtbot)
+    segmenter.delay = 0.1
+    with qtbot.waitSignal(docked.runner.busy, check_params_cb=lambda done, total: done >= 1, timeout=5000):
+        docked.runner.segment()
+    window.close()
+    assert docked.is_closed()
+    assert our_threads() == []
+
+
+def test_closing_the_dock_ends_what_runs(
+    docked: UNetDock, window: Viewer, segmenter: FakeSegmenter, qtbot: QtBot
+) -> None:
+    open_case(docked, qtbot)
+    segmenter.delay = 0.1
+    with qtbot.waitSignal(docked.runner.busy, check_params_cb=lambda done, total: done >= 1, timeout=5000):
+        docked.runner.segment()
+    window.window.remove_dock_widget(docked)
+    assert docked.is_closed()
+    assert our_threads() == []
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_nothing_is_cut_off_at_400_pixels(docked: UNetDock, window: Viewer, qtbot: QtBot, theme: str) -> None:
+    window.theme = theme
+    open_case(docked, qtbot)
+    docked.runner.segment()
+    wait_idle(docked, qtbot)
+    docked.parent().setFixedWidth(400)
+    qtbot.wait(100)
+    scroll = docked.findChild(QScrollArea)
+    assert scroll.widget().width() <= scroll.viewport().width()
+    for panel in (docked.data_panel, docked.segment_panel, docked.scores_panel):
+        for child in panel.findChildren(QWidget):
+            if child.isVisible() and child.parent() is panel and not child.sizePolicy().hasHeightForWidth():
+                assert child.width() >= child.minimumSizeHint().width(), child.objectName() or type(child)
