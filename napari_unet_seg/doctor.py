@@ -35,6 +35,8 @@ def window_finding() -> str:
     present = [f"{name} {found}" for name in _BINDINGS if (found := installed(name))]
     if not present:
         return 'Qt: missing; install one with: pip install "napari-unet-seg[app]"'
+    if sys.version_info < (3, 12) and (installed("PySide6") or "").startswith("6.12."):
+        return 'Qt: PySide6 6.12 crashes on this Python after a while; run: pip install "PySide6<6.12"'
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return f"Qt: {', '.join(present)}; no screen here, so only `demo --screenshot` and the other commands work"
     try:

@@ -84,6 +84,13 @@ class Written:
     kept: list[int]
     """Slices that keep a person's edit."""
 
+    def kept_text(self) -> str:
+        """What was kept, as a sentence to be appended; empty for nothing."""
+        if not self.kept:
+            return ""
+        numbers = ", ".join(str(z) for z in self.kept[:8]) + (" …" if len(self.kept) > 8 else "")
+        return f" Slice{'s' if len(self.kept) > 1 else ''} {numbers} edited by hand: kept."
+
 
 class Session:
     """The state behind the dock.
@@ -244,7 +251,8 @@ class Session:
         if prediction.z is None:
             assert isinstance(prediction.probability, ProbabilityMap)
             work.probability = prediction.probability
-            return self._offer(self.compute_mask(work.probability, self.rule) if mask is None else mask)
+            written = self._offer(self.compute_mask(work.probability, self.rule) if mask is None else mask)
+            return Written(slices=written.slices, kept=work.mask.edited())
         assert isinstance(prediction.probability, np.ndarray)
         work.probability.put(prediction.z, prediction.probability)
         if self.rule.looks_across_slices:

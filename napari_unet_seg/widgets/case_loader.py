@@ -105,6 +105,8 @@ class CaseLoader(QObject):
             self._layers.append(truth)
         for layer in self._layers:
             self._viewer.add_layer(layer)
+        # Not the mask that was added last: a stroke would change the truth.
+        self._viewer.layers.selection.active = images[-1]
         if self._session.work is not None:
             self._segmentation.show_work(images[-1])
         self._viewer.dims.set_point(0, volume.spacing[0] * (volume.shape[0] // 2))

@@ -128,7 +128,9 @@ class DataPanel(QWidget):
             name.setData(Qt.ItemDataRole.UserRole, row.case_id)
             name.setToolTip(row.case_id)
             self._table.setItem(number, 0, name)
-            self._table.setItem(number, 1, QTableWidgetItem(", ".join(row.state)))
+            cell = QTableWidgetItem()
+            _show_state(cell, row.state)
+            self._table.setItem(number, 1, cell)
         line = self._table.verticalHeader().defaultSectionSize()
         header = self._table.horizontalHeader().sizeHint().height()
         self._table.setFixedHeight(header + line * min(max(len(rows), 1), 5) + 6)
@@ -139,13 +141,13 @@ class DataPanel(QWidget):
         for number in range(self._table.rowCount()):
             name, cell = self._table.item(number, 0), self._table.item(number, 1)
             if name is not None and cell is not None and name.data(Qt.ItemDataRole.UserRole) == case_id:
-                cell.setText(", ".join(state))
+                _show_state(cell, state)
 
     def rows(self) -> list[CaseRow]:
         """What the table shows."""
         cells = [(self._table.item(row, 0), self._table.item(row, 1)) for row in range(self._table.rowCount())]
         return [
-            CaseRow(case_id=name.text(), state=tuple(state.text().split(", ")))
+            CaseRow(case_id=name.text(), state=tuple(state.toolTip().split(", ")))
             for name, state in cells
             if name is not None and state is not None
         ]
@@ -193,3 +195,10 @@ class DataPanel(QWidget):
         name = self._table.item(item.row(), 0)
         if name is not None:
             self.caseActivated.emit(name.data(Qt.ItemDataRole.UserRole))
+
+
+def _show_state(cell: QTableWidgetItem, state: tuple[str, ...]) -> None:
+    whole = ", ".join(state)
+    # Beside other words the short one will do, and leaves room for the case's name.
+    cell.setText(whole if len(state) == 1 else whole.replace("ground truth", "truth"))
+    cell.setToolTip(whole)

@@ -17,6 +17,7 @@ from napari_unet_seg.widgets.case_loader import CaseLoader
 from napari_unet_seg.widgets.channel_roles import ChannelRoles
 from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
 from napari_unet_seg.widgets.layers import GROUND_TRUTH
+from napari_unet_seg.widgets.rule_follower import RuleFollower
 from napari_unet_seg.widgets.score_keeper import ScoreKeeper
 from napari_unet_seg.widgets.scores_panel import ScoresPanel
 from napari_unet_seg.widgets.segment_panel import SegmentPanel, SegmentSettings
@@ -77,11 +78,13 @@ class UNetDock(QWidget):
             session=self.session,
             segmentation=self.segmentation,
             viewer=viewer,
-            model_lane=model_lane,
-            mask_lane=file_lane,
+            lane=model_lane,
             sources=self.roles.value,
             list_models=list_models or _registered_models,
             parent=self,
+        )
+        self.rule = RuleFollower(
+            session=self.session, segmentation=self.segmentation, viewer=viewer, lane=file_lane, parent=self
         )
         self._state_timer = QTimer(self)
         self._state_timer.setSingleShot(True)
@@ -117,7 +120,7 @@ class UNetDock(QWidget):
         self.session.case_changed.disconnect(self._on_case_changed)
         self.session.mask_written.disconnect(self._show_case_state)
         self._state_timer.stop()
-        for part in (self.runner, self.scores, self.segmentation, self.roles, self.status):
+        for part in (self.runner, self.rule, self.scores, self.segmentation, self.roles, self.status):
             part.disconnect_all()
         if self._window is not None:
             self._window.removeEventFilter(self)
@@ -189,9 +192,9 @@ class UNetDock(QWidget):
         self.segmentation.layerChanged.connect(self._list_labels)
         self.scores_panel.valueChanged.connect(self._on_truth_chosen)
         self.scores.valueChanged.connect(self.scores_panel.set_board)
-        for part in (self.loader, self.runner):
+        for part in (self.loader, self.runner, self.rule):
             part.said.connect(self.status.setValue)
-        for part in (self.loader, self.runner, self.scores):
+        for part in (self.loader, self.runner, self.rule, self.scores):
             part.failed.connect(self.status.show_error)
         layers = self._viewer.layers.events
         layers.inserted.connect(self._list_labels)
@@ -216,7 +219,7 @@ class UNetDock(QWidget):
             self.shutdown()
 
     def _on_settings(self, settings: SegmentSettings) -> None:
-        self.runner.set_rule(settings.rule)
+        self.rule.set_rule(settings.rule)
         self.runner.set_live(settings.live)
         self.runner.use_model(settings.model)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -19,9 +19,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QLabeledDoubleSlider
 
 from napari_unet_seg.probability_map import FLOOR, MaskRule
+from napari_unet_seg.widgets.threshold_slider import ThresholdSlider
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +71,7 @@ class SegmentPanel(QWidget):
         self._live = QCheckBox("This slice, live")
         self._live.setToolTip("Segment the shown slice as you scroll (Ctrl+Shift+L)")
         self._live.setShortcut("Ctrl+Shift+L")
-        self._threshold = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self._threshold.setDecimals(2)
-        self._threshold.setRange(FLOOR, 1 - FLOOR)
-        self._threshold.setSingleStep(0.01)
-        self._threshold.setPageStep(0.1)
+        self._threshold = ThresholdSlider(minimum=FLOOR, maximum=1 - FLOOR)
         self._threshold.setValue(0.5)
         self._threshold.setToolTip(
             "Probability from which a voxel belongs to the mask; acts at once (arrow keys: 0.01, Page Up/Down: 0.1)"
@@ -113,7 +109,7 @@ class SegmentPanel(QWidget):
     def value(self) -> SegmentSettings:
         """What is set."""
         rule = MaskRule(
-            threshold=min(max(round(self._threshold.value(), 2), FLOOR), 1 - FLOOR),
+            threshold=self._threshold.value(),
             largest_component=self._largest.isChecked(),
             min_fraction=self._min_fraction,
         )

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
-from napari_unet_seg.session import Prediction, Segmenting, Session, Work, Written
+from napari_unet_seg.session import Prediction, Segmenting, Session
 from napari_unet_seg.widgets.layers import ImageSource, slice_of, volume_from
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task
@@ -20,11 +20,6 @@ from napari_unet_seg.widgets.workers import Lane, Task
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
-
-_AT_ONCE = {False: 2_000_000, True: 300_000}
-"""Voxels for which a new rule is worked out on the window's thread, by whether it looks across slices."""
-_SMALL_VOLUME = 10_000_000
-"""Voxels of a volume whose mask is compared and written in a few milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,19 +42,19 @@ class _Result:
 
 
 class SegmentRunner(QObject):
-    """Loads the model, segments the volume or the shown slice, and follows threshold and component rule.
+    """Loads the model, and segments the volume or the shown slice.
 
     Parameters
     ----------
     session : Session
     segmentation : SegmentationLayer
     viewer : ViewerModel
-    model_lane, mask_lane : Lane
-        Where the model runs, and where a mask of a large volume is worked out.
+    lane : Lane
+        Where the model runs.
     sources : callable
         Gives the chosen image of each channel.
     list_models : callable
-        Gives the names of the models; called on the model lane.
+        Gives the names of the models; called on the lane.
     """
 
     modelLoaded = Signal(object)
@@ -75,7 +70,6 @@ class SegmentRunner(QObject):
     failed = Signal(object)
 
     _LIVE_MS = 40
-    _RULE_MS = 60
 
     def __init__(
         self,
@@ -83,8 +77,7 @@ class SegmentRunner(QObject):
         session: Session,
         segmentation: SegmentationLayer,
         viewer: ViewerModel,
-        model_lane: Lane,
-        mask_lane: Lane,
+        lane: Lane,
         sources: Callable[[], dict[str, ImageSource]],
         list_models: Callable[[], Sequence[str]],
         parent: QObject | None = None,
@@ -93,8 +86,7 @@ class SegmentRunner(QObject):
         self._session = session
         self._segmentation = segmentation
         self._viewer = viewer
-        self._model_lane = model_lane
-        self._mask_lane = mask_lane
+        self._lane = lane
         self._sources = sources
         self._list_models = list_models
         self._model = "default"
@@ -109,16 +101,11 @@ class SegmentRunner(QObject):
         self._live_timer.setSingleShot(True)
         self._live_timer.setInterval(self._LIVE_MS)
         self._live_timer.timeout.connect(self._predict_shown_slice)
-        self._rule_timer = QTimer(self)
-        self._rule_timer.setSingleShot(True)
-        self._rule_timer.setInterval(self._RULE_MS)
-        self._rule_timer.timeout.connect(self._compute_mask)
         viewer.dims.events.current_step.connect(self._on_scrolled)
 
     def disconnect_all(self) -> None:
         """Stop asking for anything new; the lanes end what runs."""
         self._live_timer.stop()
-        self._rule_timer.stop()
         self._viewer.dims.events.current_step.disconnect(self._on_scrolled)
         self._close_activity()
 
@@ -130,7 +117,7 @@ class SegmentRunner(QObject):
             segmenter = self._session.load_segmenter(name)
             return LoadedModel(name=name, segmenter=segmenter, names=tuple(self._list_models()))
 
-        self._model_lane.submit(work, returned=self._take_model, failed=self.modelFailed.emit)
+        self._lane.submit(work, returned=self._take_model, failed=self.modelFailed.emit)
 
     def use_model(self, name: str) -> None:
         """Load another model, if it is another."""
@@ -167,27 +154,6 @@ class SegmentRunner(QObject):
         self._live = live
         self._on_scrolled()
 
-    def set_rule(self, rule: MaskRule) -> None:
-        """Use another threshold or component rule: at once where that takes no time, else the shown slice first."""
-        if rule == self._session.rule:
-            return
-        work = self._session.work
-        if work is None:
-            self._session.set_rule(rule)
-        elif self._is_quick(work, rule):
-            self._rule_timer.stop()
-            self._tell_kept(self._session.set_rule(rule))
-        else:
-            layer = self._segmentation.layer
-            if layer is not None:
-                self._session.preview_rule(rule, slice_of(layer, self._viewer.dims.point))
-            self._rule_timer.start()
-
-    @staticmethod
-    def _is_quick(work: Work, rule: MaskRule) -> bool:
-        small = work.mask.model.size <= _SMALL_VOLUME
-        return small and work.probability.cost(rule) <= _AT_ONCE[rule.looks_across_slices]
-
     def sources_changed(self) -> None:
         """Other images are chosen: what is known of slices holds no longer."""
         self._predicted.clear()
@@ -209,7 +175,7 @@ class SegmentRunner(QObject):
                 mask = session.compute_mask(prediction.probability, rule)
             return _Result(prediction=prediction, volume=volume, mask=mask, rule=rule, reference=reference, key=key)
 
-        return self._model_lane.submit(work, returned=self._take_result, failed=self.failed.emit)
+        return self._lane.submit(work, returned=self._take_result, failed=self.failed.emit)
 
     def _take_model(self, loaded: LoadedModel) -> None:
         if loaded.name == self._model:
@@ -238,7 +204,7 @@ class SegmentRunner(QObject):
         work = self._session.work
         if work is not None and not work.mask.model.any():
             text += f" Nothing reaches the threshold of {self._session.rule.threshold:.2f}."
-        self.said.emit(text + _kept_text(written))
+        self.said.emit(text + written.kept_text())
         self.segmented.emit(written)
 
     def _on_scrolled(self) -> None:
@@ -265,25 +231,6 @@ class SegmentRunner(QObject):
     def _on_live_finished(self) -> None:
         self._live_task = None
         self._on_scrolled()
-
-    def _compute_mask(self) -> None:
-        work, rule, session = self._session.work, self._session.rule, self._session
-        if work is None:
-            return
-        probability = work.probability
-
-        def take(mask: Mask) -> None:
-            if session.work is work and session.rule == rule and work.probability is probability:
-                self._tell_kept(session.set_rule(rule, mask=mask))
-
-        self._mask_lane.submit(
-            lambda task: session.compute_mask(probability, rule), returned=take, failed=self.failed.emit
-        )
-
-    def _tell_kept(self, written: Written) -> None:
-        text = _kept_text(written)
-        if text:
-            self.said.emit(text.strip())
 
     def _on_progress(self, done: int, total: int) -> None:
         if self._task is None:
@@ -316,13 +263,6 @@ class SegmentRunner(QObject):
         if self._activity is not None:
             self._activity.close()
             self._activity = None
-
-
-def _kept_text(written: Written) -> str:
-    if not written.kept:
-        return ""
-    numbers = ", ".join(str(z) for z in written.kept[:8]) + (" …" if len(written.kept) > 8 else "")
-    return f" Slice{'s' if len(written.kept) > 1 else ''} {numbers} edited by hand: kept."
 
 
 def _reference(sources: dict[str, ImageSource]) -> Layer:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+Colour = tuple[float, ...]
+
 
 def sentence(error: Exception) -> str:
     """An exception as one line for the user; one that is nobody's input goes to the log with its traceback too."""
@@ -25,6 +27,37 @@ def sentence(error: Exception) -> str:
         return text
     _log.error("unexpected error in a background task", exc_info=error)
     return f"Something went wrong ({type(error).__name__}: {text or 'no message'}); the details are in the log"
+
+
+def readable(colour: Colour, text: Colour, background: Colour) -> str:
+    """A colour, mixed with the text's just so far that it can be read: a contrast of 4.5, as the WCAG has it.
+
+    napari's dark theme has an error colour that is meant to lie behind text.
+
+    Parameters
+    ----------
+    colour, text, background : tuple of float
+        Red, green and blue, 0 to 255.
+
+    Returns
+    -------
+    str
+        For a style sheet.
+    """
+    mixed = colour
+    for step in range(21):
+        mixed = tuple(c + (t - c) * step / 20 for c, t in zip(colour, text, strict=True))
+        low, high = sorted((_luminance(mixed), _luminance(background)))
+        if (high + 0.05) / (low + 0.05) >= 4.5:
+            break
+    return "rgb({:.0f}, {:.0f}, {:.0f})".format(*mixed)
+
+
+def _luminance(colour: Colour) -> float:
+    """Relative luminance, 0 to 1 (WCAG 2)."""
+    shares = [c / 255 for c in colour]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 class StatusLine(QLabel):
@@ -75,5 +108,7 @@ class StatusLine(QLabel):
         self.valueChanged.emit(text)
 
     def _colour(self) -> None:
-        colour = get_theme(self._viewer.theme).error.as_hex() if self.is_error else ""
-        self.setStyleSheet(f"color: {colour};" if colour else "")
+        theme = get_theme(self._viewer.theme)
+        colours = (theme.error.as_rgb_tuple(), theme.text.as_rgb_tuple(), theme.background.as_rgb_tuple())
+        error, text, background = (tuple(float(value) for value in colour[:3]) for colour in colours)
+        self.setStyleSheet(f"color: {readable(error, text, background)};" if self.is_error else "")

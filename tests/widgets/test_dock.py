@@ -64,6 +64,7 @@ def test_segmenting_again_keeps_what_was_painted(segmented: UNetDock, viewer: Vi
     painted = layer.data[2].copy()
     segmented.runner.segment()
     settle()
+    assert segmented.status.value().endswith("Slice 2 edited by hand: kept.")
     assert len([layer for layer in viewer.layers if layer.name.startswith("Segmentation")]) == 1
     segmented.segment_panel.setValue(
         replace(segmented.segment_panel.value(), rule=MaskRule(threshold=0.3, largest_component=True))
@@ -90,7 +91,7 @@ def test_threshold_and_component_act_at_once(segmented: UNetDock, viewer: Viewer
 def test_a_costly_rule_shows_the_present_slice_first(
     segmented: UNetDock, viewer: ViewerModel, settle: Settle, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_unet_seg.widgets.segment_runner._AT_ONCE", {False: 0, True: 0})
+    monkeypatch.setattr("napari_unet_seg.widgets.rule_follower._AT_ONCE", {False: 0, True: 0})
     layer, flair = viewer.layers["Segmentation"], viewer.layers["FLAIR"].data
     viewer.dims.set_current_step(0, 3)
     segmented.segment_panel._threshold.setValue(0.3)

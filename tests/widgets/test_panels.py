@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from napari_unet_seg.probability_map import MaskRule
 from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
 from napari_unet_seg.widgets.scores_panel import ScoreBoard, ScoresPanel
 from napari_unet_seg.widgets.segment_panel import SegmentPanel, SegmentSettings
-from napari_unet_seg.widgets.status_line import StatusLine
+from napari_unet_seg.widgets.status_line import StatusLine, readable
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ def test_the_open_case_is_bold_and_its_state_changes(data_panel: DataPanel, qtbo
     assert data_panel.value() == "b"
     assert [data_panel._table.item(row, 0).font().bold() for row in (0, 1)] == [False, True]
     data_panel.set_state("b", ("ground truth", "predicted"))
+    assert data_panel._table.item(1, 1).text() == "truth, predicted"
     assert data_panel.rows()[1] == CaseRow(case_id="b", state=("ground truth", "predicted"))
 
 
@@ -96,6 +98,19 @@ def test_the_slider_s_ends_are_valid_thresholds(segment_panel: SegmentPanel) -> 
     for end in (segment_panel._threshold.minimum(), segment_panel._threshold.maximum()):
         segment_panel._threshold.setValue(end)
         assert segment_panel.value().rule.threshold == pytest.approx(end)
+
+
+def test_keys_and_typing_move_the_threshold(segment_panel: SegmentPanel, qtbot: QtBot) -> None:
+    threshold = segment_panel._threshold
+    with qtbot.waitSignal(segment_panel.valueChanged):
+        qtbot.keyClick(threshold.slider, Qt.Key.Key_Left)
+    assert segment_panel.value().rule.threshold == 0.49
+    qtbot.keyClick(threshold.slider, Qt.Key.Key_PageUp)
+    assert (threshold.value(), threshold.box.value()) == (0.59, 0.59)
+    threshold.box.selectAll()
+    qtbot.keyClicks(threshold.box, threshold.box.textFromValue(0.25))
+    qtbot.keyClick(threshold.box, Qt.Key.Key_Return)
+    assert segment_panel.value().rule.threshold == 0.25
 
 
 def test_a_chosen_model_stays_when_the_list_grows(segment_panel: SegmentPanel, qtbot: QtBot) -> None:
@@ -132,6 +147,17 @@ def test_the_ground_truth_is_chosen(qtbot: QtBot) -> None:
     assert changed.args == ["a"]
     panel.setValue("gone")
     assert panel.value() == ""
+
+
+@pytest.mark.parametrize(
+    ("colour", "text", "background"),
+    [((153, 18, 31), (240, 241, 242), (38, 41, 48)), ((255, 18, 31), (59, 58, 57), (239, 235, 233))],
+)
+def test_an_error_s_colour_can_be_read(colour: tuple, text: tuple, background: tuple) -> None:
+    red, green, blue = (int(part) for part in re.findall(r"\d+", readable(colour, text, background)))
+    assert red > 1.3 * max(green, blue)
+    if background[0] < 128:
+        assert red > 180
 
 
 def test_the_status_line_follows_the_theme(qtbot: QtBot, viewer: ViewerModel) -> None:
