@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_unet_seg.data.volume import Mask
 
@@ -62,6 +61,9 @@ def keep_components(mask: Mask, *, largest: bool, min_fraction: float = 0.0) -> 
     box = foreground_box(mask)
     if box is None:
         return mask
+    # Imported here: a quarter of a second that the opening of the dock need not wait for.
+    from scipy import ndimage
+
     inside = mask[box]
     pieces, count = ndimage.label(inside, structure=np.ones((3, 3, 3), dtype=bool))
     if count <= 1:

@@ -94,8 +94,8 @@ class UNetDock(QWidget):
         self._connect()
         self._list_labels()
         self.status.setValue("Open a dataset, or choose the open layers, and press Segment.")
-        # The first event loop shows the dock; torch is imported behind it.
-        QTimer.singleShot(0, self._start)
+        # The dock is drawn first: importing torch, though in another thread, would hold it up.
+        QTimer.singleShot(150, self._start)
 
     def busy(self) -> bool:
         """Whether anything runs in the background."""

@@ -13,7 +13,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Qt, Signal
 
 _log = logging.getLogger(__name__)
-_NICENESS = 10
+_NICENESS = 7
 
 Work = Callable[["Task"], Any]
 
