@@ -121,7 +121,8 @@ def stroke_cost(*, slices: int = 200, size: int = 512, count: int = 40, rounds: 
             layer.brush_size = 15
             strokes(viewer, layer, count=5, seed=99)
             scored += strokes(viewer, layer, count=count, seed=number)
-            # The same window, layer and canvas; only the dock no longer listens. Other strokes: repeated ones change nothing.
+            # The same window, layer and canvas; only the dock no longer listens. Other strokes, since the same
+            # ones again would change nothing.
             dock.shutdown()
             strokes(viewer, layer, count=5, seed=99)
             bare += strokes(viewer, layer, count=count, seed=1000 + number)
