@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from napari_unet_seg.engine.config import FitConfig, UNetConfig
 
@@ -26,5 +26,3 @@ class Recipe:
 
     licence: str = ""
     """Licence of the data, which the weights carry on."""
-
-    citations: tuple[str, ...] = field(default=())
