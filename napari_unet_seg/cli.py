@@ -137,6 +137,45 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Convert:
+    """Write a dataset, with its corrections, in another layout."""
+
+    source: Positional[Path]
+    """A dataset, a patient's folder or a scan."""
+
+    destination: Positional[Path]
+    """A new or an empty folder."""
+
+    to: str
+    """kaggle, folders, coco, nnunet, sequences or files."""
+
+    def run(self) -> int:
+        """Convert case by case; one that cannot be used is reported, and the others go on."""
+        from napari_unet_seg.data.convert import convert
+        from napari_unet_seg.data.dataset import Case, open_dataset
+        from napari_unet_seg.data.volume import Volume
+
+        dataset = open_dataset(self.source)
+        status, number = OK, 0
+
+        def show(case: Case, volume: Volume) -> None:
+            nonlocal number
+            number += 1
+            z, y, x = volume.shape
+            size = f"{len(volume.data)} channel(s), {z} slices of {y}x{x}"
+            print(f"[{number}/{len(dataset.cases)}] {case.case_id}: {size}", flush=True)
+
+        def failed(_case: object, error: InputError) -> None:
+            nonlocal status, number
+            number += 1
+            status = _report(error)
+
+        for note in convert(dataset, self.destination, layout=self.to, progress=show, failed=failed):
+            print(f"note: {note}")
+        return status
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelsList:
     """List the models there are."""
 
@@ -261,6 +300,7 @@ Command = (
     Annotated[Demo, subcommand("demo")]
     | Annotated[Predict, subcommand("predict")]
     | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Convert, subcommand("convert")]
     | Annotated[Models, subcommand("models")]
     | Annotated[Doctor, subcommand("doctor")]
 )
@@ -280,7 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 when it worked, 2 when the input is at fault (one line on standard error says how), 130 when
         interrupted.
     """
-    command: Demo | Predict | Evaluate | Models | Doctor = tyro.cli(
+    command: Demo | Predict | Evaluate | Convert | Models | Doctor = tyro.cli(
         Command,
         config=(OmitSubcommandPrefixes,),
         prog="napari-unet-seg",

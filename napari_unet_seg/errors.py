@@ -1,7 +1,9 @@
-"""The one exception for what a user can put right."""
+"""The one exception for what a user can put right, and how an error of the system becomes one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -20,3 +22,34 @@ class InputError(ValueError):
         self.problem = " ".join(problem.split())
         self.path = Path(path) if path is not None else None
         super().__init__(f"{self.path}: {self.problem}" if self.path is not None else self.problem)
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in its own words: ``permission denied``."""
+    return (error.strerror or str(error)).lower()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system raises while a file is read into an InputError that names the file.
+
+    What a library says of the content (among it OSErrors without a number, as gzip's) passes through.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError("there is no such file", path=path) from None
+    except MemoryError as error:
+        raise InputError("does not fit in memory, or its header is damaged", path=path) from error
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise InputError(f"cannot be opened ({reason(error)})", path=path) from error
+
+
+class ChangedElsewhereError(InputError):
+    """A mask is no longer as it was read: another program or window has changed it, and nothing was written."""
+
+
+class ReadOnlyError(InputError):
+    """The dataset cannot be written to, and no overlay folder was chosen."""

@@ -107,6 +107,31 @@ def as_mask(values: Array, *, path: Path | None = None) -> Mask:
     InputError
         If values are fractional, negative, above 255 in several classes, NaN or infinite.
     """
+    values = whole_labels(values, path=path)
+    high = values.max()
+    foreground = values > 0
+    if (values[foreground] == high).all():
+        return foreground.astype(np.uint8)
+    if high > 255:
+        raise InputError(f"the mask has labels up to {high}; at most 255 classes are supported", path=path)
+    return values.astype(np.uint8)
+
+
+def whole_labels(values: Array, *, path: Path | None = None) -> Array:
+    """A mask's values as integers, otherwise as they are stored.
+
+    Parameters
+    ----------
+    values : ndarray
+        ``(Z, Y, X)``; bool, integers, or floats that are whole numbers.
+    path : Path, optional
+        The file it came from, for the error message.
+
+    Raises
+    ------
+    InputError
+        If values are fractional, negative, NaN or infinite.
+    """
     if values.ndim != 3:
         raise InputError(f"a mask needs axes (Z, Y, X), got shape {values.shape}", path=path)
     if values.dtype == bool:
@@ -121,12 +146,14 @@ def as_mask(values: Array, *, path: Path | None = None) -> Mask:
                 "the mask holds fractions, so it may be a probability map; threshold it and save whole-number labels",
                 path=path,
             )
-    low, high = values.min(), values.max()
+        if values.max(initial=0) >= 2.0**63:
+            raise InputError(
+                f"the mask has labels up to {values.max():g}; at most 255 classes are supported", path=path
+            )
+    low = values.min()
     if low < 0:
         raise InputError(f"the mask holds negative labels (down to {low}); labels start at 0", path=path)
-    foreground = values > 0
-    if (values[foreground] == high).all():
-        return foreground.astype(np.uint8)
-    if high > 255:
-        raise InputError(f"the mask has labels up to {high}; at most 255 classes are supported", path=path)
-    return values.astype(np.uint8)
+    if np.issubdtype(values.dtype, np.integer):
+        return values
+    whole: Array = values.astype(np.min_scalar_type(int(values.max())))
+    return whole

@@ -1,3 +1,5 @@
+import io
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -37,6 +39,12 @@ def make_sequences(folder, *, suffixes=("flair", "t1", "t1ce", "t2"), name=None)
         save_nifti(folder / f"{name or folder.name}_{suffix}.nii.gz", np.full(truth.shape, index, np.int16))
     save_nifti(folder / f"{name or folder.name}_seg.nii.gz", truth)
     return truth.T
+
+
+def refuse_images(path, *_, **__):
+    """In place of Path.open."""
+    assert path.suffix != ".tif"
+    return io.FileIO(path, "r")
 
 
 class TestKaggle:
@@ -131,8 +139,8 @@ class TestKaggle:
             folder.mkdir()
             for number in range(5):
                 (folder / f"p{index}_{number}.tif").write_bytes(b"")
-        monkeypatch.setattr("pathlib.Path.open", None)
         monkeypatch.setattr("tifffile.TiffFile", None)
+        monkeypatch.setattr("pathlib.Path.open", refuse_images)
         assert len(open_dataset(tmp_path)) == 30
 
 
@@ -258,17 +266,17 @@ class TestErrors:
 
     def test_folder_without_images(self, tmp_path):
         (tmp_path / "notes.txt").write_text("no scan")
-        with pytest.raises(InputError, match=r"found no images; looked for patient folders .*\.nii\.gz\)"):
+        with pytest.raises(InputError, match=r"found no images; looked for patient folders .*\.jpg\)"):
             open_dataset(tmp_path)
 
-    @pytest.mark.parametrize("name", ["a.png", "a.jpg", "notes.txt"])
+    @pytest.mark.parametrize("name", ["a.bmp", "a.mha", "notes.txt"])
     def test_file_of_another_type(self, tmp_path, name):
         (tmp_path / name).write_bytes(b"...")
         with pytest.raises(InputError, match=rf"{name}: this type of file is not read; save the scan as TIFF"):
             open_dataset(tmp_path / name)
 
     def test_folder_of_other_images(self, tmp_path):
-        (tmp_path / "a.png").write_bytes(b"...")
+        (tmp_path / "a.bmp").write_bytes(b"...")
         with pytest.raises(InputError, match="of a type that is not read"):
             open_dataset(tmp_path)
 

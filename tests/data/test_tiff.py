@@ -206,3 +206,108 @@ def test_mask_values(tmp_path, rng):
     tifffile.imwrite(tmp_path / "wide.tif", np.zeros((Y, X + 1), np.uint8))
     with pytest.raises(InputError, match=r"wide\.tif: the mask has shape \(1, 20, 25\) but its image \(1, 20, 24\)"):
         tiff.read_mask(tmp_path / "wide.tif", like=tmp_path / "a.tif")
+
+
+KINDS = {
+    "plain": {},
+    "page by page": {"metadata": None},
+    "described": {"metadata": {"axes": "ZYX", "spacing": 3.0, "unit": "mm", "annotator": "me"}},
+    "ImageJ": {
+        "imagej": True,
+        "metadata": {"axes": "ZYX", "spacing": 3.0, "unit": "mm", "Info": "by hand", "min": 0.0},
+    },
+    "OME": {"ome": True, "metadata": OME},
+    "resolution": {"resolution": (20, 10), "resolutionunit": "CENTIMETER"},
+    "deflate": {"compression": "zlib"},
+    "lzw with predictor": {"compression": "lzw", "predictor": True},
+    "packbits": {"compression": "packbits"},
+    "tiles": {"tile": (16, 16), "compression": "zlib"},
+    "big-endian": {"byteorder": ">"},
+    "BigTIFF": {"bigtiff": True},
+    "white is zero": {"photometric": "miniswhite"},
+    "words": {"description": "drawn by hand", "software": "theirs", "datetime": "2024:01:02 03:04:05"},
+    "tags of their own": {"extratags": [(65000, "s", 0, "scanner 3", True), (65001, "I", 2, (7, 8), True)]},
+}
+OF_THE_PIXELS = {"StripOffsets", "StripByteCounts", "TileOffsets", "TileByteCounts", "RowsPerStrip"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_replaced_mask_keeps_its_tags(tmp_path, rng, kind):
+    path = tmp_path / "a_mask.tif"
+    tifffile.imwrite(tmp_path / "a.tif", pixels(rng, Z, Y, X))
+    tifffile.imwrite(path, (pixels(rng, Z, Y, X) > 99) * np.uint8(255), **KINDS[kind])
+    with tifffile.TiffFile(path) as tif:
+        before = {tag.name: tag.value for tag in tif.pages[0].tags if tag.name not in OF_THE_PIXELS}
+        described, ome, order = tif.imagej_metadata, tif.ome_metadata, (tif.byteorder, tif.is_bigtiff)
+    labels = tiff.read_labels(path, shape=(Z, Y, X)).copy()
+    labels[2, 3:9, 4:8] = 255 - labels[2, 3:9, 4:8]
+    path.write_bytes(tiff.encode_mask(labels, former=path, like=tmp_path / "a.tif"))
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=(Z, Y, X)), labels)
+    with tifffile.TiffFile(path) as tif:
+        assert {tag.name: tag.value for tag in tif.pages[0].tags if tag.name not in OF_THE_PIXELS} == before
+        assert (tif.imagej_metadata, tif.ome_metadata, (tif.byteorder, tif.is_bigtiff)) == (described, ome, order)
+        assert tif.series[0].shape == (Z, Y, X)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "uint16", ">u2", "float32", "int32"])
+def test_replaced_mask_keeps_its_type(tmp_path, rng, dtype):
+    path = tmp_path / "a_mask.tif"
+    tifffile.imwrite(tmp_path / "a.tif", pixels(rng, Y, X))
+    mask = rng.integers(0, 2, (1, Y, X)).astype(dtype)
+    tifffile.imwrite(path, mask[0], byteorder=">" if dtype.startswith(">") else None)
+    with tifffile.TiffFile(path) as tif:
+        former = tif.series[0].dtype
+    labels = 1 - tiff.read_labels(path, shape=(1, Y, X))
+    path.write_bytes(tiff.encode_mask(labels, former=path, like=tmp_path / "a.tif"))
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=(1, Y, X)), labels)
+    with tifffile.TiffFile(path) as tif:
+        assert tif.series[0].dtype == former
+    labels = labels * 200
+    labels[0, 0, 0] = 200
+    path.write_bytes(tiff.encode_mask(labels.astype(np.uint8), former=path, like=tmp_path / "a.tif"))
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=(1, Y, X)), labels)
+
+
+def test_lossy_mask_becomes_lossless(tmp_path, rng):
+    path = tmp_path / "a_mask.tif"
+    tifffile.imwrite(path, np.zeros((32, 32), np.uint8), compression="jpeg")
+    labels = rng.integers(0, 2, (1, 32, 32), dtype=np.uint8) * np.uint8(255)
+    path.write_bytes(tiff.encode_mask(labels, former=path, like=path))
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=(1, 32, 32)), labels)
+
+
+def test_palette_is_kept(tmp_path, rng):
+    path = tmp_path / "a_mask.tif"
+    colours = rng.integers(0, 65535, (3, 256)).astype(np.uint16)
+    tifffile.imwrite(path, rng.integers(0, 3, (Y, X), dtype=np.uint8), photometric="palette", colormap=colours)
+    labels = rng.integers(0, 3, (1, Y, X), dtype=np.uint8)
+    path.write_bytes(tiff.encode_mask(labels, former=path, like=path))
+    with tifffile.TiffFile(path) as tif:
+        np.testing.assert_array_equal(tif.pages[0].colormap, colours)
+        np.testing.assert_array_equal(tif.asarray(), labels[0])
+
+
+@pytest.mark.parametrize(("channels", "planar"), [(3, "contig"), (3, "separate"), (4, "contig")])
+def test_colour_mask_stays_one(tmp_path, rng, channels, planar):
+    path = tmp_path / "a_mask.tif"
+    tifffile.imwrite(tmp_path / "a.tif", pixels(rng, Y, X))
+    mask = rng.integers(0, 2, (Y, X), dtype=np.uint8) * np.uint8(255)
+    colours = np.stack([mask] * 3 + [np.full((Y, X), 200, np.uint8)] * (channels - 3), -1)
+    colours = np.moveaxis(colours, -1, 0) if planar == "separate" else colours
+    extra = ["unassalpha"] if channels == 4 else None
+    tifffile.imwrite(path, colours, photometric="rgb", planarconfig=planar, extrasamples=extra)
+    labels = 255 - tiff.read_labels(path, shape=(1, Y, X))
+    path.write_bytes(tiff.encode_mask(labels, former=path, like=tmp_path / "a.tif"))
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=(1, Y, X)), labels)
+    after = tifffile.imread(path)
+    assert after.shape == colours.shape
+    if channels == 4:
+        assert (after[..., 3] == 200).all()
+
+
+def test_new_mask_of_an_ome_image(tmp_path, rng):
+    tifffile.imwrite(tmp_path / "a.ome.tif", pixels(rng, Z, Y, X), metadata=OME)
+    (tmp_path / "a_mask.tif").write_bytes(
+        tiff.encode_mask(np.zeros((Z, Y, X), np.uint8), former=None, like=tmp_path / "a.ome.tif")
+    )
+    assert tiff.read_image(tmp_path / "a_mask.tif").spacing == pytest.approx((2, 0.5, 0.5))

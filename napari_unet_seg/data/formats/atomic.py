@@ -4,35 +4,107 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, reason
 
 
 def write_bytes(path: Path, payload: bytes) -> None:
     """Write a file through a temporary one in the same folder, which is made if need be.
+
+    When this returns, the content is on the disk under its name; a power cut leaves the old file or the new one. The
+    new file has the permissions of the one that it replaces.
 
     Raises
     ------
     InputError
         If the folder cannot be made or written to.
     """
-    # Not tempfile's 0600: a mask is to be as readable as any file its owner makes there.
+    try:
+        replace(path, payload)
+    except OSError as error:
+        raise InputError(f"cannot be written ({reason(error)}); choose another folder", path=path) from error
+
+
+def replace(path: Path, payload: bytes) -> None:
+    """As `write_bytes`, for a caller who says what an OSError means."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        write_through(temporary, payload, mode_of=path)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_through(path: Path, payload: bytes, *, mode_of: Path | None = None) -> None:
+    """Write a new file, and wait until its content is on the disk; its name may not be yet, see `sync_folder`.
+
+    Parameters
+    ----------
+    path : Path
+        It must not exist.
+    payload : bytes
+        Its content.
+    mode_of : Path, optional
+        A file whose permissions it gets, if that exists.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; nothing is left of it then.
+    """
+    # Not tempfile's 0600: a mask is to be as readable as any file its owner makes there.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
         try:
-            with temporary.open("xb") as file:
-                file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            _write_all(descriptor, payload)
+            if mode_of is not None:
+                _copy_permissions(mode_of, path)
+            os.fsync(descriptor)
         finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"cannot be written ({reason}); choose another folder", path=path) from error
+            os.close(descriptor)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def append(path: Path, payload: bytes) -> None:
+    """Append to a file, which is made if need be, and wait until that is on the disk; all of it or nothing.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the file is as it was then.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        try:
+            _write_all(descriptor, payload)
+            os.fsync(descriptor)
+        except BaseException:
+            os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)
+    if size == 0:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk; Windows has no such thing, and needs none."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def refuse_overwriting(targets: Iterable[Path], *, inputs: Iterable[Path]) -> None:
@@ -41,3 +113,21 @@ def refuse_overwriting(targets: Iterable[Path], *, inputs: Iterable[Path]) -> No
     for target in targets:
         if target.resolve() in taken:
             raise InputError("writing here would replace a file of the dataset; choose another folder", path=target)
+
+
+def _write_all(descriptor: int, payload: bytes) -> None:
+    rest = memoryview(payload)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _copy_permissions(source: Path, target: Path) -> None:
+    """Permissions and, where the system lets us, the group, so that colleagues can still open the file."""
+    try:
+        former = source.stat()
+    except FileNotFoundError:
+        return
+    with suppress(OSError):
+        if hasattr(os, "chown") and target.stat().st_gid != former.st_gid:
+            os.chown(target, -1, former.st_gid)
+        target.chmod(stat.S_IMODE(former.st_mode))

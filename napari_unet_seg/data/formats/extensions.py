@@ -4,10 +4,11 @@ from __future__ import annotations
 
 TIFF = (".ome.tiff", ".ome.tif", ".tiff", ".tif")
 NIFTI = (".nii.gz", ".nii")
-OTHER_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".dcm", ".mha", ".nrrd", ".mgz", ".hdr", ".img")
+PICTURES = (".png", ".jpg", ".jpeg")
+OTHER_IMAGES = (".bmp", ".gif", ".webp", ".dcm", ".mha", ".nrrd", ".mgz", ".hdr", ".img")
 """Images that people have, and that are not read (yet); they get an error of their own."""
 
-READABLE = "TIFF (.tif, .tiff) and NIfTI (.nii, .nii.gz)"
+READABLE = "TIFF (.tif, .tiff), NIfTI (.nii, .nii.gz), DICOM, PNG or JPEG"
 MASK_ENDINGS = ("_mask", "_seg")
 """A file with the stem of an image and one of these is that image's mask."""
 
@@ -18,7 +19,7 @@ def split_name(name: str) -> tuple[str, str]:
     The extension keeps its case, and is ``""`` where it is none of those that can be read.
     """
     lower = name.lower()
-    for extension in (*TIFF, *NIFTI):
+    for extension in (*TIFF, *NIFTI, *PICTURES):
         if lower.endswith(extension) and len(name) > len(extension):
             return name[: -len(extension)], name[-len(extension) :]
     return name, ""
@@ -32,6 +33,11 @@ def is_tiff(name: str) -> bool:
 def is_nifti(name: str) -> bool:
     """Whether the name says NIfTI."""
     return split_name(name)[1].lower() in NIFTI
+
+
+def is_picture(name: str) -> bool:
+    """Whether the name says PNG or JPEG."""
+    return split_name(name)[1].lower() in PICTURES
 
 
 def is_image(name: str) -> bool:

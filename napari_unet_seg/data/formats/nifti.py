@@ -7,10 +7,10 @@ import logging
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -21,8 +21,10 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.formats import atomic
-from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.data.formats.extensions import is_nifti
+from napari_unet_seg.data.formats.number_type import type_for
+from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask, whole_labels
+from napari_unet_seg.errors import InputError, reading
 
 # nibabel prints what it mends in a header; without its own handler, and with this one, it goes where the application
 # sends its log.
@@ -33,6 +35,9 @@ MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 1e-3}
 
 SCREEN = orientations.axcodes2ornt(("L", "P", "S"))
 """Array index x runs to the patient's left, y to the back, z to the head."""
+
+DAMAGED = "this NIfTI file is damaged or cut short; copy or export it again"
+GZIP = b"\x1f\x8b"
 
 GRID_TOLERANCE = 0.25
 """Grids are the same if no corner of the scan lies further apart than this part of the smallest voxel side."""
@@ -127,21 +132,73 @@ def read_mask(path: Path, *, like: Path) -> Mask:
     InputError
         If either cannot be read, the mask has another shape or lies elsewhere, or its values are no labels.
     """
-    with _opened(like) as image:
-        expected, expected_space = _grid(image, like), _space(image, like)
+    return as_mask(read_labels(path, like=like), path=path)
+
+
+def read_labels(path: Path, *, like: Path) -> Array:
+    """Labels of a mask as integers, ``(Z, Y, X)`` on the axes of `read_image`, otherwise as they are stored.
+
+    Parameters
+    ----------
+    path : Path
+        The mask; under whatever name, as a copy of it may lie elsewhere.
+    like : Path
+        The image that it belongs to.
+
+    Raises
+    ------
+    InputError
+        If either cannot be read, the mask has another shape or lies elsewhere, or its values are no labels.
+    """
+    expected = _frame(like)
     with _opened(path) as image:
-        grid, space = _grid(image, path), _space(image, path)
+        grid, space = _mask_grid(image, path, expected=expected, like=like)
         values = _values(image)
-    if values.size != np.prod(space):
-        raise InputError(f"the mask has shape {values.shape}; save one volume of whole-number labels", path=path)
-    if not grid.located and space == expected_space:
-        # A mask whose header says nothing about the patient was drawn on the image's own array.
-        grid = expected
-    if grid.shape != expected.shape:
-        raise InputError(f"the mask has shape {grid.shape} but its image {expected.shape} (Z, Y, X)", path=path)
-    if not same_grid(grid, expected):
-        raise InputError(f"the mask lies elsewhere in space than {like.name}; resample it to that grid", path=path)
-    return as_mask(np.ascontiguousarray(_to_screen(values.reshape(space), grid).transpose(2, 1, 0)), path=path)
+    values = np.ascontiguousarray(_to_screen(values.reshape(space), grid).transpose(2, 1, 0))
+    return whole_labels(values, path=path)
+
+
+def encode_mask(labels: Array, *, former: Path | None, like: Path, compressed: bool) -> bytes:
+    """The content of a mask file, in the orientation, with the affine and the header of the one it replaces.
+
+    Parameters
+    ----------
+    labels : ndarray
+        ``(Z, Y, X)`` integers on the axes of `read_image`, none negative.
+    former : Path, optional
+        The mask to be replaced, whose number type is kept where it holds the labels. Without one the image gives the
+        geometry, and the smallest unsigned integers hold the labels.
+    like : Path
+        The image.
+    compressed : bool
+        Whether the file is to be a ``.nii.gz``.
+
+    Raises
+    ------
+    InputError
+        If shapes differ or either file cannot be read.
+    """
+    expected = _frame(like)
+    if labels.shape != expected.grid.shape:
+        raise InputError(f"the mask has shape {labels.shape} but the image {expected.grid.shape} (Z, Y, X)", path=like)
+    if former is None:
+        grid, shape = expected.grid, expected.space[:2] if expected.flat else expected.space
+        header, kind = expected.header, expected.kind
+        header.set_data_dtype(type_for(labels, former=None))
+        header["cal_min"], header["cal_max"] = 0, 0  # they are the window of the image
+        header.set_intent("none")
+        header.extensions.clear()
+    else:
+        with _opened(former) as image:
+            grid, _ = _mask_grid(image, former, expected=expected, like=like)
+            header, kind, shape = image.header.copy(), type(image), image.shape
+        header.set_data_dtype(type_for(labels, former=header.get_data_dtype()))
+    to_file = orientations.ornt_transform(SCREEN, grid.orientation)
+    values = orientations.apply_orientation(labels.transpose(2, 1, 0), to_file)
+    values = np.ascontiguousarray(values.reshape(shape), dtype=header.get_data_dtype())
+    # No affine given: that of the header stays bit for bit, with its codes.
+    payload: bytes = kind(values, None, header=header).to_bytes()
+    return gzip.compress(payload, 6, mtime=0) if compressed else payload
 
 
 def write_mask(path: Path, mask: Mask, *, like: Path) -> None:
@@ -161,22 +218,36 @@ def write_mask(path: Path, mask: Mask, *, like: Path) -> None:
     InputError
         If shapes differ or the folder cannot be written.
     """
-    with _opened(like) as image:
-        grid, space = _grid(image, like), _space(image, like)
-        header, kind = image.header.copy(), type(image)
-        flat = len(image.shape) == 2
-    if mask.shape != grid.shape:
-        raise InputError(f"the mask has shape {mask.shape} but the image {grid.shape} (Z, Y, X)", path=like)
-    to_file = orientations.ornt_transform(SCREEN, grid.orientation)
-    values = orientations.apply_orientation(mask.transpose(2, 1, 0), to_file)
-    values = np.ascontiguousarray(values.reshape(space[:2] if flat else space), dtype=np.uint8)
-    header.set_data_dtype(np.uint8)
-    header["cal_min"], header["cal_max"] = 0, 0  # they are the window of the image
-    header.set_intent("none")
-    header.extensions.clear()
-    # No affine given: that of the header stays bit for bit, with its codes.
-    payload = kind(values, None, header=header).to_bytes()
-    atomic.write_bytes(path, gzip.compress(payload, 6, mtime=0) if path.name.lower().endswith(".gz") else payload)
+    atomic.write_bytes(path, encode_mask(mask, former=None, like=like, compressed=is_gzip(path)))
+
+
+def encode_image(volume: Volume, data: Array, *, compressed: bool) -> bytes:
+    """The content of a NIfTI file with the geometry of a volume.
+
+    Parameters
+    ----------
+    volume : Volume
+        Gives affine and spacing.
+    data : ndarray
+        ``(C, Z, Y, X)``; several channels become the fourth axis.
+    compressed : bool
+        Whether the file is to be a ``.nii.gz``.
+    """
+    # NIfTI has no half precision; these hold the same numbers.
+    kind = np.dtype(np.float32) if data.dtype == np.float16 else data.dtype
+    values = np.ascontiguousarray(data.transpose(3, 2, 1, 0), dtype=kind)
+    image = nib.Nifti1Image(values[..., 0] if len(data) == 1 else values, volume.affine, dtype=kind)
+    image.set_sform(volume.affine, code=1)
+    with suppress(HeaderDataError):  # a sheared grid has no quaternion
+        image.set_qform(volume.affine, code=1, strip_shears=False)
+    image.header.set_xyzt_units("mm")
+    payload: bytes = image.to_bytes()
+    return gzip.compress(payload, 6, mtime=0) if compressed else payload
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the name asks for compression."""
+    return path.name.lower().endswith(".gz")
 
 
 def same_grid(one: Grid, other: Grid) -> bool:
@@ -189,29 +260,76 @@ def same_grid(one: Grid, other: Grid) -> bool:
     return bool(apart.max() <= GRID_TOLERANCE * min(one.spacing))
 
 
+class _Frame(NamedTuple):
+    """What a mask takes over from its image."""
+
+    grid: Grid
+    space: tuple[int, int, int]
+    flat: bool
+    header: Any
+    kind: type[Any]
+
+
+def _frame(path: Path) -> _Frame:
+    with _opened(path) as image:
+        flat = len(image.shape) == 2
+        return _Frame(_grid(image, path), _space(image, path), flat, image.header.copy(), type(image))
+
+
+def _mask_grid(image: Any, path: Path, *, expected: _Frame, like: Path) -> tuple[Grid, tuple[int, int, int]]:
+    """Where the voxels of an open mask lie, checked to be where those of its image do."""
+    grid, space = _grid(image, path), _space(image, path)
+    if np.prod(image.shape) != np.prod(space):
+        raise InputError(f"the mask has shape {image.shape}; save one volume of whole-number labels", path=path)
+    if not grid.located and space == expected.space:
+        # A mask whose header says nothing about the patient was drawn on the image's own array.
+        grid = expected.grid
+    if grid.shape != expected.grid.shape:
+        raise InputError(f"the mask has shape {grid.shape} but its image {expected.grid.shape} (Z, Y, X)", path=path)
+    if not same_grid(grid, expected.grid):
+        raise InputError(f"the mask lies elsewhere in space than {like.name}; resample it to that grid", path=path)
+    return grid, space
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """An open NIfTI image; whatever goes wrong in it is an InputError."""
     try:
-        with LoggingOutputSuppressor():
-            # Not mapped: a file that is being read must be free to be replaced.
-            image = nib.load(path, mmap=False)
+        with reading(path), LoggingOutputSuppressor():
+            image = _load(path)
             if not isinstance(image, nib.Nifti1Image):
                 raise InputError("this is not a NIfTI file", path=path)
             yield image
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError("there is no such file", path=path) from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise InputError(f"cannot be opened ({(error.strerror or 'no permission').lower()})", path=path) from error
-    except MemoryError as error:
-        raise InputError("does not fit in memory, or its header is damaged", path=path) from error
     except ImageFileError as error:
-        empty = path.stat().st_size == 0
-        raise InputError("the file is empty" if empty else "this is not a NIfTI file", path=path) from error
+        raise InputError(_why_unknown(path), path=path) from error
     except (EOFError, HeaderDataError, OSError, OverflowError, ValueError, struct.error, zlib.error) as error:
-        raise InputError("this NIfTI file is damaged or cut short; copy or export it again", path=path) from error
+        raise InputError(DAMAGED, path=path) from error
+
+
+def _why_unknown(path: Path) -> str:
+    """Why nibabel knows no format for a file: where the compressed data break off early, it sees none."""
+    with reading(path):
+        payload = path.read_bytes()
+    try:
+        if payload.startswith(GZIP):
+            gzip.decompress(payload)
+    except (EOFError, OSError, zlib.error):
+        return DAMAGED
+    return "this is not a NIfTI file" if payload else "the file is empty"
+
+
+def _load(path: Path) -> Any:
+    if is_nifti(path.name):
+        # Not mapped: a file that is being read must be free to be replaced.
+        return nib.load(path, mmap=False)
+    # A kept copy has a name of its own, and nibabel goes by the name.
+    payload = path.read_bytes()
+    if payload.startswith(GZIP):
+        payload = gzip.decompress(payload)
+    second = int.from_bytes(payload[:4], "little") == 540 or int.from_bytes(payload[:4], "big") == 540
+    return (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(payload)
 
 
 def _space(image: Any, path: Path) -> tuple[int, int, int]:

@@ -11,9 +11,11 @@ import numpy as np
 import tifffile
 
 from napari_unet_seg.data.formats import atomic, tiff_spacing
+from napari_unet_seg.data.formats.number_type import type_for
 from napari_unet_seg.data.formats.tiff_axes import TiffAxes, find_axes
 from napari_unet_seg.data.formats.tiff_file import opened, whole_series
-from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask, screen_affine
+from napari_unet_seg.data.formats.tiff_rewrite import rewrite
+from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask, screen_affine, whole_labels
 from napari_unet_seg.errors import InputError
 
 RGB_NAMES = ("red", "green", "blue", "alpha")
@@ -95,7 +97,7 @@ def read_mask(path: Path, *, like: Path) -> Mask:
 
 
 def read_labels(path: Path, *, shape: tuple[int, int, int]) -> Array:
-    """Pixel values of a mask, ``(Z, Y, X)``, as they are in the file.
+    """Labels of a mask as integers, ``(Z, Y, X)``, otherwise as they are in the file.
 
     Parameters
     ----------
@@ -107,22 +109,59 @@ def read_labels(path: Path, *, shape: tuple[int, int, int]) -> Array:
     Raises
     ------
     InputError
-        If the file cannot be read, has another shape or differing colours.
+        If the file cannot be read, has another shape or differing colours, or its values are no labels.
     """
     with opened(path) as tif:
         series = whole_series(tif, path)
         values = series.asarray()
         # Three slices are easily saved as the three colours of one: the image's shape settles what they are.
         if _squeezed(values.shape) == _squeezed(shape):
-            return _native(values.reshape(shape))
+            return whole_labels(_native(values.reshape(shape)), path=path)
         arranged = _native(_axes(tif, series, path).arrange(values))
     if arranged.shape[1:] != shape:
         raise InputError(f"the mask has shape {arranged.shape[1:]} but its image {shape} (Z, Y, X)", path=path)
     colours = arranged[:3]
     if (colours != colours[:1]).any():
         raise InputError("the mask is a colour image; save it as one channel of whole-number labels", path=path)
-    labels: Array = arranged[0]
-    return labels
+    return whole_labels(arranged[0], path=path)
+
+
+def encode_mask(labels: Array, *, former: Path | None, like: Path) -> bytes:
+    """The content of a mask file, with the tags of the one it replaces, or with the geometry of its image.
+
+    Parameters
+    ----------
+    labels : ndarray
+        ``(Z, Y, X)`` integers, none negative.
+    former : Path, optional
+        The mask to be replaced. Its number type is kept where it holds the labels, its compression where that is
+        lossless, and its colours: all of them get the labels.
+    like : Path
+        The image.
+
+    Raises
+    ------
+    InputError
+        If shapes differ or either file cannot be read.
+    """
+    if former is None:
+        return _new_mask(labels, like=like)
+    with opened(former) as tif:
+        series = whole_series(tif, former)
+        values = series.asarray()
+        kind = type_for(labels, former=values.dtype)
+        if _squeezed(values.shape) == _squeezed(labels.shape):
+            return rewrite(tif, labels.reshape(values.shape).astype(kind), former)
+        values = values.astype(kind)
+        # A view: what is set in it is set in the array on the file's own axes.
+        arranged = _axes(tif, series, former).arrange(values)
+        if arranged.shape[1:] != labels.shape:
+            raise InputError(
+                f"the mask has shape {labels.shape} but the file it replaces {arranged.shape[1:]} (Z, Y, X)",
+                path=former,
+            )
+        arranged[:3] = labels
+        return rewrite(tif, values, former)
 
 
 def write_mask(path: Path, mask: Mask, *, like: Path) -> None:
@@ -142,32 +181,60 @@ def write_mask(path: Path, mask: Mask, *, like: Path) -> None:
     InputError
         If shapes differ or the folder cannot be written.
     """
+    atomic.write_bytes(path, encode_mask(to_stored(mask), former=None, like=like))
+
+
+def _new_mask(labels: Array, *, like: Path) -> bytes:
     with opened(like) as tif:
         axes = _axes(tif, whole_series(tif, like), like)
         x_resolution, y_resolution, unit = _resolution(tif)
         described = _description(tif)
+        pixels = _ome_pixels(tif)
         imagej = bool(tif.is_imagej)
-    if mask.shape != axes.volume_shape:
-        raise InputError(f"the mask has shape {mask.shape} but the image {axes.volume_shape} (Z, Y, X)", path=like)
+    if labels.shape != axes.volume_shape:
+        raise InputError(f"the mask has shape {labels.shape} but the image {axes.volume_shape} (Z, Y, X)", path=like)
+    labels = labels.astype(type_for(labels, former=None))
     flat = "Z" not in axes.letters
+    imagej = imagej and labels.dtype.itemsize <= 2
     metadata: dict[str, Any] = {"axes": "YX" if flat else "ZYX"}
     metadata |= {key: described[key] for key in ("spacing", "unit") if key in described}
+    metadata |= {key: value for key, value in pixels.items() if key.startswith("PhysicalSize")}
     options: dict[str, Any] = {"resolutionunit": unit}
     if x_resolution > 0 and y_resolution > 0:
         options["resolution"] = (x_resolution, y_resolution)
     payload = io.BytesIO()
     tifffile.imwrite(
         payload,
-        to_stored(mask[0] if flat else mask),
+        labels[0] if flat else labels,
         photometric="minisblack",
         imagej=imagej,
+        ome=bool(pixels),
         # ImageJ reads no compressed hyperstack in one go; a single slice is small.
         compression=None if imagej or flat else "zlib",
         metadata=metadata,
         software=False,
         **options,
     )
-    atomic.write_bytes(path, payload.getvalue())
+    return payload.getvalue()
+
+
+def encode_slice(volume: Volume, z: int) -> bytes:
+    """The content of a TIFF with one slice of a volume: three channels are its colours; the pixel size is kept."""
+    values = volume.data[:, z]
+    colours = len(values) == 3
+    _, y, x = volume.spacing
+    # Per centimetre, which is what the tag has beside the inch.
+    options: dict[str, Any] = {"resolution": (10 / x, 10 / y), "resolutionunit": "CENTIMETER"}
+    payload = io.BytesIO()
+    tifffile.imwrite(
+        payload,
+        np.ascontiguousarray(np.moveaxis(values, 0, -1) if colours else values[0]),
+        photometric="rgb" if colours else "minisblack",
+        metadata={"axes": "YXS" if colours else "YX"},
+        software=False,
+        **(options if volume.spacing_known else {}),
+    )
+    return payload.getvalue()
 
 
 def to_stored(mask: Mask) -> Mask:

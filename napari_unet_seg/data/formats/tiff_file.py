@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tifffile
 
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, reading
 
 # tifffile reports damage to this logger, and goes on; what matters of it becomes an InputError here.
 _logger = logging.getLogger("tifffile")
@@ -38,7 +38,7 @@ def opened(path: Path) -> Iterator[tifffile.TiffFile]:
     collector = _ErrorCollector()
     _logger.addHandler(collector)
     try:
-        with tifffile.TiffFile(path) as tif:
+        with reading(path), tifffile.TiffFile(path) as tif:
             len(tif.pages)  # walks the whole file once, which shows where it breaks off
             yield tif
         if collector.messages:
@@ -47,12 +47,6 @@ def opened(path: Path) -> Iterator[tifffile.TiffFile]:
         if collector.messages:
             raise InputError(DAMAGED, path=path) from None
         raise
-    except FileNotFoundError:
-        raise InputError("there is no such file", path=path) from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise InputError(f"cannot be opened ({(error.strerror or 'no permission').lower()})", path=path) from error
-    except MemoryError as error:
-        raise InputError("does not fit in memory, or its header is damaged", path=path) from error
     except Exception as error:
         # Damage shows as any of a dozen types: struct.error, KeyError, zlib.error, those of imagecodecs...
         if isinstance(error, ValueError) and "imagecodecs" in str(error):

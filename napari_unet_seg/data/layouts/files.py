@@ -4,70 +4,83 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_seg.data.case import Case
-from napari_unet_seg.data.formats import atomic, nifti, tiff
+from napari_unet_seg.data.formats import atomic, image_file, nifti, tiff
 from napari_unet_seg.data.formats.extensions import (
     MASK_ENDINGS,
     is_image,
     is_nifti,
-    is_tiff,
     split_name,
     without_mask_ending,
 )
+from napari_unet_seg.data.layouts.listing import list_folder, listed, name_key
+from napari_unet_seg.data.layouts.writing import UNKNOWN_SPACING, Notes, file_name, refuse_name, whole_case
 from napari_unet_seg.data.roles import role_suffix
-from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.data.scan import MaskFile, Scan
+from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
 NAME = "files"
-LOOKED_FOR = "image files (.tif, .tiff, .nii, .nii.gz)"
+LOOKED_FOR = "image files (.tif, .tiff, .nii, .nii.gz, .png, .jpg)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileCase:
+class FileScan:
     """One image file, with its mask if there is one."""
 
     case_id: str
     image: Path
-    mask: Path | None
+
+    mask: Path
+    """The mask, or the file that would have it."""
+
+    has_mask: bool
+    """Whether it was there."""
+
+    notes: tuple[str, ...] = ()
 
     @property
-    def has_mask(self) -> bool:
-        """Whether there is a mask file."""
-        return self.mask is not None
-
-    def labelled_slices(self) -> NDArray[np.bool_]:
-        """Every slice where there is a mask file, none where there is not, ``(Z,)``; reads the header."""
-        return np.full(_format(self.image).read_shape(self.image)[0], self.has_mask)
+    def foreground(self) -> int:
+        """1 in NIfTI, 255 in pictures, where it is to be seen."""
+        return 1 if is_nifti(self.mask.name) else 255
 
     def read_image(self) -> Volume:
         """Read the file; a lone channel is named after the sequence that the file name ends on."""
-        volume: Volume = _format(self.image).read_image(self.image)
+        volume = image_file.read_image(self.image)
         if volume.channel_names == ("",):
             _, suffix = role_suffix(split_name(self.image.name)[0])
             volume = replace(volume, channel_names=(suffix,))
-        return volume
+        return replace(volume, notes=volume.notes + self.notes) if self.notes else volume
 
-    def read_mask(self) -> Mask | None:
-        """Read the mask file; InputError if it does not lie on the image's grid."""
-        if self.mask is None:
-            return None
-        mask: Mask = _format(self.mask).read_mask(self.mask, like=self.image)
-        return mask
+    def read_shape(self) -> tuple[int, int, int]:
+        """``(Z, Y, X)``, from the header."""
+        return image_file.read_shape(self.image)
+
+    def mask_files(self) -> tuple[MaskFile, ...]:
+        """The one file with every slice."""
+        return (MaskFile(path=self.mask, slices=tuple(range(self.read_shape()[0]))),)
+
+    def decode_mask(self, file: MaskFile, path: Path) -> Array:
+        """The labels, ``(Z, Y, X)``."""
+        return image_file.read_labels(path, name=file.path.name, like=self.image)
+
+    def encode_mask(self, file: MaskFile, labels: Array, *, former: Path | None, original: Path | None) -> bytes:
+        """The mask like the former one, or like the image. No format here marks a slice as unlabelled: it is empty."""
+        return image_file.encode_mask(np.maximum(labels, 0), name=file.path.name, former=former, like=self.image)
 
     def write_prediction(self, mask: Mask, folder: Path) -> Path:
-        """Write ``folder/<case>_mask``: .tif for a TIFF, .nii or .nii.gz for NIfTI."""
-        extension = split_name(self.image.name)[1].lower()
-        target = Path(folder) / f"{self.case_id}_mask{extension if is_nifti(self.image.name) else '.tif'}"
-        atomic.refuse_overwriting([target], inputs=[path for path in (self.image, self.mask) if path is not None])
-        _format(self.image).write_mask(target, mask, like=self.image)
+        """Write ``folder/<case>_mask``: .tif for a TIFF, .nii or .nii.gz for NIfTI, .png for a picture."""
+        target = Path(folder) / f"{self.case_id}_mask{image_file.mask_extension(self.image.name)}"
+        used = [path for path in (self.image, self.mask) if path.exists()]
+        atomic.refuse_overwriting([target], inputs=used)
+        stored = mask if is_nifti(target.name) else tiff.to_stored(mask)
+        atomic.write_bytes(target, image_file.encode_mask(stored, name=target.name, former=None, like=self.image))
         return target
 
 
@@ -76,7 +89,7 @@ def detect(path: Path) -> bool:
     return is_image(path.name) if path.is_file() else bool(open_cases(path))
 
 
-def open_cases(path: Path) -> list[Case]:
+def open_cases(path: Path) -> list[Scan]:
     """The image files of a folder, or the one file.
 
     Raises
@@ -86,34 +99,84 @@ def open_cases(path: Path) -> list[Case]:
     """
     single = path.is_file()
     folder = path.parent if single else path
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if is_image(entry.name) and entry.is_file())
-    by_stem: dict[tuple[bool, str], list[str]] = {}
+    names = [name for name in list_folder(folder, root=folder).files if is_image(name)]
+    by_stem: dict[tuple[str, str], list[str]] = {}
     for name in names:
-        by_stem.setdefault((is_tiff(name), split_name(name)[0].lower()), []).append(name)
+        by_stem.setdefault((image_file.kind_of(name), name_key(split_name(name)[0])), []).append(name)
     if single:
         stem = split_name(path.name)[0]
         owner = without_mask_ending(stem)
-        images = by_stem.get((is_tiff(path.name), owner.lower()), []) if owner is not None else []
+        images = _same_stem(path.name, owner, by_stem) if owner is not None else []
         if images:
             raise InputError(f"this is the mask of {images[0]}; open that file, or the folder", path=path)
         return [_case(folder, path.name, stem, by_stem)]
     images = [name for name in names if without_mask_ending(split_name(name)[0]) is None]
-    count = Counter(split_name(name)[0] for name in images)
-    cases: list[Case] = []
+    count = Counter(name_key(split_name(name)[0]) for name in images)
+    cases: list[FileScan] = []
     for name in images:
         stem = split_name(name)[0]
-        cases.append(_case(folder, name, stem if count[stem] == 1 else name, by_stem))
-    return cases
+        cases.append(_case(folder, name, stem if count[name_key(stem)] == 1 else name, by_stem))
+    taken = {os.fspath(case.mask) for case in cases}
+    orphans = [name for name in names if name not in images and os.fspath(folder / name) not in taken]
+    if orphans:
+        note = f"masks that belong to no image are not used: {listed(orphans)}"
+        cases = [replace(case, notes=(note,)) for case in cases]
+    return list(cases)
 
 
-def _case(folder: Path, name: str, case_id: str, by_stem: Mapping[tuple[bool, str], list[str]]) -> FileCase:
+def _case(folder: Path, name: str, case_id: str, by_stem: Mapping[tuple[str, str], Sequence[str]]) -> FileScan:
     stem, extension = split_name(name)
-    masks = [mask for ending in MASK_ENDINGS for mask in by_stem.get((is_tiff(name), stem.lower() + ending), [])]
+    masks = [mask for ending in MASK_ENDINGS for mask in _same_stem(name, stem + ending, by_stem)]
+    if not is_nifti(name):
+        # A TIFF beside a PNG of the same name has a mask of its own.
+        others = {image_file.kind_of(image) for image in _same_stem(name, stem, by_stem)} - {image_file.kind_of(name)}
+        masks = [mask for mask in masks if image_file.kind_of(mask) not in others]
     # Of several, the one written like the image: same kind of file first.
-    masks.sort(key=lambda mask: split_name(mask)[1].lower() != extension.lower())
-    return FileCase(case_id=case_id, image=folder / name, mask=folder / masks[0] if masks else None)
+    masks.sort(
+        key=lambda mask: (
+            image_file.kind_of(mask) != image_file.kind_of(name),
+            split_name(mask)[1].lower() != extension.lower(),
+        )
+    )
+    mask = masks[0] if masks else f"{stem}_mask{image_file.mask_extension(name)}"
+    return FileScan(case_id=case_id, image=folder / name, mask=folder / mask, has_mask=bool(masks))
 
 
-def _format(path: Path) -> ModuleType:
-    return nifti if is_nifti(path.name) else tiff
+def _same_stem(name: str, stem: str, by_stem: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
+    """Files with a stem, of a kind that can belong to a file: a NIfTI to a NIfTI, a picture or a TIFF to either."""
+    kinds = ("nifti",) if is_nifti(name) else ("tiff", "picture")
+    return [found for kind in kinds for found in by_stem.get((kind, name_key(stem)), [])]
+
+
+def create(folder: Path) -> FilesWriter:
+    """A writer of such a dataset, with NIfTI files."""
+    return FilesWriter(folder)
+
+
+class FilesWriter:
+    """Writes a NIfTI file a case, its channels on the fourth axis, and the mask beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.notes = Notes()
+
+    def add(self, case_id: str, volume: Volume, mask: Mask | None, labelled: NDArray[np.bool_]) -> None:
+        """Write ``<case>.nii.gz`` and ``<case>_mask.nii.gz``."""
+        if without_mask_ending(case_id) is not None:
+            raise refuse_name(case_id, why="a file of that name is taken for a mask")
+        self.notes.say(UNKNOWN_SPACING, when=not volume.spacing_known)
+        self.notes.say("a lone file has no names for the channels", when=any(volume.channel_names))
+        self.notes.say(
+            "a lone mask cannot say which slices are unlabelled: they are written as empty",
+            when=mask is not None and not labelled.all(),
+        )
+        stem = file_name(case_id)
+        with whole_case() as files:
+            payload = nifti.encode_image(volume, volume.data, compressed=True)
+            files.write(self.folder / f"{stem}.nii.gz", payload)
+            if mask is not None:
+                payload = nifti.encode_image(volume, mask[np.newaxis], compressed=True)
+                files.write(self.folder / f"{stem}_mask.nii.gz", payload)
+
+    def close(self) -> None:
+        """Nothing is left to write."""

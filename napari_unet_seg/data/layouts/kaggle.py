@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import io
-import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
-from napari_unet_seg.data.case import Case
 from napari_unet_seg.data.formats import atomic, tiff
-from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask
+from napari_unet_seg.data.layouts.folder_pairs import find_pairs
+from napari_unet_seg.data.layouts.listing import list_folder, listed, name_key
+from napari_unet_seg.data.layouts.writing import Notes, file_name, whole_case
+from napari_unet_seg.data.scan import MaskFile, Scan
+from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
 NAME = "kaggle"
@@ -42,26 +44,48 @@ class Slice(NamedTuple):
         return self.folder / self.image_name
 
     @property
-    def mask(self) -> Path | None:
-        """File with the mask, if there is one."""
-        return self.folder / self.mask_name if self.mask_name is not None else None
+    def mask(self) -> Path:
+        """File with the mask, or the one that would have it."""
+        return self.folder / (self.mask_name or f"{self.image.stem}_mask.tif")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KaggleCase:
+class KaggleScan:
     """A patient's slices in order of their numbers."""
 
     case_id: str
+    folder: Path
     slices: tuple[Slice, ...]
+
+    orphans: tuple[str, ...] = ()
+    """Masks without an image."""
 
     @property
     def has_mask(self) -> bool:
-        """Whether any slice has a mask file."""
+        """Whether any slice had a mask file."""
         return any(each.mask_name is not None for each in self.slices)
 
-    def labelled_slices(self) -> NDArray[np.bool_]:
-        """Which slices have a mask file, ``(Z,)``."""
-        return np.array([each.mask_name is not None for each in self.slices])
+    @property
+    def foreground(self) -> int:
+        """255, as in the public dataset."""
+        return 255
+
+    def read_shape(self) -> tuple[int, int, int]:
+        """``(Z, Y, X)``, from the first slice's header."""
+        self._check_slices()
+        return len(self.slices), *self._slice_shape[1:]
+
+    def mask_files(self) -> tuple[MaskFile, ...]:
+        """A file a slice: the one there is, or ``<image>_mask.tif``."""
+        return tuple(MaskFile(path=each.mask, slices=(index,)) for index, each in enumerate(self.slices))
+
+    def decode_mask(self, file: MaskFile, path: Path) -> Array:
+        """The labels of one slice, ``(1, Y, X)``."""
+        return tiff.read_labels(path, shape=self._slice_shape)
+
+    def encode_mask(self, file: MaskFile, labels: Array, *, former: Path | None, original: Path | None) -> bytes:
+        """The mask of one slice as a TIFF, with the tags of the former one, or with the image's resolution."""
+        return tiff.encode_mask(labels, former=former, like=self.slices[file.slices[0]].image)
 
     def read_image(self) -> Volume:
         """Read the slices as one volume; three channels are pre, flair and post.
@@ -69,8 +93,9 @@ class KaggleCase:
         Raises
         ------
         InputError
-            If a slice cannot be read or has another shape than the first.
+            If a slice cannot be read or has another shape than the first, or two have one number.
         """
+        self._check_slices()
         first = self._read(self.slices[0])
         data: Array = np.empty((len(first.data), len(self.slices), *first.shape[1:]), first.data.dtype)
         data[:, :1] = first.data
@@ -96,43 +121,33 @@ class KaggleCase:
             notes=tuple(self._notes(known, in_plane=first.spacing_known)),
         )
 
-    def read_mask(self) -> Mask | None:
-        """Read the masks, ``(Z, Y, X)``; a slice without one is 0. None if no slice has one.
-
-        Raises
-        ------
-        InputError
-            If a mask cannot be read or its shape is not the image's.
-        """
-        if not self.has_mask:
-            return None
-        shape = tiff.read_shape(self.slices[0].image)
-        stack: Array = np.zeros((len(self.slices), *shape[1:]), np.uint8)
-        for index, each in enumerate(self.slices):
-            if (path := each.mask) is None:
-                continue
-            values = tiff.read_labels(path, shape=shape)[0]
-            if values.dtype != stack.dtype:
-                stack = stack.astype(np.result_type(stack, values))
-            stack[index] = values
-        return as_mask(stack, path=self.slices[0].image.parent)
-
     def write_prediction(self, mask: Mask, folder: Path) -> Path:
         """Write ``folder/<patient>/<patient>_<n>_mask.tif`` for every slice, 0 and 255 as in the public dataset."""
-        shape = (len(self.slices), *tiff.read_shape(self.slices[0].image)[1:])
+        shape = self.read_shape()
         if mask.shape != shape:
-            raise InputError(
-                f"the mask has shape {mask.shape} but the case {shape} (Z, Y, X)", path=self.slices[0].image.parent
-            )
+            raise InputError(f"the mask has shape {mask.shape} but the case {shape} (Z, Y, X)", path=self.folder)
         target = Path(folder) / self.case_id
         paths = [target / f"{each.image.stem}_mask.tif" for each in self.slices]
-        used = [path for each in self.slices for path in (each.image, each.mask) if path is not None]
+        used = [path for each in self.slices for path in (each.image, each.mask) if path.exists()]
         atomic.refuse_overwriting(paths, inputs=used)
-        for path, values in zip(paths, tiff.to_stored(mask), strict=True):
-            payload = io.BytesIO()
-            tifffile.imwrite(payload, values, photometric="minisblack", metadata=None, software=False)
-            atomic.write_bytes(path, payload.getvalue())
+        stored = tiff.to_stored(mask)
+        for index, each in enumerate(self.slices):
+            payload = tiff.encode_mask(stored[index : index + 1], former=None, like=each.image)
+            atomic.write_bytes(paths[index], payload)
         return target
+
+    # Kept: a mask is compared with it slice by slice.
+    @cached_property
+    def _slice_shape(self) -> tuple[int, int, int]:
+        return tiff.read_shape(self.slices[0].image)
+
+    def _check_slices(self) -> None:
+        if not self.slices:
+            raise InputError(f"there are masks but no images; put {self.case_id}_<n>.tif beside them", path=self.folder)
+        number, times = Counter(each.number for each in self.slices).most_common(1)[0]
+        if times > 1:
+            names = " and ".join(each.image_name for each in self.slices if each.number == number)
+            raise InputError(f"{names} are both slice {number}; rename or remove one", path=self.folder)
 
     def _read(self, one: Slice) -> Volume:
         volume = tiff.read_image(one.image)
@@ -144,8 +159,9 @@ class KaggleCase:
         numbers = {each.number for each in self.slices}
         gaps = sorted(set(range(min(numbers), max(numbers))) - numbers)
         if gaps:
-            listed = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
-            yield f"{self.case_id} lacks slice {listed}; the scan is shown without the gap"
+            yield f"{self.case_id} lacks slice {listed(map(str, gaps))}; the scan is shown without the gap"
+        if self.orphans:
+            yield f"{self.case_id} has masks without an image, which are not used: {listed(self.orphans)}"
         if not spacing_known:
             what = "distance between slices" if in_plane else "spacing"
             yield f"{self.case_id} gives no {what}; 1 mm is assumed"
@@ -158,51 +174,91 @@ def _size(one: Array) -> str:
 
 def detect(path: Path) -> bool:
     """Whether the folder is a patient's, or holds patients one or two levels down."""
-    return next(_find_cases(path), None) is not None
+    if not any(case.slices for case in _find_cases(path, root=path)):
+        return False
+    # The public patients' slices are told by their names, also where somebody has sorted them into images and masks.
+    return not any(pair.masks.is_dir() for pair in find_pairs(path))
 
 
-def open_cases(path: Path) -> list[Case]:
+def open_cases(path: Path) -> list[Scan]:
     """The patients under a folder, without reading a pixel."""
-    return list(_find_cases(path))
+    return list(_find_cases(path, root=path))
 
 
-def _find_cases(path: Path, *, levels: int = 2) -> Iterator[KaggleCase]:
-    names, folders = _list(path)
+def _find_cases(path: Path, *, root: Path, levels: int = 2) -> Iterator[KaggleScan]:
+    names, folders = list_folder(path, root=root)
     cases = _patients_in(path, names)
     yield from cases
     if cases or levels == 0:
         return
     for folder in folders:
-        yield from _find_cases(path / folder, levels=levels - 1)
+        yield from _find_cases(path / folder, root=root, levels=levels - 1)
 
 
-def _list(path: Path) -> tuple[list[str], list[str]]:
-    """Names of the files and folders in a folder; none where it may not be listed."""
-    try:
-        with os.scandir(path) as entries:
-            visible = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
-    except OSError:
-        return [], []
-    return [name for name, folder in visible if not folder], sorted(name for name, folder in visible if folder)
-
-
-def _patients_in(folder: Path, names: list[str]) -> list[KaggleCase]:
+def _patients_in(folder: Path, names: list[str]) -> list[KaggleScan]:
+    spelled: dict[str, str] = {}
     images: dict[str, list[tuple[int, str]]] = {}
-    masks: dict[str, str] = {}
+    masks: dict[str, dict[str, str]] = {}
+    own = name_key(folder.name)
     for name in names:
         match = _SLICE.fullmatch(name)
         if match is None:
             continue
-        patient, number = match["patient"], int(match["number"])
-        if patient != folder.name and not _PUBLIC_PATIENT.fullmatch(patient):
+        patient, number = name_key(match["patient"]), int(match["number"])
+        if patient != own and not _PUBLIC_PATIENT.fullmatch(patient):
             continue
+        spelled.setdefault(patient, match["patient"])
         if match["mask"]:
-            masks[name.lower().rpartition("_mask.")[0]] = name
+            masks.setdefault(patient, {})[name_key(name).rpartition("_mask.")[0]] = name
         else:
             images.setdefault(patient, []).append((number, name))
-    return [_case(folder, patient, sorted(found), masks) for patient, found in sorted(images.items())]
+    return [
+        _case(folder, spelled[patient], sorted(images.get(patient, [])), masks.get(patient, {}))
+        for patient in sorted(spelled)
+    ]
 
 
-def _case(folder: Path, patient: str, images: list[tuple[int, str]], masks: Mapping[str, str]) -> KaggleCase:
-    slices = [Slice(number, folder, name, masks.get(name.lower().rpartition(".")[0])) for number, name in images]
-    return KaggleCase(case_id=patient, slices=tuple(slices))
+def _case(folder: Path, patient: str, images: list[tuple[int, str]], masks: Mapping[str, str]) -> KaggleScan:
+    keys = [name_key(name).rpartition(".")[0] for _, name in images]
+    slices = [Slice(number, folder, name, masks.get(key)) for (number, name), key in zip(images, keys, strict=True)]
+    orphans = sorted(masks[key] for key in masks.keys() - set(keys))
+    return KaggleScan(case_id=patient, folder=folder, slices=tuple(slices), orphans=tuple(orphans))
+
+
+def create(folder: Path) -> KaggleWriter:
+    """A writer of such a dataset."""
+    return KaggleWriter(folder)
+
+
+class KaggleWriter:
+    """Writes a folder a case, an image and, where it is labelled, a mask a slice."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.notes = Notes()
+
+    def add(self, case_id: str, volume: Volume, mask: Mask | None, labelled: NDArray[np.bool_]) -> None:
+        """Write a case of one channel or three."""
+        channels = len(volume.data)
+        if channels not in (1, 3):
+            raise InputError(
+                f"{case_id} has {channels} channels; this layout holds one, or three as colours", path=volume.source
+            )
+        self.notes.say(
+            "a TIFF a slice has no place for the distance between slices, nor for where the patient lay",
+            when=volume.spacing_known,
+        )
+        kept = CHANNEL_NAMES if channels == 3 else ("",)
+        self.notes.say("this layout has no names for the channels", when=volume.channel_names != kept)
+        stored = None if mask is None else tiff.to_stored(mask)
+        stem = file_name(case_id)
+        with whole_case() as files:
+            for z in range(volume.shape[0]):
+                image = self.folder / stem / f"{stem}_{z + 1}.tif"
+                files.write(image, tiff.encode_slice(volume, z))
+                if stored is not None and labelled[z]:
+                    payload = tiff.encode_mask(stored[z : z + 1], former=None, like=image)
+                    files.write(image.with_name(f"{stem}_{z + 1}_mask.tif"), payload)
+
+    def close(self) -> None:
+        """Nothing is left to write."""

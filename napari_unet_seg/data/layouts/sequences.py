@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_seg.data.case import Case
 from napari_unet_seg.data.formats import atomic, nifti
-from napari_unet_seg.data.formats.extensions import is_image, is_nifti, split_name
+from napari_unet_seg.data.formats.extensions import is_image, is_nifti, is_picture, split_name
+from napari_unet_seg.data.layouts.channels import read_channels
+from napari_unet_seg.data.layouts.listing import list_folder
+from napari_unet_seg.data.layouts.writing import UNKNOWN_SPACING, Notes, file_name, whole_case
 from napari_unet_seg.data.roles import guess_role, role_suffix
+from napari_unet_seg.data.scan import MaskFile, Scan
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
@@ -21,24 +23,32 @@ NAME = "sequences"
 LOOKED_FOR = "folders whose NIfTI files are the sequences of a case (_flair, _t1, _t1ce)"
 
 ORDER = ("pre", "flair", "post", "t2")
+SUFFIXES = {"pre": "t1", "flair": "flair", "post": "t1ce", "t2": "t2"}
+"""What a file is called that holds a sequence."""
+
 MASK_WORDS = ("seg", "mask")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SequencesCase:
+class SequencesScan:
     """The sequences of one scan, all on one grid."""
 
     case_id: str
     sequences: tuple[tuple[str, Path], ...]
     """Channel name and file of each, in the order pre, FLAIR, post, T2."""
 
-    mask: Path | None
+    mask: Path
+    """The mask, or the file that would have it."""
+
+    has_mask: bool
+    """Whether it was there."""
+
     notes: tuple[str, ...] = ()
 
     @property
-    def has_mask(self) -> bool:
-        """Whether there is a mask file."""
-        return self.mask is not None
+    def foreground(self) -> int:
+        """1, as NIfTI masks have it."""
+        return 1
 
     @property
     def reference(self) -> Path:
@@ -46,9 +56,23 @@ class SequencesCase:
         files = {guess_role(name): path for name, path in self.sequences}
         return files.get("flair", self.sequences[0][1])
 
-    def labelled_slices(self) -> NDArray[np.bool_]:
-        """Every slice where there is a mask file, none where there is not, ``(Z,)``; reads the header."""
-        return np.full(nifti.read_shape(self.reference)[0], self.has_mask)
+    def read_shape(self) -> tuple[int, int, int]:
+        """``(Z, Y, X)``, from the header of FLAIR."""
+        return nifti.read_shape(self.reference)
+
+    def mask_files(self) -> tuple[MaskFile, ...]:
+        """The one file with every slice."""
+        return (MaskFile(path=self.mask, slices=tuple(range(self.read_shape()[0]))),)
+
+    def decode_mask(self, file: MaskFile, path: Path) -> Array:
+        """The labels, ``(Z, Y, X)``."""
+        return nifti.read_labels(path, like=self.reference)
+
+    def encode_mask(self, file: MaskFile, labels: Array, *, former: Path | None, original: Path | None) -> bytes:
+        """The mask in the geometry of the former one, or of FLAIR. NIfTI marks no slice as unlabelled: it is empty."""
+        return nifti.encode_mask(
+            np.maximum(labels, 0), former=former, like=self.reference, compressed=nifti.is_gzip(file.path)
+        )
 
     def read_image(self) -> Volume:
         """Read the sequences as the channels of one volume.
@@ -58,44 +82,12 @@ class SequencesCase:
         InputError
             If a file cannot be read, holds several channels or lies on another grid than FLAIR.
         """
-        expected = nifti.read_grid(self.reference)
-        data: list[Array] = []
-        notes = list(self.notes)
-        for _, path in self.sequences:
-            grid = nifti.read_grid(path)
-            if grid.shape != expected.shape:
-                raise InputError(
-                    f"has shape {grid.shape} but {self.reference.name} {expected.shape} (Z, Y, X); "
-                    "resample the sequences to one grid",
-                    path=path,
-                )
-            if not nifti.same_grid(grid, expected):
-                raise InputError(
-                    f"lies elsewhere in space than {self.reference.name}; resample the sequences to one grid", path=path
-                )
-            one = nifti.read_image(path)
-            if len(one.data) != 1:
-                raise InputError(f"holds {len(one.data)} channels; a sequence has one", path=path)
-            data.append(one.data[0])
-            notes += [note for note in one.notes if note not in notes]
-        return Volume(
-            data=np.stack(data),
-            channel_names=tuple(name for name, _ in self.sequences),
-            spacing=expected.spacing,
-            affine=expected.affine,
-            spacing_known=expected.spacing_known,
-            source=self.reference.parent,
-            notes=tuple(notes),
-        )
-
-    def read_mask(self) -> Mask | None:
-        """Read the mask file; InputError if it does not lie on the grid of FLAIR."""
-        return None if self.mask is None else nifti.read_mask(self.mask, like=self.reference)
+        return read_channels(self.sequences, reference=self.reference, notes=self.notes)
 
     def write_prediction(self, mask: Mask, folder: Path) -> Path:
         """Write ``folder/<case>/<case>_mask.nii.gz`` in the orientation of the FLAIR file."""
         target = Path(folder) / self.case_id / f"{self.case_id}_mask.nii.gz"
-        used = [path for _, path in self.sequences] + ([self.mask] if self.mask is not None else [])
+        used = [path for _, path in self.sequences] + ([self.mask] if self.mask.exists() else [])
         atomic.refuse_overwriting([target], inputs=used)
         nifti.write_mask(target, mask, like=self.reference)
         return target
@@ -103,33 +95,28 @@ class SequencesCase:
 
 def detect(path: Path) -> bool:
     """Whether the folder is such a case, or holds such cases one or two levels down."""
-    return next(_find_cases(path), None) is not None
+    return next(_find_cases(path, root=path), None) is not None
 
 
-def open_cases(path: Path) -> list[Case]:
+def open_cases(path: Path) -> list[Scan]:
     """The cases under a folder, without reading a pixel."""
-    return list(_find_cases(path))
+    return list(_find_cases(path, root=path))
 
 
-def _find_cases(path: Path, *, levels: int = 2) -> Iterator[SequencesCase]:
-    try:
-        with os.scandir(path) as entries:
-            visible = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
-    except OSError:
-        return
-    images = [name for name, folder in visible if not folder and is_image(name)]
+def _find_cases(path: Path, *, root: Path, levels: int = 2) -> Iterator[SequencesScan]:
+    names, folders = list_folder(path, root=root)
+    images = [name for name in names if is_image(name) and not is_picture(name)]
     if images:
         case = _case(path, images)
         if case is not None:
             yield case
         return
     if levels:
-        for name, folder in visible:
-            if folder:
-                yield from _find_cases(path / name, levels=levels - 1)
+        for name in folders:
+            yield from _find_cases(path / name, root=root, levels=levels - 1)
 
 
-def _case(folder: Path, images: list[str]) -> SequencesCase | None:
+def _case(folder: Path, images: list[str]) -> SequencesScan | None:
     """The case that a folder's images make up, or None if they are not the sequences of one."""
     by_role: dict[str, tuple[str, Path]] = {}
     masks: dict[str, Path] = {}
@@ -163,10 +150,11 @@ def _case(folder: Path, images: list[str]) -> SequencesCase | None:
     if any(not name.startswith(prefix) for name in ignored) or (ignored and len(by_role) == 1):
         return None
     notes = (f"{', '.join(sorted(ignored))} not used: the name is of no sequence",) if ignored else ()
-    return SequencesCase(
+    return SequencesScan(
         case_id=folder.resolve().name,
         sequences=tuple(by_role[role] for role in ORDER if role in by_role),
-        mask=mask,
+        mask=mask or folder / (f"{prefix}_mask.nii.gz" if prefix else "mask.nii.gz"),
+        has_mask=mask is not None,
         notes=notes,
     )
 
@@ -178,3 +166,51 @@ def _last_word(stem: str) -> tuple[str, str]:
         if found and word.lower() in MASK_WORDS:
             return head, word.lower()
     return "", stem.lower()
+
+
+def create(folder: Path) -> SequencesWriter:
+    """A writer of such a dataset."""
+    return SequencesWriter(folder)
+
+
+class SequencesWriter:
+    """Writes a folder a case, a NIfTI file a channel, named after its sequence."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.notes = Notes()
+
+    def add(self, case_id: str, volume: Volume, mask: Mask | None, labelled: NDArray[np.bool_]) -> None:
+        """Write a case whose channels have the names of different sequences."""
+        roles = [guess_role(name) for name in volume.channel_names]
+        known = [role for role in roles if role is not None]
+        if len(set(known)) < len(roles):
+            names = ", ".join(name or "no name" for name in volume.channel_names)
+            raise InputError(
+                f"{case_id} has channels ({names}) that are not known to be different sequences; "
+                "convert it to files or nnunet",
+                path=volume.source,
+            )
+        self.notes.say(UNKNOWN_SPACING, when=not volume.spacing_known)
+        self.notes.say(
+            "the channels are in the order T1, FLAIR, T1 with contrast, T2",
+            when=known != sorted(known, key=ORDER.index),
+        )
+        self.notes.say(
+            "a lone mask cannot say which slices are unlabelled: they are written as empty",
+            when=mask is not None and not labelled.all(),
+        )
+        stem = file_name(case_id)
+        home = self.folder / stem
+        with whole_case() as files:
+            for number, (name, role) in enumerate(zip(volume.channel_names, known, strict=True)):
+                # Its own name where a file of that name is found to be this sequence of this case.
+                suffix = name if role_suffix(f"{stem}_{name}") == (stem, name.lower()) else SUFFIXES[role]
+                payload = nifti.encode_image(volume, volume.data[number : number + 1], compressed=True)
+                files.write(home / f"{stem}_{suffix}.nii.gz", payload)
+            if mask is not None:
+                payload = nifti.encode_image(volume, mask[np.newaxis], compressed=True)
+                files.write(home / f"{stem}_mask.nii.gz", payload)
+
+    def close(self) -> None:
+        """Nothing is left to write."""

@@ -1,0 +1,122 @@
+"""A dataset again in another layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_seg.data.dataset import LAYOUTS, Case, Dataset
+from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.errors import InputError, reading
+
+
+class Writer(Protocol):
+    """Writes a dataset case by case; the function ``create(folder)`` of a layout makes one."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the layout could not keep, in words, each once."""
+
+    def add(self, case_id: str, volume: Volume, mask: Mask | None, labelled: NDArray[np.bool_]) -> None:
+        """Write a case.
+
+        Parameters
+        ----------
+        case_id : str
+            Its name.
+        volume : Volume
+            Its pixels.
+        mask : ndarray or None
+            ``(Z, Y, X)`` uint8, or None if it has none.
+        labelled : ndarray
+            ``(Z,)`` bool: the slices that the mask speaks of.
+
+        Raises
+        ------
+        InputError
+            If the layout cannot hold the case, or a file cannot be written; nothing of the case is left then.
+        """
+
+    def close(self) -> None:
+        """Write what belongs to the dataset as a whole."""
+
+
+TARGETS: dict[str, Callable[[Path], Writer]] = {
+    layout.NAME: layout.create for layout in LAYOUTS if hasattr(layout, "create")
+}
+"""What makes a writer for each layout that can be written."""
+
+
+def convert(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    layout: str,
+    progress: Callable[[Case, Volume], None] = lambda case, volume: None,
+    failed: Callable[[Case, InputError], None] | None = None,
+) -> list[str]:
+    """Write a dataset in another layout.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        What to convert, with its corrections.
+    folder : Path
+        Where to; it must be empty, or not exist yet.
+    layout : str
+        Name of a layout, one of `TARGETS`.
+    progress : callable
+        Called with each case that has been written.
+    failed : callable, optional
+        Called with each case that cannot be used; the others go on. Without it the first such case is raised.
+
+    Returns
+    -------
+    list of str
+        What the layout could not keep, in words.
+
+    Raises
+    ------
+    InputError
+        If the layout cannot be written or the folder is not to be written to.
+    """
+    create = _target(layout)
+    _check_folder(folder, dataset.root)
+    writer = create(folder)
+    try:
+        for case in dataset:
+            try:
+                volume = case.read_image()
+                writer.add(case.case_id, volume, case.read_mask(), case.labelled_slices())
+            except InputError as error:
+                if failed is None:
+                    raise
+                failed(case, error)
+            else:
+                progress(case, volume)
+    finally:
+        # Stopped half-way, the cases that are there make a dataset too.
+        writer.close()
+    return list(writer.notes)
+
+
+def _target(layout: str) -> Callable[[Path], Writer]:
+    if layout == "dicom":
+        raise InputError("DICOM is read but not made: a converter must not invent images that look like a scanner's")
+    if layout not in TARGETS:
+        raise InputError(f"there is no layout {layout!r} to convert to; choose {', '.join(sorted(TARGETS))}")
+    return TARGETS[layout]
+
+
+def _check_folder(folder: Path, source: Path) -> None:
+    with reading(folder):
+        if folder.exists() and not folder.is_dir():
+            raise InputError("this is a file; choose a new or an empty folder", path=folder)
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputError("this folder is not empty; choose a new or an empty one", path=folder)
+    if folder.resolve().is_relative_to(source.resolve()):
+        raise InputError("this folder lies in the dataset itself; choose one outside", path=folder)

@@ -1,0 +1,145 @@
+"""COCO: images, and one JSON file for all of a split with the outlines of what is in them.
+
+``_annotations.coco.json`` lies among the images of its split, as Roboflow exports it, or
+``annotations/instances_<split>.json`` beside their folder. An image is a case called after its file; images whose names
+have a sub-folder are the slices of one case called after that. Where two cases of a file have the same name, the whole
+file name is used, where two splits have it, ``train/<name>``. What the labels are, and which images are unlabelled,
+says `coco_masks`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from napari_unet_seg.data.layouts import coco_json
+from napari_unet_seg.data.layouts.coco_json import CocoText, Entry
+from napari_unet_seg.data.layouts.coco_new import ANNOTATIONS, CocoWriter
+from napari_unet_seg.data.layouts.coco_scan import CocoScan, Picture
+from napari_unet_seg.data.layouts.listing import list_folder
+from napari_unet_seg.data.scan import Scan, natural_key
+
+NAME = "coco"
+LOOKED_FOR = ANNOTATIONS
+ENDING = ".coco.json"
+INSTANCES = "instances_"
+
+
+class Split(NamedTuple):
+    """A JSON file, and the folder that its file names start from."""
+
+    name: str
+    json: Path
+    images: Path
+
+
+def detect(path: Path) -> bool:
+    """Whether there is such a JSON file, by its name alone."""
+    return bool(_splits(path))
+
+
+def open_cases(path: Path) -> list[Scan]:
+    """The cases of all splits, from the JSON files alone.
+
+    Raises
+    ------
+    InputError
+        If a JSON file cannot be read or is no COCO.
+    """
+    found = [(split, case) for split in _splits(path) for case in _cases_of(split)]
+    times = Counter(case.case_id for _, case in found)
+    return [
+        case if times[case.case_id] == 1 or not split.name else replace(case, case_id=f"{split.name}/{case.case_id}")
+        for split, case in found
+    ]
+
+
+def _splits(path: Path) -> list[Split]:
+    if path.is_file():
+        return [_split_of(path)] if _is_annotations(path) else []
+    here = list_folder(path, root=path)
+    found = [Split("", path / ANNOTATIONS, path)] if ANNOTATIONS in here.files else []
+    for folder in here.folders:
+        if (path / folder / ANNOTATIONS).is_file():
+            found.append(Split(folder, path / folder / ANNOTATIONS, path / folder))
+    if "annotations" in here.folders:
+        names = list_folder(path / "annotations", root=path).files
+        found += [_split_of(path / "annotations" / name) for name in names if _is_instances(name)]
+    return found
+
+
+def _is_annotations(path: Path) -> bool:
+    return path.name.endswith(ENDING) or _is_instances(path.name)
+
+
+def _is_instances(name: str) -> bool:
+    return name.startswith(INSTANCES) and name.endswith(".json")
+
+
+def _split_of(path: Path) -> Split:
+    if not _is_instances(path.name):
+        return Split("", path, path.parent)
+    name = path.name[len(INSTANCES) : -len(".json")]
+    root = path.parent.parent
+    places = (root / name, root / "images" / name, root / "images")
+    return Split(name, path, next((place for place in places if place.is_dir()), root))
+
+
+def _cases_of(split: Split) -> Iterator[CocoScan]:
+    coco = coco_json.load(split.json)
+    groups: dict[str, list[Entry]] = {}
+    for entry in coco.images:
+        name = PurePosixPath(entry.value["file_name"].replace("\\", "/"))
+        folder = name.parent.as_posix()
+        groups.setdefault(name.name if folder == "." else f"{folder}/", []).append(entry)
+    stems = Counter(_stem(key) for key in groups)
+    ids = Counter(entry.value["id"] for entry in coco.images)
+    for key, entries in groups.items():
+        stem = _stem(key)
+        yield _case(split, coco, stem if stems[stem] == 1 or key.endswith("/") else key, entries, ids)
+
+
+def _stem(key: str) -> str:
+    return key[:-1] if key.endswith("/") else PurePosixPath(key).stem
+
+
+def _case(split: Split, coco: CocoText, case_id: str, entries: list[Entry], ids: Counter[int | str]) -> CocoScan:
+    entries = sorted(entries, key=lambda entry: natural_key(entry.value["file_name"]))
+    names = Counter(entry.value["file_name"] for entry in entries)
+    problem = ""
+    name, times = names.most_common(1)[0]
+    if times > 1:
+        problem = f"lists {name} {times} times; remove all entries but one"
+    for entry in entries:
+        if ids[entry.value["id"]] > 1:
+            problem = f"gives the id {entry.value['id']} to several images, {entry.value['file_name']} among them"
+        if ".." in PurePosixPath(entry.value["file_name"]).parts:
+            problem = f"names {entry.value['file_name']}, which lies outside of the dataset"
+    own = [one for entry in entries for one in coco.by_image.get(entry.value["id"], ())]
+    overlapping = len({one.value["category_id"] for one in own}) > 1
+    note = f"{case_id} has outlines of several categories; where they overlap, the later one counts"
+    return CocoScan(
+        case_id=case_id,
+        json=split.json,
+        pictures=tuple(_picture(split, entry.value) for entry in entries),
+        has_mask=any(coco.labelled(entry.value) for entry in entries),
+        notes=(note,) if overlapping else (),
+        problem=problem,
+    )
+
+
+def _picture(split: Split, image: dict[str, Any]) -> Picture:
+    name = image["file_name"]
+    height, width = image.get("height"), image.get("width")
+    size = None
+    if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
+        size = height, width
+    return Picture(name, split.images / name.replace("\\", "/"), size)
+
+
+def create(folder: Path) -> CocoWriter:
+    """A writer of one split."""
+    return CocoWriter(folder)

@@ -1,0 +1,231 @@
+"""DICOM series as cases."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_unet_seg.data.formats import atomic, dicom, dicom_seg
+from napari_unet_seg.data.formats.dicom import Series
+from napari_unet_seg.data.formats.dicom_header import SegHeader, read_header
+from napari_unet_seg.data.roles import guess_role
+from napari_unet_seg.data.scan import MaskFile, Scan
+from napari_unet_seg.data.volume import Array, Mask, Volume
+from napari_unet_seg.errors import InputError
+
+ORDER = ("pre", "flair", "post", "t2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomScan:
+    """A series, or several on one grid."""
+
+    case_id: str
+    series: tuple[Series, ...]
+    """A channel each, in the order pre, FLAIR, post, T2."""
+
+    segmentation: Path | None = None
+    """The segmentation that there was."""
+
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether there was a segmentation that refers to it."""
+        return self.segmentation is not None
+
+    @property
+    def foreground(self) -> int:
+        """1: segments are numbered from there."""
+        return 1
+
+    @property
+    def reference(self) -> Series:
+        """The series that a mask refers to: FLAIR, on which the tumour is drawn, or else the first."""
+        return next((each for each in self.series if guess_role(each.description) == "flair"), self.series[0])
+
+    def read_image(self) -> Volume:
+        """Read each series as a channel; see `dicom.read_image`."""
+        volumes = [dicom.read_image(each) for each in self.series]
+        first = volumes[0]
+        if len(volumes) == 1:
+            return replace(first, notes=(*first.notes, *self.notes))
+        notes = dict.fromkeys(note for volume in volumes for note in volume.notes)
+        return replace(
+            first,
+            data=np.concatenate([volume.data for volume in volumes]),
+            channel_names=tuple(each.description for each in self.series),
+            affine=self.reference.stack.grid.affine,
+            spacing=self.reference.stack.grid.spacing,
+            source=_common_folder(self.series),
+            notes=(*notes, *self.notes),
+        )
+
+    def read_shape(self) -> tuple[int, int, int]:
+        """``(Z, Y, X)``, from the headers that were read when the dataset was opened."""
+        return self.reference.stack.grid.shape
+
+    def mask_files(self) -> tuple[MaskFile, ...]:
+        """The segmentation there was, or ``<case>_seg.dcm`` beside the series."""
+        path = self.segmentation or self.reference.folder / f"{self.case_id}_seg.dcm"
+        return (MaskFile(path=path, slices=tuple(range(self.read_shape()[0]))),)
+
+    def decode_mask(self, file: MaskFile, path: Path) -> Array:
+        """Segment numbers, ``(Z, Y, X)``; see `dicom_seg.read_labels`."""
+        return dicom_seg.read_labels(path, self.reference)
+
+    def encode_mask(self, file: MaskFile, labels: Array, *, former: Path | None, original: Path | None) -> bytes:
+        """The labels as a segmentation; see `dicom_seg.encode`."""
+        return dicom_seg.encode(labels, self.reference, former=former)
+
+    def write_prediction(self, mask: Mask, folder: Path) -> Path:
+        """Write ``folder/<case>_seg.dcm``."""
+        target = Path(folder) / f"{self.case_id}_seg.dcm"
+        used = [path for each in self.series for path in each.paths]
+        atomic.refuse_overwriting([target], inputs=used + ([self.segmentation] if self.segmentation else []))
+        atomic.write_bytes(target, dicom_seg.encode(mask.astype(np.int16), self.reference))
+        return target
+
+
+def open_files(paths: Iterable[Path], *, root: Path) -> list[Scan]:
+    """The cases that files make up."""
+    found = dicom.find(paths)
+    if not found.series:
+        what = "masks (DICOM SEG) but not their series" if found.segmentations else "DICOM files but none with an image"
+        raise InputError(f"holds {what}; choose the folder with the images", path=root)
+    groups = _grouped(found.series)
+    cases = [
+        DicomScan(case_id=name, series=group) for name, group in zip(_names(groups, root=root), groups, strict=True)
+    ]
+    return list(_with_segmentations(cases, found.segmentations))
+
+
+def open_file(path: Path, *, siblings: Sequence[Path]) -> list[Scan]:
+    """The case that a file is of, with those of its siblings that belong to it."""
+    if isinstance(read_header(path), SegHeader):
+        raise InputError("this is a mask (DICOM SEG); open the folder with its series", path=path)
+    cases = open_files(siblings, root=path.parent)
+    mine = [case for case in cases if isinstance(case, DicomScan) and any(path in each.paths for each in case.series)]
+    if not mine:
+        raise InputError("holds no image", path=path)
+    return list(mine)
+
+
+def _grouped(series: Sequence[Series]) -> list[tuple[Series, ...]]:
+    """Series that are the channels of one case together, others by themselves."""
+    groups: list[list[Series]] = []
+    alone: list[Series] = []
+    for each in series:
+        if guess_role(each.description) is None or not _readable(each):
+            alone.append(each)
+            continue
+        for group in groups:
+            first = group[0]
+            same = (first.study, first.frame_of_reference) == (each.study, each.frame_of_reference)
+            if same and first.stack.same_as(each.stack):
+                group.append(each)
+                break
+        else:
+            groups.append([each])
+    together: list[tuple[Series, ...]] = []
+    for group in groups:
+        by_role = {guess_role(each.description): each for each in group}
+        if len(by_role) == len(group):
+            together.append(tuple(by_role[role] for role in ORDER if role in by_role))
+        else:
+            alone += group
+    return [*together, *((each,) for each in alone)]
+
+
+def _readable(series: Series) -> bool:
+    try:
+        series.stack  # noqa: B018
+    except InputError:
+        return False
+    return True
+
+
+def _names(groups: Sequence[tuple[Series, ...]], *, root: Path) -> list[str]:
+    """A name for each group: of its folder, with what tells it apart from the others in there."""
+    folders = [_common_folder(group) for group in groups]
+    count = Counter(folders)
+    names: list[str] = []
+    for group, folder in zip(groups, folders, strict=True):
+        shared = count[folder] > 1 or any(folder in other.parents for other in folders)
+        names.append(_description(group[0]) if shared and len(group) == 1 else folder.resolve().name)
+    # Patients whose series are called alike: with the folders that lead there.
+    times = Counter(map(_key, names))
+    for place, folder in enumerate(folders):
+        if times[_key(names[place])] > 1:
+            lead = [part for part in _parts(folder, root) if part != names[place]]
+            names[place] = "_".join([*lead, names[place]])
+    taken: Counter[str] = Counter()
+    for place, name in enumerate(names):
+        taken[_key(name)] += 1
+        if taken[_key(name)] > 1:
+            names[place] = f"{name}_{taken[_key(name)]}"
+    return names
+
+
+def _key(name: str) -> str:
+    """Names that a file system may take for one are one."""
+    return name.lower()
+
+
+def _parts(folder: Path, root: Path) -> tuple[str, ...]:
+    return folder.relative_to(root).parts if folder.is_relative_to(root) else ()
+
+
+def _description(series: Series) -> str:
+    """``4_ax_flair``: number and description as a file name."""
+    words = re.sub(r"[^\w.+-]+", "_", series.description).strip("_.")
+    number = str(series.number) if series.number is not None else ""
+    return "_".join(word for word in (number, words) if word) or "series"
+
+
+def _common_folder(group: Sequence[Series]) -> Path:
+    return Path(os.path.commonpath([each.folder for each in group]))
+
+
+def _with_segmentations(cases: Sequence[DicomScan], headers: Sequence[SegHeader]) -> Iterable[DicomScan]:
+    """Cases with the segmentation that refers to each; of several the one named after it, or else the newest."""
+    owned: dict[str, list[SegHeader]] = {case.case_id: [] for case in cases}
+    instances: dict[str, set[str]] = {}
+    for case in cases:
+        for uid in {frame.uid for each in case.series for frame in each.frames}:
+            instances.setdefault(uid, set()).add(case.case_id)
+    for header in headers:
+        owner = _owner(header, cases, set().union(*(instances.get(uid, ()) for uid in header.instances)))
+        if owner is not None:
+            owned[owner].append(header)
+    for case in cases:
+        own = f"{case.case_id}_seg.dcm"
+        ranked = sorted(owned[case.case_id], key=lambda each: (each.path.name == own, each.written, str(each.path)))
+        if not ranked:
+            yield case
+            continue
+        chosen = ranked.pop()
+        notes = (f"{', '.join(each.path.name for each in ranked)} not used: {chosen.path.name} is",) if ranked else ()
+        yield replace(case, segmentation=chosen.path, notes=notes)
+
+
+def _owner(header: SegHeader, cases: Sequence[DicomScan], by_instance: set[str]) -> str | None:
+    """Name of the case that a segmentation is of: by images, series, or the space in which it lies."""
+    by_series = {case.case_id for case in cases if any(each.uid in header.series for each in case.series)}
+    by_space = {
+        case.case_id
+        for case in cases
+        if any(each.frame_of_reference == header.frame_of_reference != "" for each in case.series)
+    }
+    for candidates in (by_instance, by_series):
+        if candidates:
+            # One multi-frame file may hold several volumes; the name tells whose mask it is.
+            named = {name for name in candidates if header.path.name == f"{name}_seg.dcm"}
+            return min(named or candidates)
+    return by_space.pop() if len(by_space) == 1 else None

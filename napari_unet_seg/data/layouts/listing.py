@@ -1,0 +1,71 @@
+"""Names in a folder, whatever its links do."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Listing(NamedTuple):
+    """What lies in a folder and is not hidden, in alphabetical order."""
+
+    files: list[str]
+    """Files, and links that lead nowhere: reading such a one says so."""
+
+    folders: list[str]
+
+
+def list_folder(path: Path, *, root: Path) -> Listing:
+    """Names of the files and folders in a folder; none where it may not be listed.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    root : Path
+        The dataset. A linked folder that lies in it is left out, as it is found where it is, and so is one that the
+        dataset lies in, as there is no end to it.
+    """
+    files: list[str] = []
+    folders: list[str] = []
+    top = os.path.realpath(root)
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not _is_folder(entry):
+                    files.append(entry.name)
+                elif not (entry.is_symlink() and _nested(os.path.realpath(entry.path), top)):
+                    folders.append(entry.name)
+    except OSError:
+        return Listing([], [])
+    return Listing(sorted(files), sorted(folders))
+
+
+def name_key(name: str) -> str:
+    """Key under which two spellings of a file name are one: capitals, and the two ways of writing an umlaut."""
+    return unicodedata.normalize("NFC", name).lower()
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first five names, for a note."""
+    first = list(islice(names, 6))
+    return ", ".join(first[:5]) + (", ..." if len(first) > 5 else "")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link to itself.
+        return False
+
+
+def _nested(one: str, other: str) -> bool:
+    """Whether one of two folders lies in the other, or they are one."""
+    return os.path.commonpath([one, other]) in (one, other)

@@ -1,0 +1,96 @@
+"""What a layout offers of one scan: its pixels, and the files that hold, or would hold, its mask."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from napari_unet_seg.data.volume import Array, Mask, Volume
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFile:
+    """A file of the dataset that holds the mask of some slices, or would hold it once there is one."""
+
+    path: Path
+    """Where it lies in the dataset, or would lie."""
+
+    slices: tuple[int, ...]
+    """Slices of the scan that it holds, in its own order."""
+
+    shared: bool = False
+    """Whether it holds masks of other scans too, as the JSON file of a COCO split does."""
+
+
+class Scan(Protocol):
+    """One scan as it lies on disk. Making one reads names alone; a broken file shows when it is read.
+
+    Every method that reads or writes raises InputError naming the file at fault.
+    """
+
+    @property
+    def case_id(self) -> str:
+        """Name of the case, unique in its dataset."""
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether there was a mask for some slice at least when the dataset was listed."""
+
+    @property
+    def foreground(self) -> int:
+        """Value that stands for a binary mask's foreground in a new mask file: 255 or 1."""
+
+    def read_image(self) -> Volume:
+        """Read the pixels."""
+
+    def read_shape(self) -> tuple[int, int, int]:
+        """``(Z, Y, X)`` as `read_image` has it, from headers alone."""
+
+    def mask_files(self) -> tuple[MaskFile, ...]:
+        """Every file that holds or would hold the mask, from names and headers; each slice is in exactly one."""
+
+    def decode_mask(self, file: MaskFile, path: Path) -> Array | None:
+        """Labels as stored (0 and 255, say), ``(len(file.slices), Y, X)`` integers on the axes of `read_image`.
+
+        Parameters
+        ----------
+        file : MaskFile
+            One of `mask_files`.
+        path : Path
+            Where its content lies: the file itself, a kept original, or a copy in an overlay folder. It exists.
+
+        Returns
+        -------
+        ndarray or None
+            None where the file says nothing of this scan. A slice that the file marks as unlabelled is negative
+            throughout (-1).
+        """
+
+    def encode_mask(self, file: MaskFile, labels: Array, *, former: Path | None, original: Path | None) -> bytes:
+        """The content that a mask file is to have, in its own format, geometry and number type.
+
+        Parameters
+        ----------
+        file : MaskFile
+            One of `mask_files`.
+        labels : ndarray
+            As `decode_mask` returns them; what it returns for the result is exactly this.
+        former : Path, optional
+            Where the present content lies; None for a file that does not exist yet.
+        original : Path, optional
+            Where the content lies that the file had before the first correction; None if it did not exist.
+        """
+
+    def write_prediction(self, mask: Mask, folder: Path) -> Path:
+        """Write a mask ``(Z, Y, X)`` in the scan's own format and geometry under a folder.
+
+        Returns the file, or the folder of files, that was written. InputError if a file of the dataset would be
+        replaced or the folder cannot be written.
+        """
+
+
+def natural_key(text: str) -> list[tuple[int, str]]:
+    """Key that sorts ``case10`` after ``case9``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"([0-9]+)", text)]

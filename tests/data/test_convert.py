@@ -1,0 +1,206 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+
+from napari_unet_seg.cli import main
+from napari_unet_seg.data.convert import TARGETS, convert
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.layouts import kaggle
+from napari_unet_seg.data.phantom import make_phantom, write_kaggle
+from napari_unet_seg.errors import InputError
+
+AFFINE = np.array([[-1.0, 0.1, 0, -5], [-0.1, -1.0, 0, 7], [0, 0, 3.0, 2], [0, 0, 0, 1]])
+KEEP_UNLABELLED = ("kaggle", "nnunet", "folders", "coco")
+
+
+@pytest.fixture
+def patients(tmp_path):
+    """Three patients: one whole, one with a mask for some slices, one without."""
+    root = write_kaggle(tmp_path / "in", patients=3, slices=5, size=24)
+    _, some, none = sorted(root.iterdir())
+    for path in [*some.glob("*_[24]_mask.tif"), *none.glob("*_mask.tif")]:
+        path.unlink()
+    return root
+
+
+@pytest.fixture
+def sequences(tmp_path):
+    """A case of two sequences, 16 bits, with classes."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "in" / "sub-01"
+    root.mkdir(parents=True)
+    for name, values in {
+        "t1": rng.integers(-9, 3000, (20, 22, 5)).astype(np.int16),
+        "flair": rng.normal(size=(20, 22, 5)).astype(np.float32),
+        "seg": rng.integers(0, 4, (20, 22, 5), dtype=np.uint8),
+    }.items():
+        nib.save(nib.Nifti1Image(values, AFFINE), root / f"sub-01_{name}.nii.gz")
+    return root.parent
+
+
+def assert_same_masks(one, other):
+    assert [case.case_id for case in one] == [case.case_id for case in other]
+    for case in one:
+        mask, again = case.read_mask(), other[case.case_id].read_mask()
+        assert (mask is None) == (again is None)
+        if mask is not None:
+            np.testing.assert_array_equal(again, mask)
+
+
+@pytest.mark.parametrize("layout", sorted(TARGETS))
+def test_masks_and_unlabelled_slices_are_the_same(tmp_path, patients, layout, capsys):
+    assert main(["convert", str(patients), str(tmp_path / "out"), "--to", layout]) == 0
+    said = capsys.readouterr().out
+    assert "[3/3] TCGA_XX_1002_20000101: 3 channel(s), 5 slices of 24x24" in said
+    source, result = open_dataset(patients), open_dataset(tmp_path / "out")
+    assert result.layout == layout
+    if layout in ("folders", "coco"):
+        return  # a picture is a case there; see their own tests
+    assert_same_masks(source, result)
+    for case in source:
+        np.testing.assert_array_equal(result[case.case_id].read_image().data, case.read_image().data)
+        if layout in KEEP_UNLABELLED:
+            np.testing.assert_array_equal(result[case.case_id].labelled_slices(), case.labelled_slices())
+    assert (layout not in KEEP_UNLABELLED) == ("which slices are unlabelled" in said)
+
+
+@pytest.mark.parametrize("layout", ["nnunet", "sequences", "files"])
+def test_nifti_keeps_pixels_and_geometry(tmp_path, sequences, layout):
+    source = open_dataset(sequences)
+    convert(source, tmp_path / "out", layout=layout)
+    result = open_dataset(tmp_path / "out")
+    assert_same_masks(source, result)
+    before, after = source["sub-01"].read_image(), result["sub-01"].read_image()
+    np.testing.assert_array_equal(after.data, before.data)
+    np.testing.assert_allclose(after.affine, before.affine, atol=1e-5)
+    assert after.spacing == pytest.approx(before.spacing)
+    if layout != "files":
+        assert after.channel_names == before.channel_names
+
+
+def test_there_and_back(tmp_path, patients):
+    source = open_dataset(patients)
+    convert(source, tmp_path / "a", layout="nnunet")
+    convert(open_dataset(tmp_path / "a"), tmp_path / "b", layout="sequences")
+    convert(open_dataset(tmp_path / "b"), tmp_path / "c", layout="kaggle")
+    result = open_dataset(tmp_path / "c")
+    assert_same_masks(source, result)
+    for case in source:
+        np.testing.assert_array_equal(result[case.case_id].read_image().data, case.read_image().data)
+
+
+def test_kaggle_keeps_the_size_of_a_pixel(tmp_path):
+    values = np.random.default_rng(0).integers(0, 999, (20, 22, 5)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.diag([-0.5, -0.75, 3, 1])), tmp_path / "a.nii")
+    notes = convert(open_dataset(tmp_path / "a.nii"), tmp_path / "out", layout="kaggle")
+    (case,) = open_dataset(tmp_path / "out")
+    volume = case.read_image()
+    assert volume.spacing == pytest.approx((1, 0.75, 0.5))
+    np.testing.assert_array_equal(volume.data, open_dataset(tmp_path / "a.nii")["a"].read_image().data)
+    assert len(notes) == 1
+    assert "no place for the distance between slices" in notes[0]
+
+
+def test_nnunet_describes_its_classes(tmp_path, sequences):
+    convert(open_dataset(sequences), tmp_path / "out", layout="nnunet")
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text()) == {
+        "channel_names": {"0": "t1", "1": "flair"},
+        "labels": {"background": 0, "tumour": 1, "class_2": 2, "class_3": 3},
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+    }
+
+
+@pytest.mark.parametrize(
+    ("layout", "problem"),
+    [("dicom", "DICOM is read but not made"), ("pdf", "no layout 'pdf' to convert to; choose .*kaggle")],
+)
+def test_layout_that_cannot_be_written(tmp_path, patients, layout, problem, capsys):
+    assert main(["convert", str(patients), str(tmp_path / "out"), "--to", layout]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    with pytest.raises(InputError, match=problem):
+        convert(open_dataset(patients), tmp_path / "out", layout=layout)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_with_something_in_it(tmp_path, patients):
+    dataset = open_dataset(patients)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".hidden").touch()
+    for folder, problem in {
+        tmp_path / "out": "this folder is not empty",
+        tmp_path / "out" / ".hidden": "this is a file",
+        patients / "out": "lies in the dataset itself",
+    }.items():
+        with pytest.raises(InputError, match=problem):
+            convert(dataset, folder, layout="kaggle")
+
+
+def test_empty_folder_is_used(tmp_path, patients):
+    (tmp_path / "out").mkdir()
+    convert(open_dataset(patients), tmp_path / "out", layout="kaggle")
+    assert len(open_dataset(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("layout", ["kaggle", "nnunet", "sequences", "files"])
+def test_bad_case_is_reported_and_the_others_go_on(tmp_path, patients, layout, capsys):
+    (patients / "TCGA_XX_1001_20000101" / "TCGA_XX_1001_20000101_2.tif").write_bytes(b"")
+    assert main(["convert", str(patients), str(tmp_path / "out"), "--to", layout]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "TCGA_XX_1001_20000101_2.tif: the file is empty" in captured.err
+    assert "[3/3] TCGA_XX_1002" in captured.out
+    assert len(open_dataset(tmp_path / "out")) == 2
+
+
+def test_case_that_a_layout_cannot_hold(tmp_path, sequences):
+    with pytest.raises(InputError, match=r"sub-01 has 2 channels; this layout holds one, or three"):
+        convert(open_dataset(sequences), tmp_path / "out", layout="kaggle")
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((5, 16, 18), np.int16))
+    with pytest.raises(InputError, match=r"a has channels \(no name\) that are not known to be different sequences"):
+        convert(open_dataset(tmp_path / "a.tif"), tmp_path / "out", layout="sequences")
+    assert not (tmp_path / "out").exists()
+
+
+def test_stopping_leaves_whole_cases(tmp_path, patients, monkeypatch):
+    written = []
+
+    def encode(volume, z):
+        if len(written) == 7:
+            raise KeyboardInterrupt
+        written.append(z)
+        return original(volume, z)
+
+    original = kaggle.tiff.encode_slice
+    monkeypatch.setattr(kaggle.tiff, "encode_slice", encode)
+    assert main(["convert", str(patients), str(tmp_path / "out"), "--to", "kaggle"]) == 130
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["TCGA_XX_1000_20000101"]
+    (case,) = open_dataset(tmp_path / "out")
+    np.testing.assert_array_equal(case.read_mask(), open_dataset(patients)[case.case_id].read_mask())
+
+
+def test_no_good_case_leaves_no_dataset(tmp_path, patients):
+    for path in patients.rglob("*_1.tif"):
+        path.write_bytes(b"")
+    failed = []
+    convert(open_dataset(patients), tmp_path / "out", layout="nnunet", failed=lambda case, error: failed.append(case))
+    assert len(failed) == 3
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("layout", ["kaggle", "nnunet", "sequences", "files"])
+def test_name_with_its_split(tmp_path, layout):
+    volume, mask = make_phantom(slices=4, size=16)
+    writer = TARGETS[layout](tmp_path / "out")
+    writer.add("train/a", volume, mask, np.ones(4, bool))
+    with pytest.raises(InputError, match="two cases would have this file"):
+        writer.add("train_a", volume, mask, np.ones(4, bool))
+    writer.close()
+    (case,) = open_dataset(tmp_path / "out")
+    assert case.case_id == "train_a"
+    np.testing.assert_array_equal(case.read_mask(), mask)

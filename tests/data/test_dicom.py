@@ -1,0 +1,370 @@
+import subprocess
+import sys
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.uid import ExplicitVRBigEndian, HTJ2KLossless, ImplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
+
+from napari_unet_seg.data.layouts import dicom
+from napari_unet_seg.errors import InputError
+from tests.data.dicom_files import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    STEP,
+    new_file,
+    oblique,
+    positions_of,
+    save,
+    uid,
+    write_enhanced,
+    write_series,
+)
+
+SHUFFLED = ["IM9", "a.dcm", "IM10", "b.IMA", "1.2.840.5", "zz"]
+
+
+def values(count=6, *, dtype=np.int16, low=0, seed=0):
+    return np.random.default_rng(seed).integers(low, 1000, (count, 7, 8)).astype(dtype)
+
+
+def only(path):
+    (case,) = dicom.open_cases(path)
+    return case
+
+
+def world(volume, z, y, x):
+    return volume.affine @ (x, y, z, 1)
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, SAGITTAL, CORONAL, oblique(), oblique(1.4, -0.4)])
+def test_voxels_lie_where_simpleitk_has_them(tmp_path, orientation):
+    paths = write_series(tmp_path / "s", values(), orientation=orientation, names=SHUFFLED)
+    volume = only(tmp_path / "s").read_image()
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames([str(path) for path in paths])
+    image = reader.Execute()
+    itk = SimpleITK.GetArrayFromImage(image)
+    landmark = itk.max()
+    for index in zip(*np.nonzero(itk == landmark), strict=True):
+        place = np.array(image.TransformIndexToPhysicalPoint([int(each) for each in index[::-1]]))
+        guess = np.linalg.inv(volume.affine) @ (*place * (-1, -1, 1), 1)
+        x, y, z = np.rint(guess[:3]).astype(int)
+        np.testing.assert_allclose(world(volume, z, y, x)[:3], place * (-1, -1, 1), atol=1e-4)
+        assert volume.data[0, z, y, x] == landmark
+    assert sorted(volume.data.ravel()) == sorted(itk.ravel())
+
+
+def test_axes_run_as_on_the_screen(tmp_path):
+    write_series(tmp_path / "s", values(), orientation=SAGITTAL)
+    volume = only(tmp_path / "s").read_image()
+    assert volume.data.shape == (1, 7, 8, 6)
+    assert volume.spacing == pytest.approx((0.9, 1.1, STEP))
+    signs = np.sign(np.diag(volume.affine)[:3])
+    np.testing.assert_array_equal(signs, (-1, -1, 1))
+    assert volume.data.flags.c_contiguous
+
+
+def test_slices_are_ordered_by_position_and_spaced_by_it(tmp_path):
+    pixels = values()
+    # Neither the names nor the numbers say how the slices follow one another.
+    write_series(tmp_path / "s", pixels, names=SHUFFLED, InstanceNumber=[3, 1, 6, 2, 5, 4])
+    volume = only(tmp_path / "s").read_image()
+    np.testing.assert_array_equal(volume.data[0], pixels)
+    assert volume.spacing == pytest.approx((STEP, 0.9, 1.1))
+    assert volume.spacing_known
+    assert volume.notes == ()
+
+
+def test_without_a_scale_the_type_is_kept(tmp_path):
+    pixels = values(low=-500)
+    write_series(tmp_path / "s", pixels, RescaleSlope=1, RescaleIntercept=0)
+    volume = only(tmp_path / "s").read_image()
+    assert volume.data.dtype == np.int16
+    np.testing.assert_array_equal(volume.data[0], pixels)
+
+
+def test_each_slice_is_scaled_by_its_own_slope(tmp_path):
+    pixels = values(3, dtype=np.uint16)
+    write_series(tmp_path / "s", pixels, RescaleSlope=[1, 2, 0.5], RescaleIntercept=[0, -100, 0])
+    volume = only(tmp_path / "s").read_image()
+    assert volume.data.dtype == np.float32
+    np.testing.assert_allclose(volume.data[0], [pixels[0], pixels[1] * 2.0 - 100, pixels[2] * 0.5])
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.uint8])
+def test_other_encodings(tmp_path, syntax, dtype):
+    pixels = values(dtype=dtype)
+    write_series(tmp_path / "s", pixels, syntax=syntax)
+    volume = only(tmp_path / "s").read_image()
+    np.testing.assert_array_equal(volume.data[0], pixels)
+    assert volume.data.dtype == dtype
+    assert volume.data.dtype.isnative
+
+
+def test_compressed_pixels(tmp_path):
+    pixels = values()
+    for path in write_series(tmp_path / "s", pixels):
+        data = pydicom.dcmread(path)
+        data.compress(RLELossless, generate_instance_uid=False)
+        data.save_as(path)
+    np.testing.assert_array_equal(only(tmp_path / "s").read_image().data[0], pixels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.uint8])
+def test_lossless_jpeg(tmp_path, dtype):
+    pixels = values(dtype=dtype)
+    for path, one in zip(write_series(tmp_path / "s", pixels), pixels, strict=True):
+        data = pydicom.dcmread(path)
+        data.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        data.PixelData = encapsulate([imagecodecs.ljpeg_encode(one.view(f"u{one.itemsize}"))])
+        data["PixelData"].VR = "OB"
+        data.save_as(path)
+    volume = only(tmp_path / "s").read_image()
+    np.testing.assert_array_equal(volume.data[0], pixels)
+    assert volume.data.dtype == dtype
+
+
+def test_missing_decoder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(get_decoder(HTJ2KLossless), "_available", {})
+    (path,) = write_series(tmp_path / "s", values(1, dtype=np.uint16))
+    data = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = HTJ2KLossless
+    data.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+    data["PixelData"].VR = "OB"
+    data.save_as(path)
+    with pytest.raises(InputError, match=r"IM0000: its pixels are compressed \(High-Throughput .* no decoder"):
+        only(tmp_path / "s").read_image()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_frames_of_an_enhanced_file_are_ordered_and_scaled(tmp_path, shared):
+    pixels = values(5)
+    write_enhanced(tmp_path / "s" / "e", pixels, order=[3, 1, 0, 4, 2], slope=[2, 2, 1, 1, 2], shared=shared)
+    volume = only(tmp_path / "s").read_image()
+    np.testing.assert_allclose(volume.data[0], pixels * np.array([2, 2, 1, 1, 2])[:, None, None])
+    assert volume.spacing == pytest.approx((STEP, 0.9, 1.1))
+
+
+def test_series_in_one_folder_are_told_apart(tmp_path):
+    write_series(tmp_path, values(), series="one", description="ax dwi", number=3)
+    write_series(tmp_path, values(4), series="two", description="localizer: 2", number=1, first=10)
+    cases = {case.case_id: case for case in dicom.open_cases(tmp_path)}
+    assert sorted(cases) == ["1_localizer_2", "3_ax_dwi"]
+    assert cases["3_ax_dwi"].read_shape() == (6, 7, 8)
+    assert cases["1_localizer_2"].read_shape() == (4, 7, 8)
+
+
+def test_sequences_on_one_grid_are_channels(tmp_path):
+    folder = tmp_path / "patient 1"
+    for index, (name, description) in enumerate([("b", "AX T1 POST"), ("a", "ax flair"), ("c", "ax t1")]):
+        write_series(folder / name, values(seed=index), series=name, description=description, number=index)
+    write_series(folder / "d", values(3), series="d", description="ax t2", number=7)
+    cases = {case.case_id: case for case in dicom.open_cases(folder)}
+    assert sorted(cases) == ["d", "patient 1"]
+    volume = cases["patient 1"].read_image()
+    assert volume.channel_names == ("ax t1", "ax flair", "AX T1 POST")
+    for channel, seed in zip(volume.data, (2, 1, 0), strict=True):
+        np.testing.assert_array_equal(channel, values(seed=seed))
+
+
+def test_same_sequence_twice_is_two_cases(tmp_path):
+    write_series(tmp_path / "a", values(), series="a", description="flair")
+    write_series(tmp_path / "b", values(), series="b", description="flair")
+    assert sorted(case.case_id for case in dicom.open_cases(tmp_path)) == ["a", "b"]
+
+
+def test_another_study_is_another_case(tmp_path):
+    for patient in ("p1", "p2"):
+        write_series(tmp_path / patient / "t1", values(), study=patient, description="t1")
+    assert sorted(case.case_id for case in dicom.open_cases(tmp_path)) == ["p1_t1", "p2_t1"]
+
+
+def test_echoes_of_one_series_are_told_apart(tmp_path):
+    pixels = values(8)
+    write_series(tmp_path, pixels, positions=positions_of(4) * 2, EchoTime=[20.0] * 4 + [80.0] * 4)
+    cases = {case.case_id: case for case in dicom.open_cases(tmp_path)}
+    assert sorted(cases) == ["4_ax_flair_echo1", "4_ax_flair_echo2"]
+    np.testing.assert_array_equal(cases["4_ax_flair_echo2"].read_image().data[0], pixels[4:])
+
+
+def test_orientations_of_one_series_are_told_apart(tmp_path):
+    write_series(tmp_path, values(3), description="loc")
+    write_series(tmp_path, values(4), description="loc", orientation=SAGITTAL, first=5)
+    assert sorted(case.read_shape() for case in dicom.open_cases(tmp_path)) == [(3, 7, 8), (7, 8, 4)]
+
+
+def test_images_at_one_place_that_nothing_tells_apart(tmp_path):
+    write_series(tmp_path / "s", values(4), positions=[*positions_of(3), positions_of(3)[1]])
+    with pytest.raises(InputError, match="IM0001 and IM0003 lie at the same place"):
+        only(tmp_path / "s").read_image()
+
+
+def test_copied_file_counts_once(tmp_path):
+    paths = write_series(tmp_path / "s", values())
+    (tmp_path / "s" / "copy").write_bytes(paths[2].read_bytes())
+    volume = only(tmp_path / "s").read_image()
+    assert volume.shape == (6, 7, 8)
+    assert "copy of" in volume.notes[0]
+
+
+def test_gap_is_noted(tmp_path):
+    places = positions_of(7)
+    del places[3]
+    write_series(tmp_path / "s", values(), positions=places)
+    volume = only(tmp_path / "s").read_image()
+    assert volume.notes == (
+        "ax flair lacks 1 slice, the first between IM0002 and IM0003; the scan is shown without the gap",
+    )
+    assert volume.spacing[0] == pytest.approx(STEP)
+
+
+def test_uneven_slices_are_noted(tmp_path):
+    places = positions_of(6)
+    places[3] = places[3] + (0, 0, 1.2)
+    write_series(tmp_path / "s", values(), positions=places)
+    (note,) = only(tmp_path / "s").read_image().notes
+    assert "mm apart" in note
+
+
+def test_lone_slice_takes_the_spacing_of_its_header(tmp_path):
+    write_series(tmp_path / "a", values(1), SpacingBetweenSlices=3.5, series="a", study="a")
+    write_series(tmp_path / "b", values(1), SliceThickness=None, series="b", study="b")
+    known, unknown = (case.read_image() for case in dicom.open_cases(tmp_path))
+    assert known.spacing[0] == pytest.approx(3.5)
+    assert known.spacing_known
+    assert not unknown.spacing_known
+    assert "1 mm is assumed" in unknown.notes[0]
+
+
+@pytest.mark.parametrize("tag", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
+def test_missing_geometry_is_one_line(tmp_path, tag):
+    write_series(tmp_path / "s", values(), **{tag: [None] * 6})
+    with pytest.raises(InputError, match=r"IM0000: does not say where it lies"):
+        only(tmp_path / "s").read_image()
+
+
+def test_slice_of_another_size_is_named(tmp_path):
+    write_series(tmp_path / "s", values(3))
+    write_series(tmp_path / "s", np.zeros((1, 5, 5), np.int16), positions=[positions_of(4)[3]], first=3)
+    with pytest.raises(InputError, match=r"IM0003: has 5x5 pixels but IM0000 of the same series 7x8"):
+        only(tmp_path / "s").read_image()
+
+
+def test_palette_is_refused(tmp_path):
+    write_series(tmp_path / "s", values(2, dtype=np.uint8), PhotometricInterpretation="PALETTE COLOR")
+    with pytest.raises(InputError, match=r"IM0000: holds colours"):
+        only(tmp_path / "s").read_image()
+
+
+def test_stray_file_among_other_images_claims_nothing(tmp_path):
+    write_series(tmp_path, values(1))
+    for name in ("a.nii", "b.nii"):
+        (tmp_path / name).write_bytes(b"0" * 200)
+    assert not dicom.detect(tmp_path)
+
+
+def test_many_broken_files_are_one_note(tmp_path):
+    write_series(tmp_path / "s", values())
+    for name in ("x.dcm", "y.dcm", "z.dcm"):
+        (tmp_path / "s" / name).touch()
+    (note,) = only(tmp_path / "s").read_image().notes
+    assert note == "x.dcm is left out: the file is empty, and 2 more files"
+
+
+def test_colours_are_refused(tmp_path):
+    write_series(
+        tmp_path / "s", np.zeros((2, 7, 8, 3), np.uint8), SamplesPerPixel=3, PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"IM0000: holds colours"):
+        only(tmp_path / "s").read_image()
+
+
+def test_broken_files_leave_the_others_usable(tmp_path):
+    paths = write_series(tmp_path / "a", values(), series="a", study="a")
+    (tmp_path / "a" / "empty.dcm").touch()
+    (tmp_path / "a" / "readme.txt").write_text("not an image")
+    payload = paths[0].read_bytes()
+    write_series(tmp_path / "b", values(), series="b", study="b")[2].write_bytes(payload[:150])
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "cut.dcm").write_bytes(payload[:40])
+    cases = {case.case_id: case for case in dicom.open_cases(tmp_path)}
+    assert cases["a"].read_image().notes == ("empty.dcm is left out: the file is empty",)
+    notes = cases["b"].read_image().notes
+    assert notes[0].startswith("IM0002 is left out")
+    assert "lacks 1 slice" in notes[1]
+    with pytest.raises(InputError, match=r"cut\.dcm: this is not a DICOM file"):
+        cases["d"].read_image()
+
+
+def test_pixels_cut_short_are_named(tmp_path):
+    paths = write_series(tmp_path / "s", values())
+    paths[4].write_bytes(paths[4].read_bytes()[:-20])
+    case = only(tmp_path / "s")
+    assert case.read_shape() == (6, 7, 8)
+    with pytest.raises(InputError, match=r"IM0004: this DICOM file is damaged or cut short"):
+        case.read_image()
+
+
+def test_report_is_no_image(tmp_path):
+    data = new_file(tmp_path / "sr", "1.2.840.10008.5.1.4.1.1.88.11", series="sr", instance=0)
+    save(data, tmp_path / "sr")
+    with pytest.raises(InputError, match="DICOM files but none with an image"):
+        dicom.open_cases(tmp_path)
+
+
+def test_one_file_opens_its_series(tmp_path):
+    write_series(tmp_path, values(), series="one", description="dwi")
+    paths = write_series(tmp_path, values(4), series="two", description="adc", first=10)
+    assert dicom.detect(paths[1])
+    assert only(paths[1]).read_shape() == (4, 7, 8)
+
+
+def test_links_in_a_circle_end(tmp_path):
+    write_series(tmp_path / "s", values())
+    (tmp_path / "s" / "up").symlink_to(tmp_path)
+    assert only(tmp_path).read_shape() == (6, 7, 8)
+
+
+def test_other_layouts_are_not_claimed(tmp_path):
+    for folder, name in (("images", "a.png"), ("masks", "a.png"), ("zz", "b.nii.gz")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(b"0" * 200)
+    (tmp_path / "readme").write_text("x" * 200)
+    assert not dicom.detect(tmp_path)
+    assert not dicom.detect(tmp_path / "images" / "a.png")
+
+
+def test_series_folders_are_claimed(tmp_path):
+    write_series(tmp_path / "p" / "s", values())
+    (tmp_path / "notes.csv").write_text("patient,age")
+    assert dicom.detect(tmp_path)
+
+
+def test_listing_reads_no_pixels(tmp_path, monkeypatch):
+    write_series(tmp_path / "s", values())
+    read = pydicom.dcmread
+    asked = []
+    monkeypatch.setattr(pydicom, "dcmread", lambda path, **how: asked.append(how) or read(path, **how))
+    only(tmp_path / "s").read_shape()
+    assert len(asked) == 6
+    assert all(how["stop_before_pixels"] and how["specific_tags"] for how in asked)
+
+
+def test_names_hold_no_patient(tmp_path):
+    write_series(tmp_path, values(), series="one", description="a/b: c?")
+    write_series(tmp_path, values(), series="two", description="", first=10)
+    assert sorted(case.case_id for case in dicom.open_cases(tmp_path)) == ["4", "4_a_b_c"]
+    assert uid("study") != uid("series")
+
+
+def test_pydicom_waits_until_it_is_needed():
+    code = "import sys, napari_unet_seg.data.layouts.dicom; sys.exit(bool({'pydicom', 'highdicom'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

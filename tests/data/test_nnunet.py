@@ -1,0 +1,211 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.layouts import nnunet
+from napari_unet_seg.errors import InputError
+
+SHAPE = (9, 10, 5)
+AFFINE = np.array([[0, 0, 3.0, -5], [-1.0, 0, 0, 7], [0, 1.5, 0, 2], [0, 0, 0, 1]])
+V2 = {
+    "channel_names": {"0": "T1", "1": "FLAIR"},
+    "labels": {"background": 0, "tumour": 1},
+    "numTraining": 1,
+    "file_ending": ".nii.gz",
+}
+
+
+def save(path, values, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(values, affine), path)
+
+
+def make(root, *, cases=("c1",), part="Tr", channels=2, description=V2, truth=None):
+    """A dataset whose channels have their number as value."""
+    for case in cases:
+        for channel in range(channels):
+            save(root / f"images{part}" / f"{case}_{channel:04}.nii.gz", np.full(SHAPE, channel, np.int16))
+        if truth is not None:
+            save(root / f"labels{part}" / f"{case}.nii.gz", truth)
+    (root / "dataset.json").write_text(json.dumps(description))
+    return root
+
+
+def truth_with(*, ignore=None, slices=()):
+    truth = np.random.default_rng(0).integers(0, 2, SHAPE, dtype=np.uint8)
+    for z in slices:
+        truth[:, :, z] = ignore
+    return truth
+
+
+def scan_of(root):
+    (scan,) = nnunet.open_cases(root)
+    return scan
+
+
+def encoded(scan, labels, *, former):
+    (file,) = scan.mask_files()
+    file.path.parent.mkdir(exist_ok=True)
+    file.path.write_bytes(scan.encode_mask(file, labels, former=former, original=None))
+    return scan.decode_mask(file, file.path)
+
+
+def decoded(scan):
+    (file,) = scan.mask_files()
+    return scan.decode_mask(file, file.path)
+
+
+def test_channels_have_the_names_of_the_description(tmp_path):
+    make(tmp_path, cases=("c10", "c9"), truth=truth_with())
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout == "nnunet"
+    assert [case.case_id for case in dataset] == ["c9", "c10"]
+    volume = dataset["c9"].read_image()
+    assert volume.channel_names == ("T1", "FLAIR")
+    assert volume.data[:, 0, 0, 0].tolist() == [0, 1]
+    assert volume.spacing == pytest.approx((1.5, 1, 3))
+    assert dataset["c9"].has_mask
+
+
+def test_description_of_the_first_version(tmp_path):
+    description = {"modality": {"1": "T2", "0": "FLAIR"}, "labels": {"0": "background", "2": "tumour"}}
+    make(tmp_path, description=description)
+    scan = scan_of(tmp_path)
+    assert scan.read_image().channel_names == ("FLAIR", "T2")
+    assert scan.foreground == 2
+
+
+def test_one_file_with_all_channels(tmp_path):
+    save(tmp_path / "imagesTr" / "BRATS_0012.nii.gz", np.zeros((*SHAPE, 2), np.int16))
+    save(tmp_path / "labelsTr" / "BRATS_0012.nii.gz", truth_with())
+    (tmp_path / "dataset.json").write_text(json.dumps(V2))
+    scan = scan_of(tmp_path)
+    assert (scan.case_id, scan.has_mask) == ("BRATS_0012", True)
+    assert scan.read_image().channel_names == ("T1", "FLAIR")
+
+
+def test_test_cases_are_cases_too(tmp_path):
+    make(tmp_path, truth=truth_with())
+    make(tmp_path, cases=("c1", "c2"), part="Ts")
+    scans = {scan.case_id: scan for scan in nnunet.open_cases(tmp_path)}
+    assert {name: scan.has_mask for name, scan in scans.items()} == {"c1": True, "c1Ts": False, "c2": False}
+    assert scans["c2"].mask_files()[0].path == tmp_path / "labelsTs" / "c2.nii.gz"
+
+
+def test_file_ending_is_honoured(tmp_path):
+    stack = np.random.default_rng(0).integers(0, 255, (5, 16, 18), dtype=np.uint8)
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "labelsTr").mkdir()
+    tifffile.imwrite(tmp_path / "imagesTr" / "c_0000.tif", stack)
+    tifffile.imwrite(tmp_path / "labelsTr" / "c.tif", stack // 128)
+    description = {**V2, "channel_names": {"0": "FLAIR"}, "file_ending": ".tif"}
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    scan = scan_of(tmp_path)
+    np.testing.assert_array_equal(scan.read_image().data[0], stack)
+    np.testing.assert_array_equal(decoded(scan), stack // 128)
+
+
+def test_slices_to_ignore_are_unlabelled(tmp_path):
+    description = {**V2, "labels": {"background": 0, "whole": [1, 2], "ignore": 3}}
+    affine = np.diag([-1.0, -1, 3, 1])
+    make(tmp_path, description=description)
+    truth = truth_with(ignore=3, slices=(1, 4))
+    truth[0, 0, 2] = 3
+    save(tmp_path / "labelsTr" / "c1.nii.gz", truth, affine)
+    for channel in range(2):
+        save(tmp_path / "imagesTr" / f"c1_000{channel}.nii.gz", np.zeros(SHAPE, np.int16), affine)
+    scan = scan_of(tmp_path)
+    labels = decoded(scan)
+    assert (labels < 0).all(axis=(1, 2)).tolist() == [False, True, False, False, True]
+    assert labels[2, 0, 0] == 0
+    labels[1], labels[3, 4, 4] = 0, 2
+    labels[1, 5, 5] = 1
+    np.testing.assert_array_equal(encoded(scan, labels, former=tmp_path / "labelsTr" / "c1.nii.gz"), labels)
+    stored = np.asanyarray(nib.load(tmp_path / "labelsTr" / "c1.nii.gz").dataobj)
+    assert stored.dtype == np.uint8
+    assert (stored[:, :, 4] == 3).all()
+    # A voxel to ignore stays one as long as its slice is not corrected.
+    assert stored[0, 0, 2] == 3
+    np.testing.assert_array_equal(stored[:, :, 0], truth[:, :, 0])
+
+
+@pytest.mark.parametrize(("ignore", "fill"), [({"ignore": 2}, 2), ({}, 0)])
+def test_new_mask_marks_the_other_slices(tmp_path, ignore, fill):
+    make(tmp_path, description={**V2, "labels": V2["labels"] | ignore})
+    scan = scan_of(tmp_path)
+    labels = np.full(scan.read_shape(), -1, np.int16)
+    labels[2] = 0
+    labels[2, 3, 3] = 1
+    encoded(scan, labels, former=None)
+    image = nib.load(tmp_path / "labelsTr" / "c1.nii.gz")
+    assert image.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(image.affine, AFFINE)
+    values, counts = np.unique(np.asanyarray(image.dataobj), return_counts=True)
+    size = labels[2].size
+    expected = {0: size - 1, 1: 1}
+    expected[fill] = expected.get(fill, 0) + labels.size - size
+    assert dict(zip(values.tolist(), counts.tolist(), strict=True)) == expected
+
+
+def test_prediction_has_the_case_s_name(tmp_path):
+    make(tmp_path / "in", truth=truth_with())
+    scan = scan_of(tmp_path / "in")
+    mask = np.ones(scan.read_shape(), np.uint8)
+    written = scan.write_prediction(mask, tmp_path / "out")
+    assert written == tmp_path / "out" / "c1.nii.gz"
+    np.testing.assert_array_equal(nib.load(written).affine, AFFINE)
+    with pytest.raises(InputError, match="would replace"):
+        scan.write_prediction(mask, tmp_path / "in" / "labelsTr")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", r"no valid JSON \(line 1: .*\); mend it"),
+        ("", "no valid JSON"),
+        ("[1]", "describes no dataset"),
+        ("[" * 99999, "no valid JSON"),
+        ('{"file_ending": ".mha"}', r"files ending in \.mha are not read"),
+        ('{"file_ending": 3}', "files ending in 3 are not read"),
+        ('{"channel_names": 3}', "each channel's name by its number"),
+        ('{"channel_names": {"T1": "0"}}', "each channel's name by its number"),
+        ('{"labels": ["tumour"]}', "each class's number by its name"),
+        ('{"labels": {"tumour": "one"}}', "each class's number by its name"),
+        ('{"file_ending": ".tif"}', r"no images ending in \.tif"),
+    ],
+)
+def test_broken_description(tmp_path, content, problem):
+    make(tmp_path)
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(InputError, match=rf"dataset\.json: .*{problem}") as caught:
+        open_dataset(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_description_that_is_no_text(tmp_path):
+    make(tmp_path)
+    (tmp_path / "dataset.json").write_bytes(b'{"name": "\xff"}')
+    with pytest.raises(InputError, match="not UTF-8"):
+        open_dataset(tmp_path)
+
+
+def test_missing_channel(tmp_path):
+    make(tmp_path, cases=("c1", "c2"))
+    (tmp_path / "imagesTr" / "c1_0001.nii.gz").unlink()
+    dataset = open_dataset(tmp_path)
+    dataset["c2"].read_image()
+    with pytest.raises(InputError, match=r"c1_0000\.nii\.gz: the channel c1_0001\.nii\.gz \(FLAIR\) is missing"):
+        dataset["c1"].read_image()
+
+
+def test_mask_without_image(tmp_path):
+    make(tmp_path)
+    save(tmp_path / "labelsTr" / "c2.nii.gz", truth_with())
+    dataset = open_dataset(tmp_path)
+    dataset["c1"].read_image()
+    with pytest.raises(InputError, match=r"c2\.nii\.gz: there is no image for this mask; put c2_0000\.nii\.gz"):
+        dataset["c2"].read_image()
