@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
+    from napari_unet_seg.data.dataset import Case, Correction, Dataset, open_dataset
     from napari_unet_seg.data.volume import Volume
     from napari_unet_seg.engine.evaluate import evaluate
     from napari_unet_seg.engine.segmenter import Segmenter, load_model
-    from napari_unet_seg.errors import InputError
+    from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 
 try:
     __version__ = version("napari-unet-seg")
@@ -23,19 +23,25 @@ except PackageNotFoundError:
 
 _HOMES = {
     "Case": "data.dataset",
+    "Correction": "data.dataset",
     "Dataset": "data.dataset",
     "open_dataset": "data.dataset",
     "Volume": "data.volume",
     "evaluate": "engine.evaluate",
     "Segmenter": "engine.segmenter",
     "load_model": "engine.segmenter",
+    "ChangedElsewhereError": "errors",
     "InputError": "errors",
+    "ReadOnlyError": "errors",
 }
 
 __all__ = [
     "Case",
+    "ChangedElsewhereError",
+    "Correction",
     "Dataset",
     "InputError",
+    "ReadOnlyError",
     "Segmenter",
     "Volume",
     "__version__",

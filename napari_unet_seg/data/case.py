@@ -1,39 +1,81 @@
-"""What every layout offers for one scan."""
+"""One scan of one patient, whatever the layout of its dataset."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_seg.data.corrections import CorrectionStore
+from napari_unet_seg.data.scan import Scan
 from napari_unet_seg.data.volume import Mask, Volume
 
 
-class Case(Protocol):
-    """One scan of one patient. Making one reads no pixels; a broken file shows when it is read."""
+class Case:
+    """One scan of one patient. Making one reads no pixels; a broken file shows when it is read.
+
+    Parameters
+    ----------
+    scan : Scan
+        What the layout gives of it.
+    store : CorrectionStore
+        The corrections of its dataset.
+    """
+
+    def __init__(self, scan: Scan, store: CorrectionStore) -> None:
+        self.scan = scan
+        self._store = store
+
+    def __repr__(self) -> str:
+        return f"Case({self.case_id!r})"
 
     @property
     def case_id(self) -> str:
         """Name of the case, unique in its dataset."""
+        return self.scan.case_id
 
     @property
     def has_mask(self) -> bool:
-        """Whether there is a mask file, for some slices at least; known without reading pixels."""
+        """Whether there is a mask for some slice at least; known without reading pixels."""
+        return self._store.reader.has_mask(self.scan)
+
+    @property
+    def has_original_mask(self) -> bool:
+        """Whether there was one before the first correction; known without reading pixels."""
+        return self._store.reader.has_original(self.scan)
 
     def read_image(self) -> Volume:
         """Read the pixels; InputError names the file at fault."""
+        volume = self.scan.read_image()
+        self._store.note_source(self.case_id, volume.source)
+        return volume
 
     def read_mask(self) -> Mask | None:
         """Read the mask, ``(Z, Y, X)`` on the grid of the image; None if there is none.
 
-        Slices without a mask of their own are 0; see `labelled_slices`.
+        Slices without a mask of their own are 0; see `labelled_slices`. What is read is remembered: a slice that
+        another program changes afterwards is not replaced by `Dataset.save_correction` without a question.
         """
+        stored = self._store.read(self.scan)
+        return stored.labels.copy() if stored.labelled.any() else None
+
+    def read_original_mask(self) -> Mask | None:
+        """Read the mask as it was before the first correction, ``(Z, Y, X)``; None if there was none."""
+        stored = self._store.reader.read_original(self.scan)
+        return stored.labels if stored.labelled.any() else None
 
     def labelled_slices(self) -> NDArray[np.bool_]:
         """Which slices have a mask, ``(Z,)`` bool."""
+        return self._store.reader.labelled_slices(self.scan).copy()
+
+    def originally_labelled(self) -> NDArray[np.bool_]:
+        """Which slices had a mask before the first correction, ``(Z,)`` bool."""
+        return self._store.reader.read_original(self.scan).labelled
+
+    def corrected_slices(self) -> list[int]:
+        """Slices whose mask is that of a standing correction, in ascending order; from the log alone."""
+        return self._store.corrected_slices(self.case_id)
 
     def write_prediction(self, mask: Mask, folder: Path) -> Path:
         """Write a mask ``(Z, Y, X)`` in the case's own format and geometry under a folder.
@@ -41,8 +83,4 @@ class Case(Protocol):
         Returns the file, or the folder of files, that was written. InputError if a file of the dataset would be
         replaced or the folder cannot be written.
         """
-
-
-def natural_key(text: str) -> list[tuple[int, str]]:
-    """Key that sorts ``case10`` after ``case9``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"([0-9]+)", text)]
+        return self.scan.write_prediction(mask, folder)

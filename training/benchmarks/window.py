@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import napari
 import numpy as np
 from napari.viewer import Viewer
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_unet_seg.data.phantom import make_phantom
@@ -35,6 +35,13 @@ def wait(seconds: float) -> None:
     """Run the event loop for a while."""
     end = time.perf_counter() + seconds
     wait_until(lambda: time.perf_counter() >= end, seconds=seconds + 60)
+
+
+def idle(seconds: float) -> None:
+    """Let the event loop run by itself for a while: no polling, so it uses processor time for events alone."""
+    loop = QEventLoop()
+    QTimer.singleShot(round(seconds * 1000), loop.quit)
+    loop.exec()
 
 
 @contextmanager

@@ -1,0 +1,130 @@
+"""The unsaved edits of a dataset's cases: kept, found again, forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_unet_seg.data.autosave import UNKNOWN, Autosave, autosave_path, read_autosave, write_autosave
+from napari_unet_seg.data.given_mask import as_given, as_slices
+from napari_unet_seg.data.overlay import Places
+from napari_unet_seg.data.scan import Scan
+from napari_unet_seg.data.stored_mask import StoredMask
+from napari_unet_seg.data.volume import Mask
+from napari_unet_seg.data.write_lock import now
+from napari_unet_seg.errors import InputError, reason
+
+
+class Autosaves:
+    """One file a case, under ``autosave``.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset: a folder or a file.
+    places : Places
+    """
+
+    def __init__(self, root: Path, places: Places) -> None:
+        self._root = root
+        self._places = places
+
+    def path(self, case_id: str) -> Path:
+        """The file of a case."""
+        # Single files of one folder share it, and may have one name but for the extension.
+        key = f"{self._root.name}/{case_id}" if self._root.is_file() else case_id
+        return autosave_path(self._places.state / "autosave", key)
+
+    def write(
+        self,
+        scan: Scan,
+        mask: Any,
+        slices: Iterable[int],
+        *,
+        seen: Mapping[int, bytes],
+        model: str,
+        annotator: str,
+    ) -> Autosave:
+        """See `Dataset.autosave`; `seen` has the fingerprint of each slice as it was read."""
+        self._places.check_writable()
+        shape = scan.read_shape()
+        values = as_given(mask, shape, case_id=scan.case_id)
+        wanted = as_slices(slices, shape[0], case_id=scan.case_id)
+        autosave = Autosave(
+            case=scan.case_id,
+            time=now(),
+            shape=shape,
+            slices=tuple(wanted),
+            masks=values[wanted].astype(np.uint8),
+            base=tuple(seen[z].hex() if z in seen else UNKNOWN for z in wanted),
+            model=model,
+            annotator=annotator,
+        )
+        path = self.path(scan.case_id)
+        try:
+            write_autosave(path, autosave)
+        except OSError as error:
+            raise InputError(f"cannot be autosaved ({reason(error)}); save before closing", path=path) from error
+        return autosave
+
+    def read(self, scan: Scan, present: StoredMask) -> Autosave | None:
+        """See `Dataset.read_autosave`; InputError if it is damaged."""
+        autosave = read_autosave(self.path(scan.case_id))
+        if autosave is None or autosave.shape != present.labels.shape:
+            return None
+        unsaved = [
+            z
+            for z, plane in autosave.planes().items()
+            if not (present.labelled[z] and np.array_equal(present.labels[z], plane))
+        ]
+        if not unsaved:
+            return None
+        autosave = _only(autosave, unsaved)
+        based = zip(autosave.slices, autosave.base, strict=True)
+        changed = tuple(z for z, base in based if base not in (UNKNOWN, present.fingerprint(z).hex()))
+        return replace(autosave, changed=changed)
+
+    def forget(self, case_id: str, saved: Mapping[int, Mask]) -> None:
+        """Take out what is saved by now; that this fails never keeps a save from being done."""
+        path = self.path(case_id)
+        with suppress(OSError, InputError):
+            autosave = read_autosave(path)
+            if autosave is None:
+                return
+            unsaved = [
+                z for z, plane in autosave.planes().items() if z not in saved or not np.array_equal(saved[z], plane)
+            ]
+            if not unsaved:
+                path.unlink()
+            elif len(unsaved) < len(autosave.slices):
+                write_autosave(path, _only(autosave, unsaved))
+
+    def drop(self, case_id: str) -> None:
+        """See `Dataset.drop_autosave`."""
+        path = self.path(case_id)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot be removed ({reason(error)})", path=path) from error
+
+    def set_aside(self, case_id: str) -> None:
+        """Have a damaged file out of the way, without destroying it."""
+        path = self.path(case_id)
+        with suppress(OSError):
+            path.replace(path.with_suffix(".damaged"))
+
+
+def _only(autosave: Autosave, slices: list[int]) -> Autosave:
+    """An autosave without the other slices."""
+    places = [autosave.slices.index(z) for z in slices]
+    return replace(
+        autosave,
+        slices=tuple(slices),
+        masks=autosave.masks[places],
+        base=tuple(autosave.base[place] for place in places),
+    )

@@ -1,0 +1,407 @@
+"""The corrections of a dataset: written into its own mask files, logged, and taken back."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_seg.data.autosave import Autosave
+from napari_unet_seg.data.autosaves import Autosaves
+from napari_unet_seg.data.correction_log import ELSEWHERE, KINDS, REVERTED, Correction, FileChange
+from napari_unet_seg.data.file_plan import FilePlanner
+from napari_unet_seg.data.file_state import sha256_of
+from napari_unet_seg.data.formats import atomic
+from napari_unet_seg.data.given_mask import as_given, as_labels, as_slices
+from napari_unet_seg.data.ledger import Ledger
+from napari_unet_seg.data.mask_reader import MaskReader, mask_path
+from napari_unet_seg.data.overlay import Places
+from napari_unet_seg.data.packed import pack
+from napari_unet_seg.data.presence import Presence
+from napari_unet_seg.data.scan import Scan
+from napari_unet_seg.data.stored_mask import (
+    Coding,
+    Plane,
+    StoredMask,
+    choose_coding,
+    foreground_values,
+    mask_hash,
+    plane_fingerprint,
+)
+from napari_unet_seg.data.transaction import Transaction, needs_recovery, recover, version_path
+from napari_unet_seg.data.volume import Mask
+from napari_unet_seg.data.write_lock import now, write_lock
+from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError, reason
+
+
+class CorrectionStore:
+    """What `Dataset` and `Case` know of masks: read, corrected, reverted.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset: a folder or a file.
+    scans : iterable of Scan
+        Its cases.
+    overlay : Path, optional
+        See `Places`.
+    """
+
+    def __init__(self, root: Path, scans: Iterable[Scan], overlay: Path | None = None) -> None:
+        self.places = Places(root, overlay)
+        self.presence = Presence(self.places.state / "windows")
+        self.repair_notes: list[str] = []
+        self._root = root
+        self._scans = {scan.case_id: scan for scan in scans}
+        self._ledger = Ledger(self.places, self._concerns)
+        self.reader = MaskReader(self.places, self._ledger.history)
+        self._autosaves = Autosaves(root, self.places)
+        self._seen: dict[str, dict[int, bytes]] = {}
+        self._sources: dict[str, Path] = {}
+
+    def open(self) -> None:
+        """Complete what a killed process has begun, if there is such; what was done is added to `repair_notes`."""
+        try:
+            if not needs_recovery(self.places, self._ledger.log):
+                return
+            if not self.places.writable:
+                note = "a save was interrupted here, and cannot be completed because the dataset is read-only"
+                self.repair_notes.append(note)
+                return
+            with self._writing():
+                pass
+        except InputError as error:
+            self.repair_notes.append(f"an interrupted save could not be completed: {error}")
+
+    def corrections(self, case_id: str | None = None) -> list[Correction]:
+        """The log, newest last."""
+        history = self._ledger.history()
+        return history.all() if case_id is None else list(history.of_case(case_id))
+
+    def corrected_slices(self, case_id: str) -> list[int]:
+        """Slices that show a standing correction."""
+        return list(self._ledger.history().shown(case_id))
+
+    def read(self, scan: Scan) -> StoredMask:
+        """The mask as it is on disk now; a slice that changes afterwards is not replaced without a question."""
+        stored = self.reader.read(scan)
+        self._seen[scan.case_id] = stored.fingerprints()
+        return stored
+
+    def note_source(self, case_id: str, source: Path | None) -> None:
+        """Remember where a case's pixels came from: if that is gone, so is the place for its mask."""
+        if source is not None:
+            self._sources[case_id] = source
+
+    def save(
+        self,
+        scan: Scan,
+        mask: Any,
+        slices: Iterable[int] | None,
+        *,
+        model: str,
+        model_hash: str,
+        annotator: str,
+        kind: str,
+        seconds: float | None,
+        overwrite: bool,
+    ) -> Correction:
+        """See `Dataset.save_correction`."""
+        self.places.check_writable()
+        self._check_source(scan.case_id)
+        if kind not in KINDS:
+            raise InputError(f"a correction cannot be of kind {kind!r}; choose one of {', '.join(KINDS)}")
+        shape = scan.read_shape()
+        values = as_given(mask, shape, case_id=scan.case_id)
+        wanted = None if slices is None else as_slices(slices, shape[0], case_id=scan.case_id)
+        with self._writing():
+            present = self.reader.read(scan, fresh=range(shape[0]) if wanted is None else wanted)
+            labels = as_labels(values, classes=present.several)
+            if wanted is None:
+                wanted = [z for z in range(shape[0]) if (labels[z] != present.labels[z]).any()]
+            if not wanted:
+                raise InputError(
+                    f"{scan.case_id}: the mask is as stored, so there is nothing to save; name the slices that are to "
+                    "be accepted as they are"
+                )
+            targets = {z: labels[z] for z in wanted}
+            self._check_seen(scan, present, targets, overwrite=overwrite)
+            line = Correction(
+                id=_new_id(),
+                time=now(),
+                case=scan.case_id,
+                slices=tuple(wanted),
+                kind=kind,
+                annotator=str(annotator),
+                model=str(model),
+                model_hash=str(model_hash),
+                seconds=None if seconds is None else float(seconds),
+            )
+            found = self._found_elsewhere(scan, present, targets)
+            extra = [self._adoption(scan, present, found, line)] if found else []
+            edits = {z: Plane(labels=plane) for z, plane in targets.items()}
+            done = self._commit(scan, present, edits, line, extra)
+        self._autosaves.forget(scan.case_id, targets)
+        return done
+
+    def revert(self, correction_id: str, *, overwrite: bool) -> Correction:
+        """See `Dataset.revert`."""
+        self.places.check_writable()
+        with self._writing():
+            history = self._ledger.history()
+            reverted = self._revertible(correction_id)
+            scan = self._scans[reverted.case]
+            self._check_source(scan.case_id)
+            depth = scan.read_shape()[0]
+            touched = [z for z in reverted.slices if z < depth]
+            present = self.reader.read(scan, fresh=touched)
+            line = replace(reverted, id=_new_id(), time=now(), kind=REVERTED, reverts=reverted.id, seconds=None)
+            former, shown = history.shown(scan.case_id), history.followed_by(line).shown(scan.case_id)
+            # A slice that shows another correction goes on doing so.
+            edits = {z: self.reader.plane(scan, z, shown.get(z)) for z in touched if shown.get(z) is not former.get(z)}
+            targets = {z: present.labels_of(plane) for z, plane in edits.items()}
+            self._check_seen(scan, present, targets, overwrite=overwrite)
+            found = self._found_elsewhere(scan, present, targets)
+            unseen = [z for z in found if z not in self._seen.get(scan.case_id, {})]
+            if unseen and not overwrite:
+                raise _changed_elsewhere(scan, unseen)
+            extra = []
+            if found:
+                adoption = self._adoption(scan, present, found, line)
+                taken_back = replace(adoption, id=f"{line.id}b", kind=REVERTED, reverts=adoption.id)
+                extra = [adoption, taken_back]
+            return self._commit(scan, present, edits, line, extra)
+
+    def autosave(self, scan: Scan, mask: Any, slices: Iterable[int], *, model: str, annotator: str) -> Autosave:
+        """See `Dataset.autosave`."""
+        seen = self._seen.get(scan.case_id, {})
+        return self._autosaves.write(scan, mask, slices, seen=seen, model=model, annotator=annotator)
+
+    def read_autosave(self, scan: Scan) -> Autosave | None:
+        """See `Dataset.read_autosave`."""
+        if not self._autosaves.path(scan.case_id).exists():
+            return None
+        present = self.reader.read(scan)
+        try:
+            return self._autosaves.read(scan, present)
+        except InputError as error:
+            self.repair_notes.append(str(error))
+            self._autosaves.set_aside(scan.case_id)
+            return None
+
+    def drop_autosave(self, case_id: str) -> None:
+        """See `Dataset.drop_autosave`."""
+        self._autosaves.drop(case_id)
+
+    def _concerns(self, line: Correction) -> bool:
+        """Whether a line is of this dataset: several files of one folder may each have been opened by themselves."""
+        if not self._root.is_file():
+            return True
+        scan = self._scans.get(line.case)
+        if scan is None:
+            return False
+        return {change.file for change in line.files} <= {self.reader.name(file) for file in scan.mask_files()}
+
+    def _revertible(self, correction_id: str) -> Correction:
+        history, path = self._ledger.history(), self._ledger.log.path
+        line = history.get(correction_id)
+        if line is None:
+            raise InputError(f"there is no correction {correction_id!r}; the log lists them", path=path)
+        if self._ledger.own.get(correction_id) is None:
+            raise ReadOnlyError(
+                f"correction {correction_id} lies in the dataset, which the overlay leaves as it is; save its slices "
+                "as they should be instead",
+                path=self.places.folder,
+            )
+        if not history.in_force(correction_id):
+            raise InputError(
+                f"correction {correction_id} is reverted already; revert the line that did it to bring it back",
+                path=path,
+            )
+        if line.case not in self._scans:
+            raise InputError(f"there is no case {line.case!r} here any more", path=self.places.folder)
+        return line
+
+    def _check_source(self, case_id: str) -> None:
+        source = self._sources.get(case_id)
+        if source is not None and not source.exists():
+            raise InputError(
+                f"the scan of {case_id} is no longer there, so its mask has no place; reconnect its drive", path=source
+            )
+
+    def _check_seen(
+        self, scan: Scan, present: StoredMask, targets: Mapping[int, Mask | None], *, overwrite: bool
+    ) -> None:
+        """Raise ChangedElsewhereError if a slice to be replaced is not as this dataset has read or written it."""
+        seen = {} if overwrite else self._seen.get(scan.case_id, {})
+        changed = []
+        for z in targets.keys() & seen.keys():
+            labels, there = targets[z], present.fingerprint(z)
+            if there != seen[z] and there != (b"" if labels is None else plane_fingerprint(labels)):
+                changed.append(z)
+        if changed:
+            raise _changed_elsewhere(scan, sorted(changed))
+
+    def _found_elsewhere(self, scan: Scan, present: StoredMask, targets: Mapping[int, Mask | None]) -> list[int]:
+        """Slices with pixels that no correction left there, and that are about to be replaced."""
+        history = self._ledger.history()
+        shown = history.shown(scan.case_id)
+        found = []
+        for z, target in targets.items():
+            name = self.reader.name(present.files[present.place(z)[0]])
+            # Before its first correction, whatever a file holds is the original.
+            if not present.labelled[z] or history.file(name) is None:
+                continue
+            if target is not None and np.array_equal(present.labels[z], target):
+                continue
+            logged = present.labels_of(self.reader.plane(scan, z, shown.get(z)))
+            if logged is None or not np.array_equal(present.labels[z], logged):
+                found.append(z)
+        return found
+
+    def _adoption(self, scan: Scan, present: StoredMask, slices: Sequence[int], line: Correction) -> Correction:
+        """The line, before `line`, that keeps what another program wrote into these slices."""
+        history = self._ledger.history()
+        changes = []
+        for index in sorted({present.place(z)[0] for z in slices}):
+            name = self.reader.name(present.files[index])
+            there = sha256_of(self.places.source(name))
+            changes.append(FileChange(file=name, before=there, after=there))
+        return Correction(
+            id=f"{line.id}a",
+            time=line.time,
+            case=scan.case_id,
+            slices=tuple(slices),
+            kind=ELSEWHERE,
+            files=tuple(changes),
+            hash_before=history.of_case(scan.case_id)[-1].hash_after,
+            hash_after=present.hash(),
+            one=present.one,
+        )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Be the only writer, with everything on disk in order."""
+        state = self.places.state
+        made = not state.is_dir()
+        try:
+            for name in ("originals", "versions", "pending"):
+                (state / name).mkdir(parents=True, exist_ok=True)
+            if made:
+                self.places.sign()
+                atomic.sync_folder(state)
+                atomic.sync_folder(self.places.top)
+        except OSError as error:
+            kind = InputError if self.places.overlay is not None else ReadOnlyError
+            raise kind(f"cannot be made ({reason(error)}); choose an overlay folder", path=state) from error
+        with write_lock(state):
+            try:
+                self.repair_notes += recover(self.places, self._ledger.log)
+            except OSError as error:
+                path = error.filename if isinstance(error.filename, str) else state
+                raise InputError(
+                    f"an interrupted save cannot be completed ({reason(error)}); free the disk or the file", path=path
+                ) from error
+            yield
+
+    def _commit(
+        self,
+        scan: Scan,
+        present: StoredMask,
+        edits: Mapping[int, Plane],
+        line: Correction,
+        extra: Sequence[Correction],
+    ) -> Correction:
+        """Write the edits and log them, after the extra lines; the line as it was logged."""
+        labels, labelled = present.labels.copy(), present.labelled.copy()
+        for z, plane in edits.items():
+            new = present.labels_of(plane)
+            labels[z] = 0 if new is None else new
+            labelled[z] = new is not None
+        after = self._ledger.history()
+        for each in (*extra, line):
+            after = after.followed_by(each)
+        coding = self._coding(scan, present, edits)
+        planner = FilePlanner(
+            places=self.places,
+            reader=self.reader,
+            own=self._ledger.own,
+            after=after,
+            scan=scan,
+            present=present,
+            edits=edits,
+            coding=coding,
+            line=line,
+        )
+        plans = [planner.plan(index) for index in sorted({present.place(z)[0] for z in line.slices if z < len(labels)})]
+        line = replace(
+            line,
+            files=tuple(plan.change for plan in plans),
+            hash_before=present.hash(),
+            hash_after=mask_hash(labels, labelled),
+            pixels_changed=int(np.count_nonzero(labels != present.labels)),
+            one=coding.one,
+        )
+        kept = {path: content for plan in plans for path, content in plan.kept.items()}
+        for each in (*extra, line):
+            if each.kind != REVERTED:
+                shown = present.labels if each.kind == ELSEWHERE else labels
+                kept[version_path(self.places.state, each.id)] = _pack_version(each.slices, present.labels, shown)
+        writes = [plan.write for plan in plans if plan.write is not None]
+        Transaction(
+            places=self.places, log=self._ledger.log, id=line.id, writes=writes, lines=[*extra, line], kept=kept
+        ).run()
+        seen = self._seen.setdefault(scan.case_id, {})
+        for z in edits:
+            seen[z] = plane_fingerprint(labels[z]) if labelled[z] else b""
+        return line
+
+    def _coding(self, scan: Scan, present: StoredMask, edits: Mapping[int, Plane]) -> Coding:
+        """How the labels of the edits are stored."""
+        history = self._ledger.history()
+        values = [foreground_values(part) for part in present.parts if part is not None]
+        for file in present.files:
+            known = history.file(self.reader.name(file))
+            original = None if known is None else self.reader.decode_original(scan, file, known.first)
+            if original is not None:
+                values.append(foreground_values(original))
+        planes = [plane.labels for plane in edits.values() if plane.labels is not None]
+        return choose_coding(
+            np.stack(planes) if planes else np.zeros((0, 0, 0), np.uint8),
+            one=present.one,
+            present=values,
+            foreground=scan.foreground,
+            path=mask_path(present.files),
+        )
+
+
+def _changed_elsewhere(scan: Scan, slices: Sequence[int]) -> ChangedElsewhereError:
+    file = next(file for file in scan.mask_files() if slices[0] in file.slices)
+    numbers = ", ".join(map(str, slices[:8])) + (" …" if len(slices) > 8 else "")
+    return ChangedElsewhereError(
+        f"another program or window has changed slice {numbers} since it was read; read the mask anew, or save with "
+        "overwriting",
+        path=file.path,
+    )
+
+
+def _pack_version(slices: Sequence[int], before: Mask, after: Mask) -> bytes:
+    """The pixels of the slices of a correction."""
+    chosen = list(slices)
+    arrays: dict[str, NDArray[Any]] = {
+        "slices": np.array(chosen, np.int64),
+        "before": before[chosen],
+        "after": after[chosen],
+    }
+    return pack(arrays)
+
+
+def _new_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"

@@ -1,0 +1,49 @@
+"""Checking the mask and the slices that somebody hands in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from napari_unet_seg.data.stored_mask import foreground_values
+from napari_unet_seg.data.volume import Array, Mask, whole_labels
+from napari_unet_seg.errors import InputError
+
+
+def as_given(mask: Any, shape: tuple[int, int, int], *, case_id: str) -> Array:
+    """A mask ``(Z, Y, X)`` as whole numbers up to 255; InputError if it has another shape or is no mask."""
+    values = np.asarray(mask)
+    if values.shape != shape:
+        raise InputError(f"{case_id}: the mask has shape {values.shape} but the case {shape} (Z, Y, X)")
+    try:
+        values = whole_labels(values)
+    except InputError as error:
+        raise InputError(f"{case_id}: {error.problem}") from None
+    if (high := int(values.max(initial=0))) > 255:
+        raise InputError(f"{case_id}: the mask has labels up to {high}; at most 255 are supported")
+    return values
+
+
+def as_labels(values: Array, *, classes: bool) -> Mask:
+    """Whole numbers ``(Z, Y, X)`` as labels: 0 and 255 are 0 and 1, unless the case has several classes."""
+    if foreground_values(values) == (255,) and not classes:
+        return (values > 0).astype(np.uint8)
+    labels: Mask = values.astype(np.uint8)
+    return labels
+
+
+def as_slices(slices: Iterable[int], count: int, *, case_id: str) -> list[int]:
+    """Slice numbers, each once, in ascending order; InputError if there is none, or one that the case lacks."""
+    try:
+        numbers = sorted({index(z) for z in slices})
+    except TypeError:
+        raise InputError(f"{case_id}: slices must be a list of whole numbers, got {slices!r}") from None
+    if not numbers:
+        raise InputError(f"{case_id}: no slice is named; name those to be saved")
+    outside = [z for z in numbers if not 0 <= z < count]
+    if outside:
+        raise InputError(f"{case_id}: there is no slice {outside[0]}; it has slices 0 to {count - 1}")
+    return numbers

@@ -1,0 +1,204 @@
+"""Reading the masks of a dataset as they are now, as they were, and as a correction left them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_seg.data.correction_log import Correction
+from napari_unet_seg.data.file_state import Signature, sha256_of, signature
+from napari_unet_seg.data.formats.extensions import split_name
+from napari_unet_seg.data.history import History
+from napari_unet_seg.data.overlay import Places
+from napari_unet_seg.data.packed import unpack
+from napari_unet_seg.data.scan import MaskFile, Scan
+from napari_unet_seg.data.stored_mask import Plane, StoredMask, assemble
+from napari_unet_seg.data.transaction import version_path
+from napari_unet_seg.data.volume import Array, Mask
+from napari_unet_seg.errors import InputError
+
+SETTLED_NS = 2_000_000_000
+"""A file that was written less than this before it was read may change once more without its time showing it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """What a file holds."""
+
+    found: Signature | None
+    """The state in which it was read."""
+
+    part: Array | None
+    settled: bool = True
+
+
+class MaskReader:
+    """Reads masks; those of the case that was read last stay in memory.
+
+    Parameters
+    ----------
+    places : Places
+    history : callable
+        The corrections up to now.
+    """
+
+    def __init__(self, places: Places, history: Callable[[], History]) -> None:
+        self._places = places
+        self._history = history
+        self._cache: tuple[str, dict[str, _Part]] = ("", {})
+        self._originals: tuple[str, dict[Path, Array | None]] = ("", {})
+
+    def name(self, file: MaskFile) -> str:
+        """A mask file as the log names it."""
+        return self._places.relative(file.path)
+
+    def has_mask(self, scan: Scan) -> bool:
+        """Whether there is a mask for some slice at least."""
+        if not self._history().of_case(scan.case_id):
+            return scan.has_mask
+        return any(self._places.source(self.name(file)) is not None for file in scan.mask_files())
+
+    def has_original(self, scan: Scan) -> bool:
+        """Whether there was one before the first correction."""
+        history = self._history()
+        if not history.of_case(scan.case_id):
+            return scan.has_mask
+        for file in scan.mask_files():
+            known = history.file(self.name(file))
+            if known is None and self._places.source(self.name(file)) is not None:
+                return True
+            if known is not None and known.first is not None:
+                return True
+        return False
+
+    def read(self, scan: Scan, *, fresh: Collection[int] = ()) -> StoredMask:
+        """The mask as it is on disk now.
+
+        Parameters
+        ----------
+        scan : Scan
+        fresh : collection of int
+            Slices whose files are read whatever their time says.
+        """
+        files, history, wanted = scan.mask_files(), self._history(), set(fresh)
+        read = [self._read_part(scan, file, fresh=not wanted.isdisjoint(file.slices)) for file in files]
+        return assemble(
+            files,
+            [each.part for each in read],
+            found=[each.found for each in read],
+            shape=scan.read_shape(),
+            one=history.one(scan.case_id),
+            partial=self._made_here(files, history),
+            known=history.shown(scan.case_id).keys(),
+            path=mask_path(files),
+        )
+
+    def read_original(self, scan: Scan) -> StoredMask:
+        """The mask as it was before the first correction."""
+        files, history, parts = scan.mask_files(), self._history(), []
+        for file in files:
+            known = history.file(self.name(file))
+            if known is None:
+                parts.append(self._read_part(scan, file).part)
+            else:
+                parts.append(self.decode_original(scan, file, known.first))
+        found = [None] * len(files)
+        return assemble(files, parts, found=found, shape=scan.read_shape(), one=None, path=mask_path(files))
+
+    def labelled_slices(self, scan: Scan) -> NDArray[np.bool_]:
+        """Which slices have a mask, ``(Z,)``; reads no pixels where each slice has a file of its own."""
+        files = scan.mask_files()
+        if any(len(file.slices) > 1 or file.shared for file in files):
+            return self.read(scan).labelled
+        labelled = np.zeros(len(files), bool)
+        for file in files:
+            labelled[file.slices[0]] = self._places.source(self.name(file)) is not None
+        return labelled
+
+    def original_path(self, name: str, sha: str) -> Path:
+        """Where the content that a file had before its first correction is kept, or is to be kept."""
+        base = name.rpartition("/")[2]
+        # The extension stays: it is how a reader knows the format.
+        known = f"{sha}{(split_name(base)[1] or Path(base).suffix).lower()}"
+        for state in reversed(self._places.states):
+            if (state / "originals" / known).exists():
+                return state / "originals" / known
+        return self._places.state / "originals" / known
+
+    def decode_original(self, scan: Scan, file: MaskFile, first: str | None) -> Array | None:
+        """What a file held before its first correction, ``(slices of the file, Y, X)``; None where there was none."""
+        if first is None:
+            return None
+        path = self.original_path(self.name(file), first)
+        if not path.exists():
+            present = self._places.source(self.name(file))
+            if present is None or sha256_of(present) != first:
+                raise InputError(f"the original of {file.path.name} is gone; restore it from a backup", path=path)
+            return self._read_part(scan, file).part
+        if self._originals[0] != scan.case_id:
+            self._originals = (scan.case_id, {})
+        originals = self._originals[1]
+        if path not in originals:
+            originals[path] = scan.decode_mask(file, path)
+        return originals[path]
+
+    def plane(self, scan: Scan, z: int, line: Correction | None) -> Plane:
+        """What a slice shows where this correction, or none, stands."""
+        if line is not None:
+            return Plane(labels=self._version(line, z))
+        file = next(file for file in scan.mask_files() if z in file.slices)
+        known = self._history().file(self.name(file))
+        part = self._read_part(scan, file).part if known is None else self.decode_original(scan, file, known.first)
+        return Plane(stored=None if part is None else part[file.slices.index(z)])
+
+    def _version(self, line: Correction, z: int) -> Mask:
+        """The labels of a slice that a correction left, ``(Y, X)``."""
+        paths = [version_path(state, line.id) for state in self._places.states]
+        path = next((path for path in paths if path.exists()), paths[-1])
+        arrays, _ = unpack(path)
+        try:
+            plane: Mask = arrays["after"][arrays["slices"].tolist().index(z)]
+        except (KeyError, ValueError, IndexError) as error:
+            raise InputError(f"is damaged ({error}); restore it from a backup", path=path) from error
+        return plane
+
+    def _made_here(self, files: Sequence[MaskFile], history: History) -> set[int]:
+        """Numbers of the files that corrections made and that hold slices which nobody has spoken of."""
+        made = set()
+        for index, file in enumerate(files):
+            known = history.file(self.name(file))
+            if known is not None and known.first is None and len(file.slices) > 1 and not file.shared:
+                made.add(index)
+        return made
+
+    def _read_part(self, scan: Scan, file: MaskFile, *, fresh: bool = False) -> _Part:
+        """What a file holds; from memory where it has not been written to since."""
+        name = self.name(file)
+        path = self._places.source(name)
+        if self._cache[0] != scan.case_id:
+            self._cache = (scan.case_id, {})
+        cache = self._cache[1]
+        found = signature(path)
+        if path is None:
+            return _Part(found=None, part=None)
+        cached = cache.get(name)
+        if cached is not None and cached.found == found and cached.settled and not fresh:
+            return cached
+        settled = found is not None and time.time_ns() - found[3] > SETTLED_NS
+        part = scan.decode_mask(file, path)
+        if part is not None and part.dtype == bool:
+            part = part.astype(np.uint8)
+        read = cache[name] = _Part(found=found, part=part, settled=settled)
+        return read
+
+
+def mask_path(files: Sequence[MaskFile]) -> Path | None:
+    """What to name where a mask is at fault: its file, or the folder of its files."""
+    if not files:
+        return None
+    return files[0].path if len(files) == 1 else files[0].path.parent

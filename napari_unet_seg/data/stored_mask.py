@@ -1,0 +1,225 @@
+"""The mask of a case put together from the files that hold it, and how labels are stored in them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_seg.data.file_state import Signature
+from napari_unet_seg.data.scan import MaskFile
+from napari_unet_seg.data.volume import Array, Mask, as_mask
+from napari_unet_seg.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plane:
+    """What a slice is, or is to be."""
+
+    labels: Mask | None = None
+    """``(Y, X)``; None where `stored` says it."""
+
+    stored: Array | None = None
+    """``(Y, X)`` as a file has it, -1 where that marks it as unlabelled; None with `labels` None where there is no
+    file."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredMask:
+    """A case's mask as it lies in its files."""
+
+    files: tuple[MaskFile, ...]
+    parts: tuple[Array | None, ...]
+    """What each file holds, ``(slices of the file, Y, X)``, as stored, -1 in a slice that it marks as unlabelled; None
+    where there is no file, or it says nothing of the case."""
+
+    found: tuple[Signature | None, ...]
+    """The state in which each file was read; None where there is none."""
+
+    labels: Mask
+    """``(Z, Y, X)``; 0 where unlabelled."""
+
+    labelled: NDArray[np.bool_]
+    """``(Z,)``."""
+
+    one: int | None
+    """See `Correction.one`."""
+
+    several: bool
+    """Whether more than one foreground value is stored, or `one` is given: the labels are those stored, then."""
+
+    def place(self, z: int) -> tuple[int, int]:
+        """Number of the file that holds a slice, and the slice's place in it."""
+        for index, file in enumerate(self.files):
+            if z in file.slices:
+                return index, file.slices.index(z)
+        raise InputError(f"no mask file can hold slice {z}", path=self.files[0].path if self.files else None)
+
+    def fingerprint(self, z: int) -> bytes:
+        """Tells whether a slice is as it was; empty for an unlabelled one."""
+        return plane_fingerprint(self.labels[z]) if self.labelled[z] else b""
+
+    def fingerprints(self) -> dict[int, bytes]:
+        """The fingerprint of every slice."""
+        return {z: self.fingerprint(z) for z in range(len(self.labels))}
+
+    def hash(self) -> str:
+        """SHA-256 of the whole mask, unlabelled slices told from empty ones."""
+        return mask_hash(self.labels, self.labelled)
+
+    def labels_of(self, plane: Plane) -> Mask | None:
+        """Labels of one of its slices in another state, ``(Y, X)``; None for an unlabelled one."""
+        if plane.labels is not None:
+            return plane.labels
+        if plane.stored is None or plane.stored.min(initial=0) < 0:
+            return None
+        return _classes(plane.stored, self.one) if self.several else (plane.stored > 0).astype(np.uint8)
+
+
+def assemble(
+    files: tuple[MaskFile, ...],
+    parts: Sequence[Array | None],
+    *,
+    found: Sequence[Signature | None],
+    shape: tuple[int, int, int],
+    one: int | None,
+    partial: Collection[int] = (),
+    known: Collection[int] = (),
+    path: Path | None = None,
+) -> StoredMask:
+    """Put a case's mask together.
+
+    Parameters
+    ----------
+    files, parts, found : sequences
+        As in `StoredMask`.
+    shape : tuple of int
+        ``(Z, Y, X)`` of the case.
+    one : int or None
+        See `Correction.one`.
+    partial : collection of int
+        Numbers of the files whose slices are labelled only if they are among `known`, or show something: those that
+        corrections made, in a format that cannot mark a slice as unlabelled.
+    known : collection of int
+        Slices.
+    path : Path, optional
+        For error messages.
+
+    Raises
+    ------
+    InputError
+        If the values are no labels, or a file has another shape than the case.
+    """
+    kind = np.result_type(np.uint8, *(part.dtype for part in parts if part is not None))
+    stack: Array = np.zeros(shape, kind)
+    labelled = np.zeros(shape[0], bool)
+    for index, (file, part) in enumerate(zip(files, parts, strict=True)):
+        if part is None:
+            continue
+        if part.shape != (len(file.slices), *shape[1:]):
+            raise InputError(
+                f"the mask has shape {part.shape} but its image {(len(file.slices), *shape[1:])} (Z, Y, X)",
+                path=file.path,
+            )
+        for z, plane in zip(file.slices, part, strict=True):
+            if plane.min(initial=0) < 0 or (index in partial and z not in known and not plane.any()):
+                continue
+            stack[z] = plane
+            labelled[z] = True
+    several = one is not None or len(foreground_values(stack)) > 1
+    labels = as_mask(stack, path=path) if one is None else _classes(stack, one, path=path)
+    return StoredMask(
+        files=files, parts=tuple(parts), found=tuple(found), labels=labels, labelled=labelled, one=one, several=several
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coding:
+    """How labels are stored."""
+
+    one: int | None
+    """See `Correction.one`."""
+
+    foreground: int
+    """Stored value of label 1."""
+
+    def to_stored(self, labels: Mask, *, like: Array) -> Array:
+        """Labels ``(Y, X)`` as stored, in the number type of `like` where that can hold them."""
+        high = max(int(labels.max(initial=0)), self.foreground)
+        kind = np.promote_types(like.dtype, np.min_scalar_type(high))
+        stored: Array = labels.astype(kind)
+        stored[labels == 1] = self.foreground
+        return stored
+
+
+def choose_coding(
+    labels: Mask, *, one: int | None, present: Iterable[tuple[int, ...]], foreground: int, path: Path | None
+) -> Coding:
+    """How to store labels beside what is stored already, so that all of it keeps its meaning.
+
+    Parameters
+    ----------
+    labels : ndarray
+        The labels to be stored.
+    one : int or None
+        What the case's corrections have settled, see `Correction.one`.
+    present : iterable of tuples
+        `foreground_values` of everything that is stored, or was in the beginning.
+    foreground : int
+        Value of label 1 where nothing is stored yet and there is one class.
+    path : Path, optional
+        For the error message.
+
+    Raises
+    ------
+    InputError
+        If a label cannot be told from what a stored value stands for.
+    """
+    values = sorted({value for found in present for value in found})
+    if one is None and len(values) > 1:
+        one = 1
+    elif one is None and labels.max(initial=0) > 1:
+        one = values[0] if values else 1
+    if one is None:
+        return Coding(one=None, foreground=values[0] if values else foreground)
+    if one > 1 and (labels == one).any():
+        raise InputError(
+            f"{one} stands for label 1 in the masks of this case; give that class another label", path=path
+        )
+    return Coding(one=one, foreground=one)
+
+
+def foreground_values(stored: Array) -> tuple[int, ...]:
+    """The foreground value; none where all is background; the lowest and the highest where there are several."""
+    high = int(stored.max(initial=0))
+    if high <= 0:
+        return ()
+    between = stored[(stored > 0) & (stored < high)]
+    return (int(between.min()), high) if between.size else (high,)
+
+
+def plane_fingerprint(labels: Mask) -> bytes:
+    """Tells labels ``(Y, X)`` from others."""
+    return hashlib.blake2b(np.ascontiguousarray(labels).data, digest_size=16).digest()
+
+
+def mask_hash(labels: Mask, labelled: NDArray[np.bool_]) -> str:
+    """SHA-256 of a mask ``(Z, Y, X)``, and of which slices are labelled."""
+    digest = hashlib.sha256(np.ascontiguousarray(labels).data)
+    digest.update(np.ascontiguousarray(labelled).data)
+    return digest.hexdigest()
+
+
+def _classes(stored: Array, one: int | None, *, path: Path | None = None) -> Mask:
+    """Stored values as labels, where they are classes."""
+    high = int(stored.max(initial=0))
+    if high > 255 and high != one:
+        raise InputError(f"the mask has labels up to {high}; at most 255 classes are supported", path=path)
+    labels = stored.astype(np.uint8)
+    if one is not None and one != 1:
+        labels[stored == one] = 1
+    return labels
