@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_unet_seg.data.dataset import Case
+    from napari_unet_seg.data.volume import Mask, Volume
 
 LayerData = tuple[Any, dict[str, Any], str]
 PathLike = str | Path
@@ -33,7 +38,10 @@ def get_reader(path: PathLike | list[PathLike]) -> Callable[[PathLike | list[Pat
 
 
 def read(path: PathLike | list[PathLike]) -> list[LayerData]:
-    """The first case at a path as layers: an image a sequence, and the mask as labels.
+    """What lies at a path as layers: an image a sequence, and the mask as labels.
+
+    Single pictures of one size, as in a COCO split, become the slices of one stack. Of several scans the first one is
+    opened; the others are in the dock's table.
 
     Raises
     ------
@@ -43,7 +51,51 @@ def read(path: PathLike | list[PathLike]) -> list[LayerData]:
     from napari_unet_seg.data.dataset import open_dataset
 
     assert not isinstance(path, list)
-    return layers_of(open_dataset(Path(path)).cases[0])
+    dataset = open_dataset(Path(path))
+    if len(dataset.cases) > 1:
+        pictures = read_pictures(dataset.cases)
+        if pictures is not None:
+            return layers_of(*pictures)
+        from napari.utils.notifications import show_info
+
+        count, first = len(dataset.cases), dataset.cases[0].case_id
+        show_info(f"{count} scans; {first} is shown. Open the folder in the U-Net dock for the others.")
+    case = dataset.cases[0]
+    return layers_of(case.read_image(), case.read_mask(), case.labelled_slices())
+
+
+def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Save a Labels layer as NIfTI, TIFF or DICOM segmentation, with the geometry of the scan it was drawn on.
+
+    Raises
+    ------
+    InputError
+        If the layer is no mask of a scan, or the file cannot be written.
+    """
+    import numpy as np
+
+    from napari_unet_seg.data.export import export_mask
+    from napari_unet_seg.errors import InputError
+
+    values = np.asarray(data)
+    if values.ndim not in (2, 3):
+        raise InputError(f"the layer has {values.ndim} axes; a mask has (Z, Y, X)", path=path)
+    if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() > 255:
+        raise InputError("a mask holds whole labels from 0 to 255; this layer has others", path=path)
+    mask = values.astype(np.uint8) if values.ndim == 3 else values.astype(np.uint8)[None]
+    scale = [abs(float(length)) for length in meta.get("scale", (1.0,) * values.ndim)]
+    z, y, x = [1.0] * (3 - len(scale)) + scale
+    known = meta.get("metadata", {})
+    source = known.get("source")
+    export_mask(
+        Path(path),
+        mask,
+        spacing=(z, y, x),
+        affine=known.get("affine"),
+        spacing_known=known.get("spacing_known", True),
+        source=None if source is None else Path(source),
+    )
+    return [path]
 
 
 def sample() -> list[LayerData]:
@@ -53,13 +105,37 @@ def sample() -> list[LayerData]:
     return read(sample_case_path())
 
 
-def layers_of(case: Case) -> list[LayerData]:
-    """A case as napari's layer data tuples, FLAIR on top of the images and the mask on top of all."""
+def read_pictures(cases: Sequence[Case]) -> tuple[Volume, Mask | None, NDArray[np.bool_]] | None:
+    """Cases of one slice each as one stack, with their masks and which of them have one.
+
+    None where a case has several slices or another size than the first.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read.
+    """
+    import numpy as np
+
+    if any(case.read_shape() != cases[0].read_shape() or case.read_shape()[0] != 1 for case in cases):
+        return None
+    volumes = [case.read_image() for case in cases]
+    first = volumes[0]
+    if any(volume.data.shape != first.data.shape for volume in volumes):
+        return None
+    masks = [case.read_mask() for case in cases]
+    planes = [np.zeros(first.shape, np.uint8) if mask is None else mask for mask in masks]
+    labelled = np.concatenate([case.labelled_slices() for case in cases])
+    stack = replace(first, data=np.concatenate([volume.data for volume in volumes], axis=1), source=None)
+    return stack, np.concatenate(planes) if labelled.any() else None, labelled
+
+
+def layers_of(volume: Volume, truth: Mask | None, labelled: NDArray[np.bool_]) -> list[LayerData]:
+    """A scan as napari's layer data tuples, FLAIR on top of the images and the mask on top of all."""
     from napari_unet_seg.widgets.layers import image_layers, truth_layer
 
-    volume, truth = case.read_image(), case.read_mask()
     layers: list[LayerData] = [(pixels, arguments, "image") for pixels, arguments in image_layers(volume)]
     if truth is not None:
-        mask, arguments = truth_layer(truth, volume)
+        mask, arguments = truth_layer(truth, volume, labelled=labelled)
         layers.append((mask, arguments, "labels"))
     return layers

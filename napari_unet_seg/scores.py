@@ -28,6 +28,9 @@ class LiveScores:
     ----------
     y_pred, y : array
         Predicted and true mask, ``(Z, Y, X)`` each, any number type. They are read in place and never written.
+    labelled : ndarray, optional
+        ``(Z,)`` bool: slices that the truth speaks of; all by default. Of others nothing is known, so they count
+        neither as right nor as wrong.
 
     Raises
     ------
@@ -35,14 +38,17 @@ class LiveScores:
         If the shapes differ.
     """
 
-    def __init__(self, y_pred: Any, y: Any) -> None:
+    def __init__(self, y_pred: Any, y: Any, *, labelled: NDArray[np.bool_] | None = None) -> None:
         self._masks: dict[Side, Any] = {"y_pred": y_pred, "y": y}
         self._check_shapes()
+        if labelled is not None and len(labelled) != len(y_pred):
+            raise InputError(f"{len(labelled)} slices are said to be labelled or not, but the mask has {len(y_pred)}")
         shape: tuple[int, int, int] = tuple(y_pred.shape)
         self.shape = shape
         """``(Z, Y, X)``."""
         self._seen: dict[Side, NDArray[np.bool_]] = {"y_pred": np.zeros(shape, bool), "y": np.zeros(shape, bool)}
         self._counts = np.zeros((shape[0], 3), np.int64)
+        self._labelled = np.ones(shape[0], bool) if labelled is None else np.asarray(labelled, bool)
         self._scratch = (np.empty(shape[1:], bool), np.empty(shape[1:], bool))
         self.reread("y_pred")
         self.reread("y")
@@ -92,13 +98,22 @@ class LiveScores:
         seen[...] = now
         return True
 
-    def slice(self, z: int) -> Counts:
-        """Counts of slice `z`."""
-        return _as_counts(self._counts[z])
+    def slice(self, z: int) -> Counts | None:
+        """Counts of slice `z`; None where it is not labelled."""
+        return _as_counts(self._counts[z]) if self._labelled[z] else None
 
-    def volume(self) -> Counts:
-        """Counts of all slices together."""
-        return _as_counts(self._counts.sum(axis=0))
+    def volume(self) -> Counts | None:
+        """Counts of all labelled slices together; None where there is none."""
+        return _as_counts(self._counts[self._labelled].sum(axis=0)) if self._labelled.any() else None
+
+    def voxels(self, z: int | None = None) -> int:
+        """Foreground voxels of the predicted mask, in slice `z` or in all slices, labelled or not."""
+        rows = self._counts if z is None else self._counts[z : z + 1]
+        return int(rows[:, :2].sum())
+
+    def labelled(self) -> tuple[int, int]:
+        """Number of labelled slices, and of slices."""
+        return int(self._labelled.sum()), self.shape[0]
 
     def _reread_slice(self, side: Side, z: int) -> bool:
         # Most slices are unchanged, so the comparison is what costs: no array is made for it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,9 +14,11 @@ from psygnal import Signal
 
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
-from napari_unet_seg.working_mask import WorkingMask
+from napari_unet_seg.saving import SaveJob, SaveResult
+from napari_unet_seg.working_mask import Plane, SliceState, WorkingMask
 
 if TYPE_CHECKING:
+    from napari_unet_seg.data.autosave import Autosave
     from napari_unet_seg.data.dataset import Case, Dataset
     from napari_unet_seg.engine.checkpoint import Description
 
@@ -45,7 +47,16 @@ class LoadedCase:
     case: Case
     volume: Volume
     truth: Mask | None
-    """``(Z, Y, X)`` uint8; None where the dataset has no mask of it."""
+    """``(Z, Y, X)`` uint8, as it was before any correction; None where the dataset came without a mask of it."""
+
+    labelled: NDArray[np.bool_]
+    """``(Z,)``: slices that the truth speaks of."""
+
+    corrected: Mapping[int, Plane] = field(default_factory=dict)
+    """Slices that were corrected and saved before."""
+
+    autosaved: Autosave | None = None
+    """Edits that were never saved, because the program ended."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +112,7 @@ class Session:
     Parameters
     ----------
     open_dataset : callable, optional
-        ``path -> Dataset``; by default `data.dataset.open_dataset`.
+        ``(path, overlay=...) -> Dataset``; by default `data.dataset.open_dataset`.
     load_model : callable, optional
         ``name or path -> Segmenting``; by default `engine.segmenter.load_model`, which imports torch when called.
     """
@@ -113,11 +124,13 @@ class Session:
     """Another scan's work, or none, is open now."""
     mask_written = Signal(object)
     """The session has changed the working mask; a `Written`."""
+    saved = Signal(object)
+    """Slices were saved, or could not be; a `SaveResult`."""
 
     def __init__(
         self,
         *,
-        open_dataset: Callable[[Path], Dataset] | None = None,
+        open_dataset: Callable[..., Dataset] | None = None,
         load_model: Callable[[str], Segmenting] | None = None,
     ) -> None:
         self._open_dataset = open_dataset or _open_dataset
@@ -132,15 +145,15 @@ class Session:
 
     # On a background thread.
 
-    def read_dataset(self, path: Path) -> Dataset:
-        """The dataset at a path.
+    def read_dataset(self, path: Path, *, overlay: Path | None = None) -> Dataset:
+        """The dataset at a path, its corrections in a folder of their own if one is given.
 
         Raises
         ------
         InputError
             If there is none.
         """
-        return self._open_dataset(path)
+        return self._open_dataset(path) if overlay is None else self._open_dataset(path, overlay=overlay)
 
     def read_case(self, case: Case) -> LoadedCase:
         """A case's image and mask.
@@ -150,7 +163,20 @@ class Session:
         InputError
             If a file cannot be read, or image and mask differ in shape.
         """
-        return LoadedCase(case=case, volume=case.read_image(), truth=case.read_mask())
+        volume, mask = case.read_image(), case.read_mask()
+        corrected = {} if mask is None else {z: mask[z] for z in case.corrected_slices()}
+        truth, labelled = mask, case.labelled_slices()
+        if corrected:
+            truth, labelled = case.read_original_mask(), case.originally_labelled()
+        dataset = self.dataset
+        return LoadedCase(
+            case=case,
+            volume=volume,
+            truth=truth,
+            labelled=labelled,
+            corrected=corrected,
+            autosaved=None if dataset is None else dataset.read_autosave(case.case_id),
+        )
 
     def load_segmenter(self, name: str) -> Segmenting:
         """A model, loaded once.
@@ -200,20 +226,37 @@ class Session:
     def take_dataset(self, dataset: Dataset) -> None:
         """Have another dataset open; no case of it is yet."""
         self.close_case()
+        if self.dataset is not None:
+            self.dataset.release()
         self.dataset = dataset
         self.dataset_changed.emit()
 
-    def take_case(self, case: Case) -> None:
-        """Have another case open; its work is taken up where it was left."""
+    def take_case(self, case: Case, *, corrected: Mapping[int, Plane] | None = None, depth: int = 0) -> None:
+        """Have another case open; its work is taken up where it was left.
+
+        Parameters
+        ----------
+        case : Case
+        corrected : mapping, optional
+            Slices corrected and saved before, ``(Y, X)`` each; they open in the working mask.
+        depth : int
+            Number of slices of the scan.
+        """
         self.close_case()
         self.case = case
         self.work = self._shelf.pop(self._key(case), None)
+        if corrected:
+            if self.work is None:
+                self.work = _empty_work((depth, *next(iter(corrected.values())).shape))
+            edited = set(self.work.mask.unsaved())
+            self.work.mask.put_saved({z: plane for z, plane in corrected.items() if z not in edited})
         self.case_changed.emit()
         self.work_changed.emit()
 
     def close_case(self) -> None:
         """Put the open case's work aside, to be taken up when it is opened again."""
         if self.case is not None and self.work is not None:
+            self.work.mask.touch()
             self._shelf[self._key(self.case)] = self.work
         self.case, self.work = None, None
         self.case_changed.emit()
@@ -244,7 +287,7 @@ class Session:
             The prediction's mask under the present rule, where it is known already.
         """
         if self.work is None or self.work.mask.model.shape != shape:
-            self.work = Work(mask=WorkingMask(shape), probability=ProbabilityMap(shape))
+            self.work = _empty_work(shape)
             self.work_changed.emit()
         work = self.work
         work.model = prediction.model
@@ -283,19 +326,81 @@ class Session:
         done = self.work.mask.offer_slice(z, self.work.probability.slice_mask(z, rule))
         return self._tell(Written(slices=[z] if done else [], kept=[]))
 
+    def start_work(self, shape: tuple[int, int, int], *, mask: Mask | None = None) -> None:
+        """Have a working mask without a model: a mask that is there already, or an empty one.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            ``(Z, Y, X)`` of the open scan.
+        mask : ndarray, optional
+            What is to be corrected; it is copied.
+        """
+        self.work = _empty_work(shape)
+        if mask is not None:
+            self.work.mask.offer(mask.copy())
+        self.work_changed.emit()
+
+    def save_job(self, *, annotator: str, seconds: float) -> SaveJob | None:
+        """A copy of what is not saved yet of the open case; None where that is nothing, or no dataset is open."""
+        if self.work is None or self.case is None or self.dataset is None:
+            return None
+        mask = self.work.mask
+        slices = mask.unsaved()
+        if not slices:
+            return None
+        return SaveJob(
+            dataset=self.dataset,
+            case_id=self.case.case_id,
+            work=mask,
+            planes={z: np.array(mask.data[z], dtype=np.uint8) for z in slices},
+            kinds={z: mask.kind(z) for z in slices},
+            model=self.work.model,
+            annotator=annotator,
+            seconds=seconds,
+        )
+
+    def take_saved(self, result: SaveResult) -> None:
+        """Note what the dataset has now."""
+        result.job.work.note_saved({z: result.job.planes[z] for z in result.saved})
+        self.saved.emit(result)
+
+    def drop_edits(self) -> None:
+        """Forget what is not saved of the open case: its slices follow the dataset and the model again."""
+        if self.work is not None:
+            self._tell(Written(slices=self.work.mask.drop_edits(), kept=[]))
+
+    def use_overlay(self, dataset: Dataset) -> None:
+        """Go on with the same dataset, whose corrections are written to an overlay folder from now on."""
+        if self.dataset is not None:
+            self.dataset.release()
+        self.dataset = dataset
+        if self.case is not None:
+            self.case = dataset[self.case.case_id]
+
     def take_edited(self, data: Array) -> None:
         """The array being painted on is another one now, ``(Z, Y, X)``."""
         if self.work is not None:
             self.work.mask.data = data
 
     def state_of(self, case: Case) -> tuple[str, ...]:
-        """What there is of a case, in words: ``ground truth`` or ``no mask``, ``predicted``, ``edited``."""
+        """What there is of a case, in words.
+
+        ``ground truth`` (or ``no mask``), then how far it has come: ``predicted``, ``3 corrected`` (saved),
+        ``2 unsaved``.
+        """
         work = self.work if self._is_open(case) else self._shelf.get(self._key(case))
-        words = ["ground truth"] if case.has_mask else []
-        if work is not None and work.probability.known.any():
+        corrected = len(case.corrected_slices())
+        unsaved = 0
+        if work is not None:
+            unsaved = sum(state in (SliceState.EDITED, SliceState.ACCEPTED) for state in work.mask.states())
+        words = ["ground truth"] if case.has_original_mask else []
+        if corrected:
+            words.append(f"{corrected} corrected")
+        if unsaved:
+            words.append(f"{unsaved} unsaved")
+        elif work is not None and not corrected and work.probability.known.any():
             words.append("predicted")
-            if work.mask.edited():
-                words.append("edited")
         return tuple(words) or ("no mask",)
 
     def _offer(self, mask: Mask) -> Written:
@@ -316,10 +421,14 @@ class Session:
         return self.case is not None and self.case.case_id == case.case_id
 
 
-def _open_dataset(path: Path) -> Dataset:
+def _empty_work(shape: tuple[int, int, int]) -> Work:
+    return Work(mask=WorkingMask(shape), probability=ProbabilityMap(shape))
+
+
+def _open_dataset(path: Path, *, overlay: Path | None = None) -> Dataset:
     from napari_unet_seg.data.dataset import open_dataset
 
-    return open_dataset(path)
+    return open_dataset(path, overlay=overlay)
 
 
 def _load_model(name: str) -> Segmenting:

@@ -1,13 +1,33 @@
-"""The mask a person works on, beside the one the model says."""
+"""The mask a person works on, beside the one the model says and the one the dataset has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.volume import Array, Mask
+
+Plane = NDArray[np.uint8]
+"""One slice, ``(Y, X)``."""
+
+
+class SliceState(StrEnum):
+    """How far a slice of a working mask has come."""
+
+    OPEN = "open"
+    """As the model has it, or empty where it has said nothing."""
+
+    EDITED = "edited"
+    """Changed by hand, not saved."""
+
+    ACCEPTED = "accepted"
+    """Found right as it is, not saved."""
+
+    SAVED = "corrected"
+    """As the dataset has it, from a correction."""
 
 
 class WorkingMask:
@@ -24,18 +44,59 @@ class WorkingMask:
         """``(Z, Y, X)``: what is shown and painted on. Another array of that shape may be put in its place."""
         self.model: Mask = np.zeros(shape, np.uint8)
         """``(Z, Y, X)``: what the model says under the present threshold."""
-        self._held: dict[int, NDArray[np.uint8]] = {}
+        self._held: dict[int, Plane] = {}
+        self._saved: dict[int, Plane] = {}
+        self._accepted: set[int] = set()
+        self._interpolated: dict[int, Plane] = {}
+        self._unsure: set[int] = set()
+        self._known_edited: set[int] = set()
+
+    # What there is.
 
     def edited(self, slices: Iterable[int] | None = None) -> list[int]:
-        """Slices that a person has changed, among `slices` or all.
+        """Slices that a person has changed and not saved, among `slices` or all.
 
         Found by comparison, so it holds whatever the edit was made with, and an edit that was undone is none.
         """
         candidates = range(self.model.shape[0]) if slices is None else slices
-        return [z for z in candidates if not np.array_equal(self.data[z], self._held.get(z, self.model[z]))]
+        found = []
+        for z in candidates:
+            if self._is_edited(z):
+                found.append(z)
+                self._known_edited.add(z)
+            else:
+                self._known_edited.discard(z)
+            self._unsure.discard(z)
+        return found
+
+    def touch(self, slices: Iterable[int] | None = None) -> None:
+        """Note that these slices, or any, may have been changed; `states` compares them again."""
+        self._unsure.update(range(self.model.shape[0]) if slices is None else slices)
+
+    def states(self) -> list[SliceState]:
+        """The state of every slice; only those that `touch` named are compared again."""
+        self.edited(tuple(self._unsure))
+        return [self._state(z) for z in range(self.model.shape[0])]
+
+    def unsaved(self) -> list[int]:
+        """Slices edited or accepted that the dataset does not have yet; all are compared."""
+        edited = set(self.edited())
+        return sorted(edited | self._accepted)
+
+    def corrected(self) -> list[int]:
+        """Slices that a person has settled: edited, accepted or saved."""
+        return sorted({*self.edited(), *self._accepted, *self._saved})
+
+    def kind(self, z: int) -> str:
+        """How an unsaved slice came about: ``interpolated``, ``accepted`` or ``hand``."""
+        if z in self._interpolated and np.array_equal(self.data[z], self._interpolated[z]):
+            return "interpolated"
+        return "accepted" if z in self._accepted and not self._is_edited(z) else "hand"
+
+    # The model.
 
     def offer(self, model: Mask) -> tuple[list[int], list[int]]:
-        """Take what the model says now, and show it wherever no person has painted.
+        """Take what the model says now, and show it wherever no person has painted, accepted or saved.
 
         Parameters
         ----------
@@ -50,7 +111,7 @@ class WorkingMask:
         changed = [z for z in range(model.shape[0]) if not np.array_equal(model[z], self.model[z])]
         # A slice held back earlier whose edit has since been undone follows the model again.
         changed += [z for z in self._held if z not in set(changed)]
-        kept = self.edited(changed)
+        kept = [z for z in changed if self._is_kept(z)]
         written = [z for z in changed if z not in set(kept)]
         for z in kept:
             self._held.setdefault(z, self.model[z].copy())
@@ -58,15 +119,82 @@ class WorkingMask:
             self.data[z] = model[z]
             self._held.pop(z, None)
         self.model = model
+        self.touch(changed)
         return written, kept
 
-    def offer_slice(self, z: int, model: NDArray[np.uint8]) -> bool:
+    def offer_slice(self, z: int, model: Plane) -> bool:
         """Take what the model says of slice `z`, ``(Y, X)``; whether it was written (a person's edit stays)."""
-        kept = bool(self.edited([z]))
+        kept = self._is_kept(z)
         if kept:
             self._held.setdefault(z, self.model[z].copy())
         else:
             self.data[z] = model
             self._held.pop(z, None)
         self.model[z] = model
+        self.touch([z])
         return not kept
+
+    # The person.
+
+    def accept(self, z: int, *, accepted: bool = True) -> None:
+        """Take slice `z` for right as it is; or no longer."""
+        if accepted:
+            self._accepted.add(z)
+        else:
+            self._accepted.discard(z)
+
+    def is_accepted(self, z: int) -> bool:
+        """Whether slice `z` was accepted and has not been saved since."""
+        return z in self._accepted
+
+    def note_interpolated(self, z: int, plane: Plane) -> None:
+        """Remember that slice `z` was computed from its neighbours."""
+        self._interpolated[z] = plane
+
+    # The dataset.
+
+    def put_saved(self, planes: Mapping[int, Plane]) -> None:
+        """Show slices as the dataset has them, ``(Y, X)`` each."""
+        for z, plane in planes.items():
+            self.data[z] = plane
+        self.note_saved(planes)
+
+    def note_saved(self, planes: Mapping[int, Plane]) -> None:
+        """Remember what the dataset has of some slices now; what has been painted since stays an edit."""
+        for z, plane in planes.items():
+            self._saved[z] = plane
+            self._interpolated.pop(z, None)
+            self._accepted.discard(z)
+        self.touch(planes)
+
+    def drop_edits(self) -> list[int]:
+        """Put every unsaved slice back to what the dataset has of it, or the model; the slices that this changed."""
+        edited = self.edited()
+        for z in edited:
+            self.data[z] = self._base(z)
+        self._accepted.clear()
+        self._interpolated.clear()
+        self.touch(edited)
+        return edited
+
+    def forget_saved(self, z: int) -> None:
+        """The dataset has no correction of slice `z` any more: it follows the model again."""
+        self._saved.pop(z, None)
+        self.touch([z])
+
+    def _is_edited(self, z: int) -> bool:
+        return not np.array_equal(self.data[z], self._base(z))
+
+    def _base(self, z: int) -> Plane:
+        saved = self._saved.get(z)
+        return self._held.get(z, self.model[z]) if saved is None else saved
+
+    def _is_kept(self, z: int) -> bool:
+        return z in self._saved or z in self._accepted or self._is_edited(z)
+
+    def _state(self, z: int) -> SliceState:
+        if z in self._accepted:
+            return SliceState.ACCEPTED
+        if z in self._known_edited:
+            return SliceState.EDITED
+        return SliceState.SAVED if z in self._saved else SliceState.OPEN

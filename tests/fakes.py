@@ -69,11 +69,49 @@ class FakeCase:
     def has_mask(self) -> bool:
         return self.mask is not None
 
+    @property
+    def has_original_mask(self) -> bool:
+        return self.mask is not None
+
     def read_image(self) -> Volume:
         return self.volume
 
     def read_mask(self) -> Mask | None:
+        if not self.corrected:
+            return self.mask
+        mask = np.zeros(self.volume.shape, np.uint8) if self.mask is None else self.mask.copy()
+        for z, plane in self.corrected.items():
+            mask[z] = plane
+        return mask
+
+    def originally_labelled(self) -> NDArray[np.bool_]:
+        return np.full(self.volume.shape[0], self.mask is not None)
+
+    def read_original_mask(self) -> Mask | None:
         return self.mask
+
+    def labelled_slices(self) -> NDArray[np.bool_]:
+        return np.full(self.volume.shape[0], self.has_mask)
+
+    corrected: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def corrected_slices(self) -> list[int]:
+        return sorted(self.corrected)
+
+
+@dataclass
+class FakeAutosave:
+    kept: dict[int, NDArray[np.uint8]]
+    shape: tuple[int, int, int] = (6, 32, 32)
+    time: str = "2026-05-04T12:03:00+00:00"
+    changed: tuple[int, ...] = ()
+
+    @property
+    def slices(self) -> tuple[int, ...]:
+        return tuple(sorted(self.kept))
+
+    def planes(self) -> dict[int, NDArray[np.uint8]]:
+        return self.kept
 
 
 @dataclass
@@ -81,6 +119,37 @@ class FakeDataset:
     root: Path
     cases: tuple[FakeCase, ...]
     layout: str = "fake"
+    writable: bool = True
+    repair_notes: tuple[str, ...] = ()
+    other: str | None = None
+    """Who else has it open."""
+    error: Exception | None = None
+    """What the next save fails with, unless it overwrites."""
+    saves: list[dict[str, object]] = field(default_factory=list)
+    autosaves: dict[str, FakeAutosave] = field(default_factory=dict)
+
+    def save_correction(self, case_id: str, mask: Mask, slices: list[int], **told: object) -> None:
+        if self.error is not None and not told["overwrite"]:
+            raise self.error
+        self[case_id].corrected.update({z: mask[z].copy() for z in slices})
+        self.saves.append({"case": case_id, "slices": slices, **told})
+        self.autosaves.pop(case_id, None)
+
+    def read_autosave(self, case_id: str) -> FakeAutosave | None:
+        return self.autosaves.get(case_id)
+
+    def autosave(self, case_id: str, mask: Mask, slices: list[int]) -> None:
+        planes = {z: mask[z].copy() for z in slices}
+        self.autosaves[case_id] = FakeAutosave(planes)
+
+    def drop_autosave(self, case_id: str) -> None:
+        self.autosaves.pop(case_id, None)
+
+    def claim(self) -> str | None:
+        return self.other
+
+    def release(self) -> None:
+        """There is no claim."""
 
     def __getitem__(self, case_id: str) -> FakeCase:
         for case in self.cases:

@@ -5,10 +5,14 @@ import npe2
 import numpy as np
 import pytest
 import tifffile
+from napari.layers import Labels
+from PIL import Image
 
 import napari_unet_seg
-from napari_unet_seg.contributions import get_reader, read, sample
+from napari_unet_seg.contributions import get_reader, read, sample, write_labels
+from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.phantom import write_kaggle
+from napari_unet_seg.errors import InputError
 
 
 @pytest.fixture
@@ -62,3 +66,70 @@ def test_what_is_no_scan_is_left_to_others(tmp_path: Path) -> None:
     assert get_reader(str(pictures)) is None
     assert get_reader([str(pictures / "a.tif"), str(pictures / "b.tif")]) is None
     assert get_reader(str(pictures / "a.tif")) is not None
+
+
+def saved_by_napari(layer: Labels, path: Path) -> Path:
+    (written,) = write_labels(str(path), *layer.as_layer_data_tuple()[:2])
+    assert written == str(path)
+    return path
+
+
+def test_a_mask_drawn_on_a_nifti_is_saved_where_it_was_drawn(tmp_path: Path) -> None:
+    scan, saved = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
+    turned = np.array([[0, 0, 3.0, 7], [-1.5, 0, 0, 20], [0, 2, 0, -4], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(np.arange(9 * 8 * 5, dtype=np.int16).reshape(9, 8, 5), turned), scan)
+    ((pixels, arguments, _),) = read(scan)
+    mask = np.zeros(pixels.shape, np.uint8)
+    z, y, x = 2, 3, 1
+    mask[z, y, x] = 2
+    saved_by_napari(Labels(mask, scale=arguments["scale"], metadata=arguments["metadata"]), saved)
+    stored = nibabel.load(saved)
+    (place,) = np.argwhere(np.asarray(stored.dataobj) == 2)
+    world = arguments["metadata"]["affine"] @ [x, y, z, 1]
+    np.testing.assert_allclose(stored.affine @ [*place, 1], world)
+    np.testing.assert_allclose(stored.affine, turned)
+
+
+def test_a_mask_of_a_tiff_scan_becomes_a_nifti_with_its_spacing(tmp_path: Path) -> None:
+    scan = tmp_path / "scan.tif"
+    metadata = {"axes": "ZYX", "spacing": 4.0, "unit": "mm"}
+    pixels = np.arange(5 * 12 * 10, dtype=np.uint16).reshape(5, 12, 10)
+    tifffile.imwrite(scan, pixels, imagej=True, resolution=(2.0, 2.0), metadata=metadata)
+    ((_, arguments, _),) = read(scan)
+    layer = Labels((pixels > 300).astype(np.uint8), scale=arguments["scale"], metadata=arguments["metadata"])
+    as_nifti = nibabel.load(saved_by_napari(layer, tmp_path / "mask.nii"))
+    assert as_nifti.header.get_zooms() == (0.5, 0.5, 4.0)
+    as_tiff = open_dataset(saved_by_napari(layer, tmp_path / "other.tif")).cases[0].read_image()
+    assert as_tiff.spacing == (4.0, 0.5, 0.5)
+    np.testing.assert_array_equal(as_tiff.data[0] > 0, pixels > 300)
+
+
+def test_a_mask_made_without_a_scan_has_its_layer_s_spacing(tmp_path: Path) -> None:
+    layer = Labels(np.eye(12, 10, dtype=np.uint8)[None].repeat(3, axis=0), scale=(3, 2, 1))
+    stored = open_dataset(saved_by_napari(layer, tmp_path / "mask.nii.gz")).cases[0].read_image()
+    assert stored.spacing == (3, 2, 1)
+    np.testing.assert_array_equal(stored.data[0], layer.data)
+
+
+@pytest.mark.parametrize("name", ["mask.dcm", "mask.png"])
+def test_what_cannot_be_saved_says_why(tmp_path: Path, name: str) -> None:
+    layer = Labels(np.ones((3, 12, 10), np.uint8))
+    with pytest.raises(InputError, match=r"mask\.(dcm|png): .* \.nii\.gz"):
+        write_labels(str(tmp_path / name), *layer.as_layer_data_tuple()[:2])
+
+
+def test_pictures_of_one_size_become_a_stack(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        folder = tmp_path / "images"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(np.full((16, 20), ord(name), np.uint8) + np.eye(16, 20, dtype=np.uint8)).save(
+            folder / f"{name}.png"
+        )
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    Image.fromarray(np.eye(16, 20, dtype=np.uint8) * 255).save(masks / "b.png")
+    layers = get_reader(str(tmp_path))(str(tmp_path))
+    assert [(data.shape, kind) for data, _, kind in layers] == [((3, 16, 20), "image"), ((3, 16, 20), "labels")]
+    mask, arguments, _ = layers[1]
+    np.testing.assert_array_equal(mask[1], np.eye(16, 20))
+    assert arguments["metadata"]["labelled"].tolist() == [False, True, False]

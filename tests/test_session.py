@@ -88,7 +88,7 @@ def test_work_is_put_aside_with_its_case_and_comes_back(session: Session) -> Non
     kept = session.work
     session.take_case(dataset["two"])
     assert session.work is None
-    assert session.state_of(dataset["one"]) == ("ground truth", "predicted", "edited")
+    assert session.state_of(dataset["one"]) == ("ground truth", "1 unsaved")
     assert session.state_of(dataset["two"]) == ("ground truth",)
     assert session.state_of(dataset["three"]) == ("no mask",)
     session.take_case(dataset["one"])

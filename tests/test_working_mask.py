@@ -1,6 +1,6 @@
 import numpy as np
 
-from napari_unet_seg.working_mask import WorkingMask
+from napari_unet_seg.working_mask import SliceState, WorkingMask
 
 
 def mask_of(*values: int) -> np.ndarray:
@@ -55,3 +55,56 @@ def test_one_slice_is_offered_alone() -> None:
     assert not work.offer_slice(0, np.zeros((2, 2), np.uint8))
     assert work.data[0, 1, 1] == 1
     assert work.edited() == [0]
+
+
+def test_an_accepted_slice_is_kept_and_counts_as_unsaved() -> None:
+    work = WorkingMask((3, 2, 2))
+    work.offer(mask_of(1, 1, 1))
+    work.accept(2)
+    assert (work.unsaved(), work.kind(2)) == ([2], "accepted")
+    assert work.offer(mask_of(0, 0, 0)) == ([0, 1], [2])
+    assert values_of(work) == [0, 0, 1]
+    work.accept(2, accepted=False)
+    assert work.unsaved() == []
+
+
+def test_a_saved_slice_is_kept_and_is_edited_only_when_painted_again() -> None:
+    work = WorkingMask((2, 2, 2))
+    work.offer(mask_of(1, 1))
+    work.data[0] = 2
+    work.note_saved({0: work.data[0].copy()})
+    assert work.states() == [SliceState.SAVED, SliceState.OPEN]
+    assert work.offer(mask_of(0, 0)) == ([1], [0])
+    work.data[0] = 1
+    work.touch([0])
+    assert work.states() == [SliceState.EDITED, SliceState.OPEN]
+    assert (work.unsaved(), work.kind(0)) == ([0], "hand")
+
+
+def test_painting_while_a_save_runs_stays_an_edit() -> None:
+    work = WorkingMask((1, 2, 2))
+    work.data[0] = 1
+    saved = work.data[0].copy()
+    work.data[0] = 3
+    work.note_saved({0: saved})
+    assert work.unsaved() == [0]
+
+
+def test_states_look_only_where_something_may_have_changed() -> None:
+    work = WorkingMask((2, 2, 2))
+    work.data[1] = 1
+    assert work.states() == [SliceState.OPEN, SliceState.OPEN]
+    work.touch()
+    assert work.states() == [SliceState.OPEN, SliceState.EDITED]
+    work.data[1] = 0
+    work.touch([1])
+    assert work.states() == [SliceState.OPEN, SliceState.OPEN]
+
+
+def test_an_interpolated_slice_that_is_painted_on_is_one_by_hand() -> None:
+    work = WorkingMask((1, 2, 2))
+    work.data[0] = 1
+    work.note_interpolated(0, work.data[0].copy())
+    assert work.kind(0) == "interpolated"
+    work.data[0, 0, 0] = 0
+    assert work.kind(0) == "hand"

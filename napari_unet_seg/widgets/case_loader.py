@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,8 @@ class CaseLoader(QObject):
         Where files are read.
     """
 
-    caseShown = Signal(object)
-    """A case's image layers are in the viewer; the list of them."""
+    caseShown = Signal(object, object)
+    """A case's image layers are in the viewer: the list of them, and the `LoadedCase`."""
     said = Signal(str)
     failed = Signal(object)
 
@@ -77,6 +78,13 @@ class CaseLoader(QObject):
         self.said.emit(f"Loading {case_id} …")
         self._run(lambda task: self._session.read_case(case), self._take_case)
 
+    def open_overlay(self, folder: Path, returned: Callable[[Dataset], None]) -> None:
+        """Open the present dataset once more, its corrections in a folder of their own."""
+        dataset = self._session.dataset
+        if dataset is not None:
+            root = dataset.root
+            self._run(lambda task: self._session.read_dataset(root, overlay=folder), returned)
+
     def _run(self, work: object, returned: object) -> None:
         if self._newest is not None:
             # Of two clicks, the later one counts.
@@ -87,18 +95,19 @@ class CaseLoader(QObject):
         self._clear()
         self._session.take_dataset(dataset)
         count = len(dataset.cases)
-        self.said.emit(f"{count} case{'s' if count != 1 else ''} in {dataset.root.name}. A double click opens one.")
+        cases = f"{count} case{'s' if count != 1 else ''} in {dataset.root.name}"
+        self.said.emit(" ".join([f"{cases}. A double click opens one.", *dataset.repair_notes]))
         if count == 1:
             self.open_case(dataset.cases[0].case_id)
 
     def _take_case(self, loaded: LoadedCase) -> None:
         self._clear()
-        self._session.take_case(loaded.case)
         volume = loaded.volume
+        self._session.take_case(loaded.case, corrected=loaded.corrected, depth=volume.shape[0])
         images: list[Layer] = [Image(pixels, **arguments) for pixels, arguments in image_layers(volume)]
         self._layers = list(images)
         if loaded.truth is not None:
-            mask, arguments = truth_layer(loaded.truth, volume)
+            mask, arguments = truth_layer(loaded.truth, volume, labelled=loaded.labelled)
             truth = Labels(mask, **arguments)
             # An outline leaves the image below visible.
             truth.contour = 1
@@ -111,7 +120,7 @@ class CaseLoader(QObject):
             self._segmentation.show_work(images[-1])
         self._viewer.dims.set_point(0, volume.spacing[0] * (volume.shape[0] // 2))
         self._viewer.reset_view()
-        self.caseShown.emit(images)
+        self.caseShown.emit(images, loaded)
         z, y, x = volume.shape
         notes = "".join(f" {note[0].upper()}{note[1:]}." for note in volume.notes)
         self.said.emit(

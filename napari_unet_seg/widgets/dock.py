@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_unet_seg.session import Session
+from napari_unet_seg.session import LoadedCase, Session
 from napari_unet_seg.widgets.case_loader import CaseLoader
 from napari_unet_seg.widgets.channel_roles import ChannelRoles
+from napari_unet_seg.widgets.correct_panel import CorrectPanel
+from napari_unet_seg.widgets.corrector import Corrector
 from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
+from napari_unet_seg.widgets.keys import Keys
 from napari_unet_seg.widgets.layers import GROUND_TRUTH
+from napari_unet_seg.widgets.leaving import Answer, ask_about_edits
 from napari_unet_seg.widgets.rule_follower import RuleFollower
 from napari_unet_seg.widgets.score_keeper import ScoreKeeper
 from napari_unet_seg.widgets.scores_panel import ScoresPanel
@@ -45,6 +49,8 @@ class UNetDock(QWidget):
         The state; by default a new one with the package's own dataset and model loaders.
     list_models : callable, optional
         Names of the models to choose from; called in the background. By default those of the registry.
+    ask : callable, optional
+        Asks what to do with unsaved edits; by default `ask_about_edits`.
     """
 
     def __init__(
@@ -54,19 +60,23 @@ class UNetDock(QWidget):
         model: str = "default",
         session: Session | None = None,
         list_models: Callable[[], Sequence[str]] | None = None,
+        ask: Callable[[QWidget, str], Answer] | None = None,
     ) -> None:
         super().__init__()
         self.setObjectName("unet_segmentation")
         self._viewer = viewer = napari_viewer
         self._window: QWidget | None = None
         self._closed = False
+        self._ask = ask or ask_about_edits
         self.session = session if session is not None else Session()
         # Plain threads, not children of this widget: Qt must not delete them while they run.
-        self._lanes = file_lane, model_lane = Lane("unet-seg-files"), Lane("unet-seg-model")
+        self._lanes = Lane("unet-seg-files"), Lane("unet-seg-model"), Lane("unet-seg-saves")
+        file_lane, model_lane, save_lane = self._lanes
 
         self.roles = ChannelRoles(viewer=viewer, wanted=_ROLES)
         self.data_panel = DataPanel(roles=self.roles)
         self.segment_panel = SegmentPanel(model=model)
+        self.correct_panel = CorrectPanel()
         self.scores_panel = ScoresPanel()
         self.status = StatusLine(viewer=viewer)
         self.segmentation = SegmentationLayer(session=self.session, viewer=viewer, parent=self)
@@ -86,10 +96,14 @@ class UNetDock(QWidget):
         self.rule = RuleFollower(
             session=self.session, segmentation=self.segmentation, viewer=viewer, lane=file_lane, parent=self
         )
-        self._state_timer = QTimer(self)
-        self._state_timer.setSingleShot(True)
-        self._state_timer.setInterval(300)
-        self._state_timer.timeout.connect(self._show_case_state)
+        self.corrector = Corrector(
+            session=self.session,
+            segmentation=self.segmentation,
+            viewer=viewer,
+            lane=save_lane,
+            reference=self._reference,
+            parent=self,
+        )
         self._lay_out()
         self._connect()
         self._list_labels()
@@ -109,7 +123,13 @@ class UNetDock(QWidget):
         """End what runs, wait for its threads, and disconnect from the viewer; more calls do nothing."""
         if self._closed:
             return
+        if self.corrector.unsaved():
+            # The last edits may be younger than the last autosave.
+            self.corrector.autosave()
+            self._lanes[2].wait()
         self._closed = True
+        if self.session.dataset is not None:
+            self.session.dataset.release()
         for lane in self._lanes:
             lane.close()
         layers = self._viewer.layers.events
@@ -118,9 +138,8 @@ class UNetDock(QWidget):
         layers.renamed.disconnect(self._list_labels)
         self.session.dataset_changed.disconnect(self._list_cases)
         self.session.case_changed.disconnect(self._on_case_changed)
-        self.session.mask_written.disconnect(self._show_case_state)
-        self._state_timer.stop()
-        for part in (self.runner, self.rule, self.scores, self.segmentation, self.roles, self.status):
+        self._keys.close()
+        for part in (self.runner, self.rule, self.scores, self.corrector, self.segmentation, self.roles, self.status):
             part.disconnect_all()
         if self._window is not None:
             self._window.removeEventFilter(self)
@@ -138,6 +157,9 @@ class UNetDock(QWidget):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """End all work when napari's window closes: it tells its docks nothing."""
         if watched is self._window and event.type() == QEvent.Type.Close:
+            if not self._may_leave():
+                event.ignore()
+                return True
             if event.spontaneous():
                 # napari may still ask the user, and stay open.
                 QTimer.singleShot(0, self._shutdown_with_window)
@@ -157,6 +179,7 @@ class UNetDock(QWidget):
         for title, panel in (
             ("Data", self.data_panel),
             ("Segment", self.segment_panel),
+            ("Correct", self.correct_panel),
             ("Scores", self.scores_panel),
         ):
             fold = QCollapsible(title, collapsedIcon="▶")
@@ -177,8 +200,8 @@ class UNetDock(QWidget):
         self.setMinimumWidth(260)
 
     def _connect(self) -> None:
-        self.data_panel.pathEntered.connect(self.loader.open_path)
-        self.data_panel.caseActivated.connect(self.loader.open_case)
+        self.data_panel.pathEntered.connect(self._open_path)
+        self.data_panel.caseActivated.connect(self._open_case)
         self.loader.caseShown.connect(self._on_case_shown)
         self.roles.valueChanged.connect(self.runner.sources_changed)
         self.segment_panel.valueChanged.connect(self._on_settings)
@@ -188,13 +211,25 @@ class UNetDock(QWidget):
         self.runner.modelFailed.connect(self._on_model_failed)
         self.runner.busy.connect(self.segment_panel.set_busy)
         self.runner.idle.connect(self.segment_panel.set_idle)
-        self.segmentation.edited.connect(self._on_edited)
+        panel, corrector = self.correct_panel, self.corrector
+        panel.startRequested.connect(corrector.start)
+        panel.acceptRequested.connect(corrector.accept)
+        panel.revertRequested.connect(corrector.revert)
+        panel.clearRequested.connect(corrector.clear)
+        panel.interpolateRequested.connect(corrector.interpolate)
+        panel.saveRequested.connect(self._save)
+        panel.noticeAnswered.connect(corrector.answer)
+        panel.sliceChosen.connect(self._show_slice)
+        corrector.valueChanged.connect(panel.setValue)
+        corrector.noticeChanged.connect(self._show_notice)
+        corrector.caseChanged.connect(self._show_case_state)
+        corrector.folderWanted.connect(self._choose_overlay)
         self.segmentation.layerChanged.connect(self._list_labels)
         self.scores_panel.valueChanged.connect(self._on_truth_chosen)
         self.scores.valueChanged.connect(self.scores_panel.set_board)
-        for part in (self.loader, self.runner, self.rule):
+        for part in (self.loader, self.runner, self.rule, self.corrector):
             part.said.connect(self.status.setValue)
-        for part in (self.loader, self.runner, self.rule, self.scores):
+        for part in (self.loader, self.runner, self.rule, self.scores, self.corrector):
             part.failed.connect(self.status.show_error)
         layers = self._viewer.layers.events
         layers.inserted.connect(self._list_labels)
@@ -202,7 +237,16 @@ class UNetDock(QWidget):
         layers.renamed.connect(self._list_labels)
         self.session.dataset_changed.connect(self._list_cases)
         self.session.case_changed.connect(self._on_case_changed)
-        self.session.mask_written.connect(self._show_case_state)
+        self._keys = Keys(
+            self._viewer,
+            {
+                "Shift-A": self.corrector.accept,
+                "Shift-R": self.corrector.revert,
+                "Shift-C": self.corrector.clear,
+                "Shift-I": self.corrector.interpolate,
+                "Shift-S": self.corrector.save,
+            },
+        )
 
     def _start(self) -> None:
         if not self._closed:
@@ -238,8 +282,9 @@ class UNetDock(QWidget):
         self.segment_panel.set_device("no model is loaded")
         self.status.show_error(error)
 
-    def _on_case_shown(self, layers: list[Any]) -> None:
+    def _on_case_shown(self, layers: list[Any], loaded: LoadedCase) -> None:
         self.roles.prefer(layers)
+        self.corrector.take_case(loaded)
         self._list_labels()
         truth = next((layer for layer in self._truth_candidates() if layer.name.startswith(GROUND_TRUTH)), None)
         self._set_truth(truth)
@@ -248,10 +293,50 @@ class UNetDock(QWidget):
         case = self.session.case
         self.data_panel.setValue("" if case is None else case.case_id)
 
-    def _on_edited(self) -> None:
-        # Whether anything is edited takes a look at the whole mask: not with every movement of the brush.
-        if not self._state_timer.isActive():
-            self._state_timer.start()
+    # Correcting.
+
+    def _save(self) -> None:
+        self.corrector.save()
+
+    def _show_notice(self, text: str, answers: tuple[str, ...]) -> None:
+        self.correct_panel.set_notice(text, *answers)
+
+    def _show_slice(self, z: int) -> None:
+        layer = self.segmentation.layer
+        if layer is not None and layer.ndim > 2:
+            self._viewer.dims.set_point(self._viewer.dims.ndim - 3, layer.data_to_world((z, 0, 0))[0])
+
+    def _choose_overlay(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "A folder for the corrections", str(Path.home()))
+        dataset = self.session.dataset
+        if folder and dataset is not None:
+            self.loader.open_overlay(Path(folder), self.corrector.use_overlay)
+
+    def _reference(self) -> Any:
+        """The image layer whose grid a mask takes."""
+        sources = self.roles.value()
+        source = sources.get("flair") or next(iter(sources.values()), None)
+        return None if source is None else source.layer
+
+    def _open_path(self, path: Path) -> None:
+        if self._may_leave():
+            self.loader.open_path(path)
+
+    def _open_case(self, case_id: str) -> None:
+        if self._may_leave():
+            self.loader.open_case(case_id)
+
+    def _may_leave(self) -> bool:
+        """Ask what to do with unsaved edits, and do it; whether the open case may be closed then."""
+        slices = self.corrector.unsaved()
+        if self._closed or not slices or self.session.case is None:
+            return True
+        answer = self._ask(self, f"{self.session.case.case_id}: {len(slices)} slice(s) are corrected but not saved.")
+        if answer is Answer.SAVE:
+            return self.corrector.save_now()
+        if answer is Answer.DISCARD:
+            self.corrector.discard()
+        return answer is not Answer.CANCEL
 
     def _list_cases(self) -> None:
         dataset = self.session.dataset

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.colormaps import direct_colormap
+from numpy.typing import NDArray
 
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
@@ -131,6 +132,16 @@ def contrast_limits(pixels: Array) -> tuple[float, float] | None:
     return (low, high) if low < high else None
 
 
+def origin_of(volume: Volume) -> dict[str, Any]:
+    """What a layer's metadata tells of the scan: by it a mask is saved where it belongs in space.
+
+    Keys: ``spacing_known``; ``affine``, 4x4 from voxel ``(x, y, z)`` to right-anterior-superior mm; ``source``, the
+    file or folder, where there is one.
+    """
+    source = {} if volume.source is None else {"source": str(volume.source)}
+    return {"spacing_known": volume.spacing_known, "affine": volume.affine, **source}
+
+
 def image_layers(volume: Volume) -> list[tuple[Array, dict[str, Any]]]:
     """A layer for each channel of a volume: its pixels ``(Z, Y, X)``, and the arguments of ``add_image``.
 
@@ -146,7 +157,7 @@ def image_layers(volume: Volume) -> list[tuple[Array, dict[str, Any]]]:
             "scale": volume.spacing,
             "colormap": "gray",
             "visible": index == top,
-            "metadata": {"spacing_known": volume.spacing_known},
+            "metadata": origin_of(volume),
         }
         limits = contrast_limits(pixels)
         if limits is not None:
@@ -157,10 +168,18 @@ def image_layers(volume: Volume) -> list[tuple[Array, dict[str, Any]]]:
     return layers
 
 
-def truth_layer(truth: Mask, volume: Volume) -> tuple[Mask, dict[str, Any]]:
-    """The ground truth ``(Z, Y, X)`` with the arguments of a Labels layer on a volume's grid."""
+def truth_layer(
+    truth: Mask, volume: Volume, *, labelled: NDArray[np.bool_] | None = None
+) -> tuple[Mask, dict[str, Any]]:
+    """The ground truth ``(Z, Y, X)`` with the arguments of a Labels layer on a volume's grid.
+
+    `labelled`, ``(Z,)``, tells which slices it speaks of; it goes into the layer's metadata.
+    """
     colormap = direct_colormap({None: GROUND_TRUTH_OTHER, 0: "transparent", 1: GROUND_TRUTH_COLOUR})
-    arguments = {"name": GROUND_TRUTH, "scale": volume.spacing, "colormap": colormap, "opacity": 0.9}
+    arguments: dict[str, Any] = {"name": GROUND_TRUTH, "scale": volume.spacing, "colormap": colormap, "opacity": 0.9}
+    arguments["metadata"] = origin_of(volume)
+    if labelled is not None and not labelled.all():
+        arguments["metadata"]["labelled"] = labelled
     return np.ascontiguousarray(truth), arguments
 
 

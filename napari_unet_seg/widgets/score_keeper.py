@@ -98,10 +98,14 @@ class ScoreKeeper(QObject):
         if layer is not None and work is not None:
             y = work.mask.model if self._truth is None else shown_mask(self._truth)
             try:
-                self._scores = LiveScores(shown_mask(layer), y)
+                self._scores = LiveScores(shown_mask(layer), y, labelled=self._labelled())
             except InputError as error:
                 self.failed.emit(error)
         self._tell()
+
+    def _labelled(self) -> Any:
+        """Which slices the truth speaks of; None for all."""
+        return None if self._truth is None else self._truth.metadata.get("labelled")
 
     def _on_edited(self, box: Box | None) -> None:
         self._reread("y_pred", box)
@@ -166,10 +170,14 @@ class ScoreKeeper(QObject):
         z = slice_of(layer, self._viewer.dims.point)
         spacing, reference = spacing_of(layer), self._segmentation.reference
         known = reference is None or reference.metadata.get("spacing_known", True)
+        shown, labelled = min(z, self._scores.shape[0] - 1), self._scores.labelled()
         return ScoreBoard(
             z=z if layer.ndim > 2 else None,
-            slice=self._scores.slice(min(z, self._scores.shape[0] - 1)),
+            slice=self._scores.slice(shown),
             volume=self._scores.volume(),
+            slice_voxels=self._scores.voxels(shown),
+            volume_voxels=self._scores.voxels(),
+            labelled=None if labelled[0] == labelled[1] else labelled,
             voxel_ml=spacing[0] * spacing[1] * spacing[2] / 1000 if known else None,
             against_model=self._truth is None,
         )

@@ -28,6 +28,14 @@ class ScoreBoard:
     voxel_ml: float | None = None
     """Millilitres of a voxel; None where the spacing is not known: then voxels are shown."""
 
+    slice_voxels: int | None = None
+    """Voxels of the segmentation in the shown slice, whether or not there is a truth for it."""
+
+    volume_voxels: int | None = None
+
+    labelled: tuple[int, int] | None = None
+    """Slices that the ground truth speaks of, and all; None for all of them."""
+
     against_model: bool = False
     """There is no ground truth: the edited mask is compared with the model's."""
 
@@ -112,25 +120,28 @@ class ScoresPanel(QWidget):
         self._board = board
         _set(self._slice_title, "Slice" if board.z is None else f"Slice {board.z}")
         _set(self._truth_title, "Model's mask" if board.against_model else "Ground truth")
-        for part, counts in (("slice", board.slice), ("volume", board.volume)):
-            if counts is None:
-                texts = dict.fromkeys(("dice", "iou", "predicted", "true"), _DASH)
-            else:
-                texts = {
-                    "dice": f"{counts.dice:.3f}",
-                    "iou": f"{counts.iou:.3f}",
-                    "predicted": _amount(counts.tp + counts.fp, board.voxel_ml),
-                    "true": _amount(counts.tp + counts.fn, board.voxel_ml),
-                }
+        parts = (("slice", board.slice, board.slice_voxels), ("volume", board.volume, board.volume_voxels))
+        for part, counts, voxels in parts:
+            texts = dict.fromkeys(("dice", "iou", "predicted", "true"), _DASH)
+            if voxels is not None:
+                texts["predicted"] = _amount(voxels, board.voxel_ml)
+            if counts is not None:
+                texts["dice"] = f"{counts.dice:.3f}"
+                texts["iou"] = f"{counts.iou:.3f}"
+                texts["true"] = _amount(counts.tp + counts.fn, board.voxel_ml)
             for key, text in texts.items():
                 _set(self._cells[key, part], text)
-        if board.volume is None:
-            _set(self._explanation, "Scores appear once there is a segmentation.")
+        if board.volume_voxels is None:
+            explanation = "Scores appear once there is a segmentation."
         elif board.against_model:
-            _set(self._explanation, "No ground truth: agreement of your mask with the model's (corrective Dice).")
+            explanation = "No ground truth: agreement of your mask with the model's (corrective Dice)."
+        elif board.labelled is not None:
+            explanation = "Scored on the {} of {} slices that have a ground truth.".format(*board.labelled)
         else:
-            _set(self._explanation, "")
-        self._explanation.setVisible(bool(self._explanation.text()))
+            explanation = ""
+        if explanation != self._explanation.text():
+            self._explanation.setText(explanation)
+        self._explanation.setVisible(bool(explanation))
 
     def _tell(self) -> None:
         self.valueChanged.emit(self.value())
@@ -144,6 +155,13 @@ def _amount(voxels: int, voxel_ml: float | None) -> str:
 
 
 def _set(label: QLabel, text: str) -> None:
-    # Setting the same text again would lay the dock out anew with every brush stroke.
+    """Show a number in a label that grows when it must and never shrinks.
+
+    Qt lays the whole dock out anew when the text of a label changes, unless the label's size is fixed: 5 ms with every
+    movement of the brush.
+    """
     if label.text() != text:
         label.setText(text)
+        size = label.sizeHint().expandedTo(label.minimumSize())
+        if size != label.minimumSize():
+            label.setFixedSize(size)

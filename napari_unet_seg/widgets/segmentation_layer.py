@@ -78,6 +78,7 @@ class SegmentationLayer(QObject):
             name=SEGMENTATION,
             opacity=0.4,
             colormap=colormap,
+            metadata=dict(reference.metadata),
             **geometry_of(reference),
         )
         self.layer = layer

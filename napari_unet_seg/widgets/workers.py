@@ -147,6 +147,11 @@ class Lane:
         """Whether anything runs or waits, or has not been reported yet."""
         return any(not task.done for task in self._tasks)
 
+    def wait(self) -> None:
+        """Return when everything submitted so far has run; what it reports comes later."""
+        if not self._closed:
+            self._executor.submit(_nothing).result()
+
     def close(self) -> None:
         """Stop what runs, drop what waits, and return when the thread has ended; nothing is reported any more."""
         self._closed = True
@@ -155,6 +160,10 @@ class Lane:
             task.stop()
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._tasks.clear()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _lower_priority() -> None:

@@ -12,7 +12,14 @@ from pytestqt.qtbot import QtBot
 
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.dock import UNetDock
+from napari_unet_seg.widgets.leaving import Answer
 from tests.fakes import FakeDataset, FakeSegmenter, fake_dataset
+
+
+@pytest.fixture(autouse=True)
+def no_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question would wait for an answer for ever; tests of the question answer it themselves."""
+    monkeypatch.setattr("napari_unet_seg.widgets.dock.ask_about_edits", lambda parent, text: Answer.DISCARD)
 
 
 @pytest.fixture

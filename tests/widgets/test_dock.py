@@ -165,7 +165,6 @@ def test_an_error_is_one_red_line(
 
 
 def test_work_comes_back_with_its_case(segmented: UNetDock, viewer: ViewerModel, settle: Settle) -> None:
-    viewer.layers["Segmentation"].data[0, 0, 0] = 1
     edited = viewer.layers["Segmentation"].data.copy()
     points = viewer.add_points(np.zeros((1, 3)))
     segmented.data_panel.caseActivated.emit("three")

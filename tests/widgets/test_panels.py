@@ -1,10 +1,11 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QMimeData, QPoint, Qt, QUrl
+from qtpy.QtCore import QEvent, QMimeData, QObject, QPoint, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QWidget
 
@@ -125,16 +126,62 @@ def test_a_board_is_shown(qtbot: QtBot) -> None:
     qtbot.addWidget(panel)
     assert panel._cells["dice", "volume"].text() == "\N{EN DASH}"
     board = ScoreBoard(
-        z=3, slice=Counts(tp=1, fp=1, fn=2), volume=Counts(tp=10, fp=0, fn=10), voxel_ml=0.1, against_model=False
+        z=3,
+        slice=Counts(tp=1, fp=1, fn=2),
+        volume=Counts(tp=10, fp=0, fn=10),
+        slice_voxels=2,
+        volume_voxels=10,
+        voxel_ml=0.1,
+        against_model=False,
     )
     panel.set_board(board)
     texts = {key: cell.text() for key, cell in panel._cells.items()}
     assert texts["dice", "slice"] == "0.400"
     assert texts["iou", "volume"] == "0.500"
     assert (texts["predicted", "slice"], texts["true", "volume"]) == ("0.20 ml", "2.00 ml")
-    panel.set_board(ScoreBoard(slice=Counts(tp=1), volume=Counts(tp=1), against_model=True))
+    panel.set_board(
+        ScoreBoard(slice=Counts(tp=1), volume=Counts(tp=1), slice_voxels=1, volume_voxels=1, against_model=True)
+    )
     assert panel._cells["predicted", "volume"].text() == "1 voxels"
     assert "corrective Dice" in panel._explanation.text()
+
+
+def test_a_slice_without_truth_has_a_size_but_no_score(qtbot: QtBot) -> None:
+    panel = ScoresPanel()
+    qtbot.addWidget(panel)
+    panel.set_board(ScoreBoard(z=3, volume=Counts(tp=1), slice_voxels=7, volume_voxels=9, labelled=(4, 6)))
+    assert panel._cells["predicted", "slice"].text() == "7 voxels"
+    assert panel._cells["dice", "slice"].text() == "\N{EN DASH}"
+    assert panel._cells["dice", "volume"].text() == "1.000"
+    assert "4 of 6 slices" in panel._explanation.text()
+
+
+def test_new_numbers_lay_nothing_out(qtbot: QtBot) -> None:
+    panel = ScoresPanel()
+    qtbot.addWidget(panel)
+    panel.show()
+    board = ScoreBoard(z=3, slice=Counts(tp=1, fp=1), volume=Counts(tp=10), slice_voxels=2, volume_voxels=10)
+    panel.set_board(board)
+    qtbot.wait(50)
+    laid_out = []
+    spy = LayoutSpy(laid_out)
+    panel.installEventFilter(spy)
+    panel.set_board(replace(board, slice=Counts(tp=1, fp=2), slice_voxels=3))
+    qtbot.wait(50)
+    assert laid_out == []
+
+
+class LayoutSpy(QObject):
+    """Notes every request to lay out anew."""
+
+    def __init__(self, seen: list[QEvent.Type]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.seen.append(event.type())
+        return False
 
 
 def test_the_ground_truth_is_chosen(qtbot: QtBot) -> None:

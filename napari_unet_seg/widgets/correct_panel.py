@@ -1,0 +1,170 @@
+"""Panel Correct: what a person has done to each slice, and what can be done with the shown one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_unet_seg.widgets.notice import Notice
+from napari_unet_seg.widgets.slice_strip import NAMES, SliceStrip
+from napari_unet_seg.working_mask import SliceState
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionBoard:
+    """What the panel shows."""
+
+    states: tuple[SliceState, ...] = ()
+    """Of every slice; empty where there is no mask to correct."""
+
+    z: int | None = None
+    """The slice in view."""
+
+    can_start: bool = False
+    """A scan is open that has no working mask yet."""
+
+    starts_from_truth: bool = False
+    """The working mask would begin as the dataset's own mask."""
+
+    can_save: bool = False
+    """The scan belongs to a dataset."""
+
+    saving: bool = False
+    note: str = ""
+    """When the last save or autosave was."""
+
+    @property
+    def unsaved(self) -> int:
+        """Number of slices that wait to be saved."""
+        return sum(state in (SliceState.EDITED, SliceState.ACCEPTED) for state in self.states)
+
+
+class CorrectPanel(QWidget):
+    """Accepts, reverts, clears and interpolates slices, and saves them into the dataset."""
+
+    startRequested = Signal()
+    acceptRequested = Signal()
+    revertRequested = Signal()
+    clearRequested = Signal()
+    interpolateRequested = Signal()
+    saveRequested = Signal()
+    sliceChosen = Signal(int)
+    noticeAnswered = Signal(str)
+    """The label of a button of the notice."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._board = CorrectionBoard()
+        self._notice = Notice()
+        self._state = QLabel()
+        self._state.setWordWrap(True)
+        self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._strip = SliceStrip()
+        self._start = QPushButton()
+        self._accept = QPushButton("Accept slice")
+        self._accept.setCheckable(True)
+        self._accept.setToolTip("This slice is right as it is: it counts as corrected (Shift+A; again takes it back)")
+        self._revert = QPushButton("Revert slice")
+        self._revert.setToolTip("Put this slice back to the model's mask (Shift+R; Ctrl+Z undoes it)")
+        self._clear = QPushButton("Clear slice")
+        self._clear.setToolTip("Empty this slice (Shift+C; Ctrl+Z undoes it)")
+        self._interpolate = QPushButton("Interpolate")
+        self._interpolate.setToolTip(
+            "Fill the slices between the nearest corrected ones on both sides by shape (Shift+I; Ctrl+Z undoes it)"
+        )
+        self._save = QPushButton("Save")
+        self._save.setObjectName("save_corrections")
+        self._save.setToolTip("Write the corrected slices into the dataset (Shift+S); their originals are kept")
+        self._note = QLabel()
+        self._note.setWordWrap(True)
+        self._note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+
+        buttons = QGridLayout()
+        for number, button in enumerate((self._accept, self._revert, self._clear, self._interpolate)):
+            buttons.addWidget(button, number // 2, number % 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._notice)
+        layout.addWidget(self._start)
+        layout.addWidget(self._state)
+        layout.addWidget(self._strip)
+        layout.addLayout(buttons)
+        layout.addWidget(self._save)
+        layout.addWidget(self._note)
+
+        self._start.clicked.connect(self._ask_to_start)
+        self._accept.clicked.connect(self._ask_to_accept)
+        self._revert.clicked.connect(self._ask_to_revert)
+        self._clear.clicked.connect(self._ask_to_clear)
+        self._interpolate.clicked.connect(self._ask_to_interpolate)
+        self._save.clicked.connect(self._ask_to_save)
+        self._strip.sliceChosen.connect(self.sliceChosen)
+        self._notice.chosen.connect(self.noticeAnswered)
+        self._show()
+
+    def value(self) -> CorrectionBoard:
+        """What is shown."""
+        return self._board
+
+    def setValue(self, board: CorrectionBoard) -> None:
+        """Show this."""
+        if board != self._board:
+            self._board = board
+            self._show()
+
+    def set_notice(self, text: str, *buttons: str) -> None:
+        """Show something to decide, with up to two buttons; an empty text takes it away."""
+        self._notice.setValue(text, *buttons)
+
+    def notice(self) -> str:
+        """The text to be decided on; empty for none."""
+        return self._notice.value()
+
+    def _show(self) -> None:
+        board = self._board
+        working = bool(board.states)
+        state = board.states[board.z] if working and board.z is not None else None
+        self._start.setVisible(board.can_start)
+        self._start.setText("Correct the dataset's mask" if board.starts_from_truth else "Start with an empty mask")
+        self._start.setToolTip("Make a mask to paint on, without a model")
+        for part in (self._state, self._strip, self._accept, self._revert, self._clear, self._interpolate, self._save):
+            part.setVisible(working)
+        self._note.setVisible(working and bool(board.note))
+        if not working:
+            return
+        _set_text(self._state, "" if state is None else f"Slice {board.z}: {NAMES[state]}")
+        self._strip.setValue(board.states, current=board.z)
+        self._accept.setChecked(state == SliceState.ACCEPTED)
+        count = board.unsaved
+        text = f"Save {count} slice{'s' if count != 1 else ''}" if count else "Save"
+        _set_text(self._save, "Saving …" if board.saving else text)
+        self._save.setEnabled(board.can_save and not board.saving)
+        _set_text(self._note, board.note)
+
+    # Methods, not lambdas: Qt would hold the panel, and with it the viewer, by a lambda.
+
+    def _ask_to_start(self) -> None:
+        self.startRequested.emit()
+
+    def _ask_to_accept(self) -> None:
+        self.acceptRequested.emit()
+
+    def _ask_to_revert(self) -> None:
+        self.revertRequested.emit()
+
+    def _ask_to_clear(self) -> None:
+        self.clearRequested.emit()
+
+    def _ask_to_interpolate(self) -> None:
+        self.interpolateRequested.emit()
+
+    def _ask_to_save(self) -> None:
+        self.saveRequested.emit()
+
+
+def _set_text(part: QLabel | QPushButton, text: str) -> None:
+    # The same text again would lay the dock out anew.
+    if part.text() != text:
+        part.setText(text)
