@@ -22,7 +22,7 @@ from napari_unet_seg.engine.events import EpochDone, FitFinished
 from napari_unet_seg.engine.fit import fit
 from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
 from napari_unet_seg.engine.unet import UNet, count_parameters
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, reading
 from training.recipe import Recipe
 from training.recipes import RECIPES
 
@@ -49,10 +49,17 @@ def fingerprint(cases: Sequence[LabelledVolume]) -> str:
 
 def held_out(folds: Path, fold: int) -> list[str]:
     """The patients of one fold in a JSON file with the key ``folds``."""
-    content = json.loads(folds.read_text())
-    if not 0 <= fold < len(content["folds"]):
-        raise InputError(f"there is no fold {fold}; it has {len(content['folds'])}", path=folds)
-    return list(content["folds"][fold])
+    try:
+        with reading(folds):
+            content = json.loads(folds.read_text())
+        found = content["folds"]
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("is no JSON file with the key folds: a list of lists of case ids", path=folds) from error
+    if not 0 <= fold < len(found):
+        raise InputError(f"there is no fold {fold}; it has {len(found)}", path=folds)
+    return list(found[fold])
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:

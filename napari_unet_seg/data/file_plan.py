@@ -75,18 +75,26 @@ class FilePlanner:
         content = None if path is None else read_bytes(path)
         before = None if content is None else hashlib.sha256(content).hexdigest()
         target = self._target(file, part)
-        if part is not None and np.array_equal(part, target):
+        known = self.own.file(name)
+        first = before if known is None else known.first
+        as_first = known is not None and self._is_original(file, name, target, known, before)
+        # A file that is to go holds the right pixels already where its slices are empty.
+        goes = as_first and first is None
+        if part is not None and np.array_equal(part, target) and not goes:
             return FilePlan(change=FileChange(file=name, before=before, after=before), write=None, kept={})
 
-        known = self.own.file(name)
         kept = {}
         if content is not None and before is not None and (known is None or before not in known.written):
             # Nothing that another program wrote is lost, its header and all.
             kept[self.reader.original_path(name, before)] = content
-        original, check = self._original(name, known, before, path), None
-        if known is not None and self._is_original(file, name, target, known, before):
-            payload = None if original is None else read_bytes(original)
+        if first is None:
+            original = None
         else:
+            original = path if first == before else self.reader.original_path(name, first)
+        payload, check = None, None
+        if as_first and original is not None:
+            payload = read_bytes(original)
+        elif not as_first:
             payload = self.scan.encode_mask(file, target, former=path, original=original)
             check = _check(self.scan, file, target)
         below = self.places.below(name)
@@ -121,12 +129,6 @@ class FilePlanner:
             else:
                 planes[place] = nothing if edit.stored is None else edit.stored
         return np.stack(planes)
-
-    def _original(self, name: str, known: FileHistory | None, before: str | None, path: Path | None) -> Path | None:
-        """Where the content lies that the file had before its first correction."""
-        if known is None or known.first == before:
-            return path
-        return None if known.first is None else self.reader.original_path(name, known.first)
 
     def _is_original(self, file: MaskFile, name: str, target: Array, known: FileHistory, before: str | None) -> bool:
         """Whether a file is to be what it was before its first correction."""

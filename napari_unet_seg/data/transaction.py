@@ -284,13 +284,18 @@ def _recover_one(folder: Path, places: Places, log: CorrectionLog, logged: set[s
         record = json.loads((folder / "record.json").read_bytes())
         changes = [_Change.from_json(each, places, folder) for each in record["files"]]
         lines = [Correction.from_json(line) for line in record["lines"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         if folder.name in logged:
             # All that was left to do was to tidy up.
             return []
         # Without its record, no file was touched.
         _remove_leftovers(places, folder.name)
         return ["a save was interrupted before it changed anything; what it was to save is not in the dataset"]
+    except (ValueError, KeyError, TypeError):
+        aside = places.state / "damaged" / folder.name
+        aside.parent.mkdir(exist_ok=True)
+        folder.rename(aside)
+        return [f"a save was interrupted and its record is damaged; what there is of it is kept in {aside}"]
     notes = []
     for change in changes:
         if lines and lines[-1].id not in logged:

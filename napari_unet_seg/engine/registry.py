@@ -33,22 +33,23 @@ class RegisteredModel:
     """Why it cannot be used, if so."""
 
 
+def user_folder() -> Path:
+    """The user's data folder of this package, or the one that the variable ``NAPARI_UNET_SEG_HOME`` names."""
+    home = os.environ.get("NAPARI_UNET_SEG_HOME")
+    return Path(home) if home else platformdirs.user_data_path("napari-unet-seg", appauthor=False)
+
+
 class Registry:
     """Models by name.
 
     Parameters
     ----------
     folder : Path, optional
-        Where the user's models lie; by default the folder ``models`` in the user's data folder, or in the one that the
-        environment variable ``NAPARI_UNET_SEG_HOME`` names.
+        Where the user's models lie; by default the folder ``models`` in `user_folder`.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        if folder is None:
-            home = os.environ.get("NAPARI_UNET_SEG_HOME")
-            folder = Path(home) if home else platformdirs.user_data_path("napari-unet-seg", appauthor=False)
-            folder /= "models"
-        self.folder = folder
+        self.folder = user_folder() / "models" if folder is None else folder
         self.shipped_folder = Path(str(files("napari_unet_seg") / "resources" / "models"))
 
     def list(self) -> tuple[RegisteredModel, ...]:

@@ -52,9 +52,10 @@ def run_demo(
         If the scan or the model cannot be used, or there is no screen.
     """
     if path is None:
-        from napari_unet_seg.data.sample import sample_case_path
+        from napari_unet_seg.data.sample import own_sample
+        from napari_unet_seg.engine.registry import user_folder
 
-        path = sample_case_path()
+        path = own_sample(user_folder())
     else:
         from napari_unet_seg.data.dataset import open_dataset
 
@@ -147,14 +148,14 @@ def report(dock: UNetDock, board: ScoreBoard) -> str:
     """The scores in a line."""
     case = dock.session.case
     name = "" if case is None else case.case_id
-    counts = board.volume
-    assert counts is not None
+    counts, segmented = board.volume, board.volume_voxels
+    assert segmented is not None
 
     def amount(voxels: int) -> str:
         return f"{voxels} voxels" if board.voxel_ml is None else f"{voxels * board.voxel_ml:.1f} ml"
 
-    found = f"segmented {amount(counts.tp + counts.fp)}"
-    if board.against_model:
+    found = f"segmented {amount(segmented)}"
+    if board.against_model or counts is None:
         return f"{name}: {found} (no ground truth to score against)"
     return f"{name}: Dice {counts.dice:.3f}, IoU {counts.iou:.3f}, {found}, truth {amount(counts.tp + counts.fn)}"
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_unet_seg.data.sample import sample_case_path
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.sample import own_sample, sample_case_path
 
 NAMES = ("t1", "flair", "t1ce", "mask")
 
@@ -48,3 +51,19 @@ def test_contrasts_are_those_of_a_glioma(sample: dict[str, nib.Nifti1Image]) -> 
     assert np.median(flair[mask]) > 1.3 * np.median(flair[brain])
     assert np.median(pre[mask]) < np.median(pre[brain])
     assert np.percentile((post - pre)[mask], 98) > 30
+
+
+def test_the_user_s_copy_keeps_what_was_corrected(tmp_path: Path) -> None:
+    copy = own_sample(tmp_path)
+    dataset = open_dataset(copy)
+    case = dataset.cases[0]
+    mask = np.ones(case.read_image().shape, np.uint8)
+    dataset.save_correction(case.case_id, mask, [3])
+    assert own_sample(tmp_path) == copy
+    assert open_dataset(copy).cases[0].read_mask()[3].all()
+    assert not (sample_case_path() / ".unetseg").exists()
+
+
+def test_where_nothing_can_be_written_the_sample_itself_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert own_sample(tmp_path / "file") == sample_case_path()

@@ -78,6 +78,18 @@ def test_out_of_fold_scores_the_held_out_cases_alone(tmp_path: Path, patients: P
     assert [fold["cases"] for fold in result["folds"]] == [1, 1]
 
 
+@pytest.mark.parametrize("content", [None, "no JSON", '{"parts": []}', "[]"])
+def test_a_file_without_folds_is_one_clear_line(
+    tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    file = tmp_path / "folds.json"
+    if content is not None:
+        file.write_text(content)
+    arguments = ["--data", str(patients), "--folds", str(file), "--fold", "0", "--output", str(tmp_path / "m")]
+    assert run.main(["default", *arguments, *SHORT]) == 2
+    assert capsys.readouterr().err.startswith(f"{file}: ")
+
+
 def test_a_checkpoint_that_holds_nothing_out_is_refused(
     tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ from napari_unet_seg.data.layouts.coco_new import ANNOTATIONS, CocoWriter
 from napari_unet_seg.data.layouts.coco_scan import CocoScan, Picture
 from napari_unet_seg.data.layouts.listing import list_folder
 from napari_unet_seg.data.scan import Scan, natural_key
+from napari_unet_seg.errors import InputError
 
 NAME = "coco"
 LOOKED_FOR = ANNOTATIONS
@@ -47,9 +48,12 @@ def open_cases(path: Path) -> list[Scan]:
     Raises
     ------
     InputError
-        If a JSON file cannot be read or is no COCO.
+        If a JSON file cannot be read, is no COCO, or none of them lists an image.
     """
-    found = [(split, case) for split in _splits(path) for case in _cases_of(split)]
+    splits = _splits(path)
+    found = [(split, case) for split in splits for case in _cases_of(split)]
+    if splits and not found:
+        raise InputError("lists no images; export the dataset again", path=splits[0].json)
     times = Counter(case.case_id for _, case in found)
     return [
         case if times[case.case_id] == 1 or not split.name else replace(case, case_id=f"{split.name}/{case.case_id}")

@@ -35,8 +35,7 @@ def to_plane(annotation: Mapping[str, Any], *, height: int, width: int) -> Plane
         raise ValueError("has no outline, a box at most; export the masks as polygons")
     if isinstance(outline, list):
         _check_polygons(outline, height, width)
-        parts = coco_mask.frPyObjects(outline, height, width)
-        return np.asarray(coco_mask.decode(coco_mask.merge(parts)), bool)
+        return _rasterised(outline, height, width)
     if not isinstance(outline, dict) or "counts" not in outline:
         raise ValueError("has a segmentation that is neither polygons nor run lengths; export it again")
     if list(outline.get("size", ())) != [height, width]:
@@ -44,9 +43,7 @@ def to_plane(annotation: Mapping[str, Any], *, height: int, width: int) -> Plane
     counts = _counts(outline["counts"])
     if counts is None or sum(counts) != height * width:
         raise ValueError("has run lengths that do not fill the image; export it again")
-    values = np.zeros(len(counts), bool)
-    values[1::2] = True
-    return np.repeat(values, counts).reshape(width, height).T
+    return _filled(counts, height, width)
 
 
 def to_segmentation(plane: Plane) -> list[list[int]] | dict[str, Any]:
@@ -56,10 +53,8 @@ def to_segmentation(plane: Plane) -> list[list[int]] | dict[str, Any]:
     """
     height, width = plane.shape
     polygons = _outlines(plane)
-    if polygons is not None:
-        parts = coco_mask.frPyObjects(polygons, height, width)
-        if np.array_equal(np.asarray(coco_mask.decode(coco_mask.merge(parts)), bool), plane):
-            return polygons
+    if polygons is not None and np.array_equal(_rasterised(polygons, height, width), plane):
+        return polygons
     encoded = coco_mask.encode(np.asfortranarray(plane, np.uint8))
     return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
 
@@ -69,6 +64,21 @@ def to_box(plane: Plane) -> list[int]:
     rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
     x, y = int(columns[0]), int(rows[0])
     return [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
+
+
+def _rasterised(polygons: Sequence[Sequence[float]], height: int, width: int) -> Plane:
+    encoded = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    counts = _counts(encoded["counts"].decode("ascii"))
+    if counts is None:
+        raise ValueError("cannot be rasterised; export it again")
+    return _filled(counts, height, width)
+
+
+def _filled(counts: Sequence[int], height: int, width: int) -> Plane:
+    """Pixels from run lengths down the columns, of background first."""
+    values = np.zeros(len(counts), bool)
+    values[1::2] = True
+    return np.repeat(values, counts).reshape(width, height).T
 
 
 def _check_polygons(polygons: Sequence[Any], height: int, width: int) -> None:
@@ -88,7 +98,8 @@ def _check_polygons(polygons: Sequence[Any], height: int, width: int) -> None:
 def _counts(counts: Any) -> list[int] | None:
     """Run lengths, unpacked where they are compressed; None if they are malformed.
 
-    pycocotools writes beyond its memory for some that do not fill the image, so they have to be looked at.
+    Not left to pycocotools, which returns uninitialised memory for some that do not fill the image, and warns of NumPy 2
+    when it decodes.
     """
     if isinstance(counts, list):
         return counts if all(type(count) is int and count >= 0 for count in counts) else None
