@@ -51,6 +51,10 @@ class Case:
         self._store.note_source(self.case_id, volume.source)
         return volume
 
+    def read_shape(self) -> tuple[int, int, int]:
+        """``(Z, Y, X)``, from headers alone."""
+        return self.scan.read_shape()
+
     def read_mask(self) -> Mask | None:
         """Read the mask, ``(Z, Y, X)`` on the grid of the image; None if there is none.
 

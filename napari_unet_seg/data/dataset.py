@@ -16,7 +16,7 @@ from napari_unet_seg.data.case import Case
 from napari_unet_seg.data.correction_log import Correction
 from napari_unet_seg.data.corrections import CorrectionStore
 from napari_unet_seg.data.formats.extensions import READABLE, is_image, is_other_image, split_name, without_mask_ending
-from napari_unet_seg.data.layouts import dicom, files, kaggle, nnunet, sequences
+from napari_unet_seg.data.layouts import coco, dicom, files, folders, kaggle, nnunet, sequences
 from napari_unet_seg.data.layouts.listing import list_folder
 from napari_unet_seg.data.scan import Scan, natural_key
 from napari_unet_seg.errors import InputError, reason
@@ -40,7 +40,7 @@ class Layout(Protocol):
         """Its cases; reads names, no pixels."""
 
 
-LAYOUTS: tuple[Layout, ...] = (kaggle, nnunet, sequences, dicom, files)
+LAYOUTS: tuple[Layout, ...] = (kaggle, nnunet, coco, sequences, dicom, folders, files)
 """In the order in which they are tried: what takes any image comes last."""
 
 

@@ -87,10 +87,7 @@ class FilePlanner:
         if content is not None and before is not None and (known is None or before not in known.written):
             # Nothing that another program wrote is lost, its header and all.
             kept[self.reader.original_path(name, before)] = content
-        if first is None:
-            original = None
-        else:
-            original = path if first == before else self.reader.original_path(name, first)
+        original = None if first is None else path if first == before else self.reader.original_path(name, first)
         payload, check = None, None
         if as_first and original is not None:
             payload = read_bytes(original)

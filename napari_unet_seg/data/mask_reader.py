@@ -52,6 +52,7 @@ class MaskReader:
         self._history = history
         self._cache: tuple[str, dict[str, _Part]] = ("", {})
         self._originals: tuple[str, dict[Path, Array | None]] = ("", {})
+        self._version: tuple[str, dict[int, Mask]] = ("", {})
 
     def name(self, file: MaskFile) -> str:
         """A mask file as the log names it."""
@@ -150,22 +151,27 @@ class MaskReader:
     def plane(self, scan: Scan, z: int, line: Correction | None) -> Plane:
         """What a slice shows where this correction, or none, stands."""
         if line is not None:
-            return Plane(labels=self._version(line, z))
+            return Plane(labels=self._left_by(line, z))
         file = next(file for file in scan.mask_files() if z in file.slices)
         known = self._history().file(self.name(file))
         part = self._read_part(scan, file).part if known is None else self.decode_original(scan, file, known.first)
         return Plane(stored=None if part is None else part[file.slices.index(z)])
 
-    def _version(self, line: Correction, z: int) -> Mask:
+    def _left_by(self, line: Correction, z: int) -> Mask:
         """The labels of a slice that a correction left, ``(Y, X)``."""
         paths = [version_path(state, line.id) for state in self._places.states]
         path = next((path for path in paths if path.exists()), paths[-1])
-        arrays, _ = unpack(path)
-        try:
-            plane: Mask = arrays["after"][arrays["slices"].tolist().index(z)]
-        except (KeyError, ValueError, IndexError) as error:
-            raise InputError(f"is damaged ({error}); restore it from a backup", path=path) from error
-        return plane
+        known, planes = self._version
+        if known != line.id:
+            arrays, _ = unpack(path)
+            try:
+                planes = dict(zip(arrays["slices"].tolist(), arrays["after"], strict=True))
+            except (KeyError, ValueError) as error:
+                raise InputError(f"is damaged ({error}); restore it from a backup", path=path) from error
+            self._version = (line.id, planes)
+        if z not in planes:
+            raise InputError(f"is damaged (it lacks slice {z}); restore it from a backup", path=path)
+        return planes[z]
 
     def _made_here(self, files: Sequence[MaskFile], history: History) -> set[int]:
         """Numbers of the files that corrections made and that hold slices which nobody has spoken of."""

@@ -55,7 +55,8 @@ class Places:
     def writable(self) -> bool:
         """Whether corrections can be saved, as far as that can be told without trying."""
         folder = self.top
-        while not folder.exists() and folder != folder.parent:
+        # An overlay folder is made when it is needed.
+        while self.overlay is not None and not folder.exists() and folder != folder.parent:
             folder = folder.parent
         return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 

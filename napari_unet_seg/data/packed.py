@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_seg.data.file_state import read_bytes
 from napari_unet_seg.errors import InputError
 
 
@@ -31,11 +32,13 @@ def unpack(path: Path) -> tuple[dict[str, NDArray[Any]], str]:
     InputError
         If it is no such file, or cannot be opened.
     """
+    if not path.exists():
+        raise InputError("there is no such file; it belongs to the corrections of this dataset", path=path)
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
-        return arrays, str(arrays.pop("meta", ""))
-    except FileNotFoundError:
-        raise InputError("there is no such file; it belongs to the corrections of this dataset", path=path) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError("is damaged or cannot be opened; restore it from a backup", path=path) from error
+        if isinstance(error, InputError):
+            raise
+        raise InputError("is damaged; remove it, or restore it from a backup", path=path) from error
+    return arrays, str(arrays.pop("meta", ""))

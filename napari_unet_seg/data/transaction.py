@@ -123,19 +123,16 @@ class Transaction:
 
     def _undo(self, changes: Sequence[_Change], made: Sequence[Path], pending: Path) -> bool:
         """Have the files as they were; whether that worked."""
-        # The order matters on a full disk: nothing here needs more room than what it has freed.
-        for path in made:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
         try:
             for change in reversed(changes):
                 change.revoke()
+            (pending / "record.json").unlink(missing_ok=True)
         except OSError:
-            # The record stays: the next opening finishes the save.
-            for path, payload in self.kept.items():
-                with suppress(OSError):
-                    atomic.replace(path, payload)
+            # With its record the save is completed when the dataset is opened next, from what lies here.
             return False
+        for path in made:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
         shutil.rmtree(pending, ignore_errors=True)
         return True
 
@@ -236,9 +233,13 @@ class _Change:
             self.temporary.unlink(missing_ok=True)
         if self.applied:
             if self.former.exists():
-                # Not straight from there: it may lie on another drive.
-                _link_or_copy(self.former, self.temporary)
-                self.temporary.replace(self.target)
+                try:
+                    # A disk that is full has room for this.
+                    self.former.replace(self.target)
+                except OSError:
+                    # It may lie on another drive.
+                    _link_or_copy(self.former, self.temporary)
+                    self.temporary.replace(self.target)
             else:
                 self.target.unlink(missing_ok=True)
             self.applied = False

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_unet_seg.widgets.notice import Notice
 from napari_unet_seg.widgets.slice_strip import NAMES, SliceStrip
+from napari_unet_seg.widgets.text_line import TextLine
 from napari_unet_seg.working_mask import SliceState
 
 
@@ -58,9 +59,7 @@ class CorrectPanel(QWidget):
         super().__init__(parent)
         self._board = CorrectionBoard()
         self._notice = Notice()
-        self._state = QLabel()
-        self._state.setWordWrap(True)
-        self._state.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._state = TextLine()
         self._strip = SliceStrip()
         self._start = QPushButton()
         self._accept = QPushButton("Accept slice")
@@ -77,9 +76,7 @@ class CorrectPanel(QWidget):
         self._save = QPushButton("Save")
         self._save.setObjectName("save_corrections")
         self._save.setToolTip("Write the corrected slices into the dataset (Shift+S); their originals are kept")
-        self._note = QLabel()
-        self._note.setWordWrap(True)
-        self._note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._note = TextLine()
 
         buttons = QGridLayout()
         for number, button in enumerate((self._accept, self._revert, self._clear, self._interpolate)):
@@ -129,19 +126,20 @@ class CorrectPanel(QWidget):
         self._start.setVisible(board.can_start)
         self._start.setText("Correct the dataset's mask" if board.starts_from_truth else "Start with an empty mask")
         self._start.setToolTip("Make a mask to paint on, without a model")
-        for part in (self._state, self._strip, self._accept, self._revert, self._clear, self._interpolate, self._save):
+        buttons = (self._accept, self._revert, self._clear, self._interpolate, self._save)
+        for part in (self._state, self._strip, *buttons, self._note):
             part.setVisible(working)
-        self._note.setVisible(working and bool(board.note))
         if not working:
             return
-        _set_text(self._state, "" if state is None else f"Slice {board.z}: {NAMES[state]}")
+        count = board.unsaved
+        waiting = f"{count} slice{'s' if count != 1 else ''} to save" if count else ""
+        self._state.setValue("" if state is None else f"Slice {board.z}: {NAMES[state]}", waiting)
         self._strip.setValue(board.states, current=board.z)
         self._accept.setChecked(state == SliceState.ACCEPTED)
-        count = board.unsaved
-        text = f"Save {count} slice{'s' if count != 1 else ''}" if count else "Save"
-        _set_text(self._save, "Saving …" if board.saving else text)
-        self._save.setEnabled(board.can_save and not board.saving)
-        _set_text(self._note, board.note)
+        if self._save.isEnabled() != (board.can_save and not board.saving):
+            self._save.setEnabled(board.can_save and not board.saving)
+            self._save.setText("Saving …" if board.saving else "Save")
+        self._note.setValue(board.note)
 
     # Methods, not lambdas: Qt would hold the panel, and with it the viewer, by a lambda.
 
@@ -162,9 +160,3 @@ class CorrectPanel(QWidget):
 
     def _ask_to_save(self) -> None:
         self.saveRequested.emit()
-
-
-def _set_text(part: QLabel | QPushButton, text: str) -> None:
-    # The same text again would lay the dock out anew.
-    if part.text() != text:
-        part.setText(text)

@@ -60,7 +60,7 @@ class Corrector(QObject):
     caseChanged = Signal()
     """What there is of the open case has changed."""
 
-    _LOOK_MS = 200
+    _LOOK_MS = 300
     _AUTOSAVE_MS = 3000
 
     def __init__(

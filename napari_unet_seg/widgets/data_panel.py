@@ -199,6 +199,8 @@ class DataPanel(QWidget):
 
 def _show_state(cell: QTableWidgetItem, state: tuple[str, ...]) -> None:
     whole = ", ".join(state)
+    if cell.toolTip() == whole:
+        return
     # Beside other words the short one will do, and leaves room for the case's name.
     cell.setText(whole if len(state) == 1 else whole.replace("ground truth", "truth"))
     cell.setToolTip(whole)

@@ -32,7 +32,7 @@ class LabelsWatch(QObject):
       nothing of where; scrolling redraws just the same; a hidden layer does not even redraw;
     - a new array in ``layer.data`` comes as ``data``.
 
-    So regions are told as soon as they are known, at most twenty times a second (a fast brush moves more often). A
+    So regions are told as soon as they are known, at most ten times a second (a fast brush moves more often). A
     redraw that no scrolling explains means "look everywhere" at once; one that comes with scrolling means it too, but
     a moment later and a few slices at a time, so that nobody waits. `flush` settles at once whatever is still open.
 
@@ -49,8 +49,8 @@ class LabelsWatch(QObject):
     replaced = Signal()
     """The layer has another array now."""
 
-    _FRAME_MS = 50
-    """Between two looks at a brush that moves: the eye sees no more numbers, and each costs a redraw of the dock."""
+    _FRAME_MS = 100
+    """Between two looks at a brush that moves: nobody reads numbers faster, and each costs a redraw of the dock."""
     _SETTLE_MS = 80
     _SWEEP_VOXELS = 5_000_000
     """Looked at in one go while sweeping through the slices: about 2 ms."""

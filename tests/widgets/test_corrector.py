@@ -47,14 +47,14 @@ def test_a_stroke_is_seen_saved_and_logged(
 ) -> None:
     viewer.layers["Segmentation"].paint((2, 5, 5), 1)
     assert states(segmented) == {2: SliceState.EDITED}
-    assert segmented.correct_panel._save.text() == "Save 1 slice"
+    assert segmented.correct_panel._state.value()[1] == "1 slice to save"
     click(segmented, "save")
     settle()
     assert [(save["slices"], save["kind"], save["model"]) for save in dataset.saves] == [([2], "hand", "default")]
     np.testing.assert_array_equal(dataset["one"].corrected[2], data(viewer)[2])
     assert states(segmented) == {2: SliceState.SAVED}
     assert "Saved slice 2 of one" in segmented.status.value()
-    assert segmented.correct_panel._save.text() == "Save"
+    assert segmented.correct_panel._state.value()[1] == ""
     row = next(row for row in segmented.data_panel.rows() if row.case_id == "one")
     assert "1 corrected" in row.state
 

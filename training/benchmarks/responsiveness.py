@@ -2,7 +2,7 @@
 
 Two measurements, each beside its own baseline in the same run: the delay of the event loop while a 40-slice volume is
 segmented and the user scrolls, against scrolling alone; and the cost of a brush stroke on a 512x512x200 mask with the
-dock's live scores, against such strokes in the same window after the dock has been disconnected.
+dock's live scores, against the same strokes in a window without the dock, by turns.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
+from qtpy.QtWidgets import QWidget
 
 from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.engine.checkpoint import Description
@@ -63,31 +64,25 @@ def loop_delay(*, slices: int = 40, size: int = 256, rounds: int = 3) -> dict[st
     }
 
 
-def strokes(viewer: Viewer, layer: Labels, *, count: int, seed: int) -> list[float]:
-    """Milliseconds that each brush stroke of 12 points keeps the window's thread busy, drawing and scores included.
+def stroke(viewer: Viewer, layer: Labels, *, z: int, y: int, x: int, value: int) -> tuple[float, float]:
+    """Milliseconds that one brush stroke of 12 points keeps the window's thread busy, drawing and scores included.
 
-    Processor time of that thread, from the first point until half a second after the last: whatever a stroke sets off
-    and puts off counts, and what other programs do meanwhile does not.
+    Processor time of that thread, so that what other programs do meanwhile does not count: from the first point to
+    the last, and in the half second after it, for what a stroke puts off.
     """
-    rng = np.random.default_rng(seed)
-    times = []
-    for number in range(count):
-        z = int(rng.integers(layer.data.shape[0]))
-        y, x = (int(corner) for corner in rng.integers(60, 440, 2))
-        value = number % 2
-        # Every movement of the brush changes pixels: a stroke that changes none costs nothing.
-        layer.data[z, y - 10 : y + 40, x - 10 : x + 40] = 1 - value
-        viewer.dims.set_current_step(0, z)
-        # The brush comes down when the eye has found its place, not while the slices still fly by.
-        idle(0.6)
-        began = time.thread_time()
-        with layer.block_history():
-            for k in range(12):
-                layer.paint((z, y + 2 * k, x + k), value)
-                idle(0.016)
-        idle(0.5)
-        times.append((time.thread_time() - began) * 1000)
-    return times
+    # Every movement of the brush changes pixels: a stroke that changes none costs nothing.
+    layer.data[z, y - 10 : y + 40, x - 10 : x + 40] = 1 - value
+    viewer.dims.set_current_step(0, z)
+    # The brush comes down when the eye has found its place, not while the slices still fly by.
+    idle(0.6)
+    began = time.thread_time()
+    with layer.block_history():
+        for k in range(12):
+            layer.paint((z, y + 2 * k, x + k), value)
+            idle(0.016)
+    ended = time.thread_time()
+    idle(0.5)
+    return (ended - began) * 1000, (time.thread_time() - ended) * 1000
 
 
 class KnownMask:
@@ -104,39 +99,53 @@ class KnownMask:
         return self.mask.astype(np.float32)
 
 
-def stroke_cost(*, slices: int = 200, size: int = 512, count: int = 40, rounds: int = 3) -> dict[str, object]:
-    """Median milliseconds of a stroke with the dock listening and without, in one window."""
+def stroke_cost(*, slices: int = 200, size: int = 512, count: int = 60) -> dict[str, object]:
+    """Milliseconds of the same strokes, by turns in a window with the dock and in one with an empty widget there."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 200, (slices, size, size), dtype=np.uint8)
     truth, mask = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
     truth[60:120, 150:300, 200:350] = 1
     mask[62:118, 160:310, 190:340] = 1
-    bare: list[float] = []
-    scored: list[float] = []
-    for number in range(rounds):
-        with open_viewer() as viewer:
-            viewer.add_image(image, name="flair", contrast_limits=(0, 200))
-            viewer.add_labels(truth.copy(), name="Ground truth", visible=False)
-            dock = add_dock(viewer, session=Session(load_model=lambda _: KnownMask(mask)))
-            wait_until(lambda dock=dock: dock.session.segmenter is not None and not dock.busy())
-            dock.scores_panel.setValue("Ground truth")
-            dock.runner.segment()
-            wait_until(lambda dock=dock: dock.segmentation.layer is not None and not dock.busy())
-            layer = dock.segmentation.layer
-            wait(1.0)
-            layer.brush_size = 15
-            strokes(viewer, layer, count=5, seed=99)
-            scored += strokes(viewer, layer, count=count, seed=number)
-            # The same window, layer and canvas; only the dock no longer listens. Other strokes, since the same
-            # ones again would change nothing.
-            dock.shutdown()
-            strokes(viewer, layer, count=5, seed=99)
-            bare += strokes(viewer, layer, count=count, seed=1000 + number)
-    return {
-        "without_dock_ms": statistics.median(bare),
-        "with_dock_ms": statistics.median(scored),
-        "added_ms": statistics.median(scored) - statistics.median(bare),
-    }
+    with open_viewer() as viewer, open_viewer() as bare:
+        for window in (viewer, bare):
+            window.add_image(image, name="flair", contrast_limits=(0, 200))
+            window.add_labels(truth.copy(), name="Ground truth", visible=False)
+        dock = add_dock(viewer, session=Session(load_model=lambda _: KnownMask(mask)))
+        wait_until(lambda: dock.session.segmenter is not None and not dock.busy())
+        dock.scores_panel.setValue("Ground truth")
+        dock.runner.segment()
+        wait_until(lambda: dock.segmentation.layer is not None and not dock.busy())
+        placeholder = QWidget()
+        placeholder.setFixedWidth(dock.width())
+        bare.window.add_dock_widget(placeholder, area="right")
+        layers = dock.segmentation.layer, bare.add_labels(mask.copy(), name="Segmentation", opacity=0.4)
+        wait(1.0)
+        times: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
+        for number in range(count + 4):
+            z, y, x = int(rng.integers(slices)), *(int(corner) for corner in rng.integers(60, size - 80, 2))
+            for window, layer, found in zip((viewer, bare), layers, times, strict=True):
+                layer.brush_size = 15
+                found.append(stroke(window, layer, z=z, y=y, x=x, value=number // 2 % 2))
+        dock.shutdown()
+    scored, alone = (np.array(found[4:]) for found in times)
+    report: dict[str, object] = {"strokes": count}
+    for column, part in enumerate(("during", "after")):
+        added = scored[:, column] - alone[:, column]
+        report[part] = {
+            "without_dock_ms": float(np.median(alone[:, column])),
+            "with_dock_ms": float(np.median(scored[:, column])),
+            "added_ms": float(np.median(added)),
+            "added_ms_ci95": bootstrap_interval(added),
+        }
+    return report
+
+
+def bootstrap_interval(values: NDArray[np.float64], *, draws: int = 2000) -> tuple[float, float]:
+    """95% bootstrap interval of the median."""
+    rng = np.random.default_rng(0)
+    medians = np.median(rng.choice(values, (draws, len(values))), axis=1)
+    low, high = np.percentile(medians, (2.5, 97.5))
+    return float(low), float(high)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

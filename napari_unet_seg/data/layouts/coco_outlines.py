@@ -98,8 +98,8 @@ def _check_polygons(polygons: Sequence[Any], height: int, width: int) -> None:
 def _counts(counts: Any) -> list[int] | None:
     """Run lengths, unpacked where they are compressed; None if they are malformed.
 
-    Not left to pycocotools, which returns uninitialised memory for some that do not fill the image, and warns of NumPy 2
-    when it decodes.
+    Not left to pycocotools: it returns uninitialised memory for some that do not fill the image, and its ``decode``
+    warns with NumPy 2.
     """
     if isinstance(counts, list):
         return counts if all(type(count) is int and count >= 0 for count in counts) else None

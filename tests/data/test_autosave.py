@@ -1,0 +1,123 @@
+import errno
+import os
+
+import numpy as np
+import pytest
+
+from napari_unet_seg.data.autosave import autosave_path
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.errors import InputError
+from tests.data.corrected import CASE, content, flipped, kaggle, nifti, opened
+
+
+def test_is_found_again(tmp_path):
+    root = kaggle(tmp_path)
+    before = content(root)
+    dataset, mask = opened(root)
+    dataset.autosave(CASE, flipped(mask, 1, 3), [3, 1], model="default", annotator="me")
+    assert content(root) == before
+    again = open_dataset(root)
+    autosave = again.read_autosave(CASE)
+    assert (autosave.case, autosave.slices, autosave.shape) == (CASE, (1, 3), mask.shape)
+    assert (autosave.model, autosave.annotator, autosave.changed) == ("default", "me", ())
+    assert autosave.time.endswith("+00:00")
+    for z, plane in autosave.planes().items():
+        np.testing.assert_array_equal(plane, flipped(mask, 1, 3)[z])
+    again.drop_autosave(CASE)
+    assert again.read_autosave(CASE) is None
+    again.drop_autosave(CASE)
+
+
+def test_the_last_one_counts(tmp_path):
+    dataset, mask = opened(kaggle(tmp_path))
+    dataset.autosave(CASE, flipped(mask, 1), [1])
+    dataset.autosave(CASE, flipped(mask, 2), [2])
+    assert dataset.read_autosave(CASE).slices == (2,)
+
+
+def test_what_is_saved_is_left_out(tmp_path):
+    dataset, mask = opened(kaggle(tmp_path))
+    edited = flipped(mask, 1, 2)
+    dataset.autosave(CASE, edited, [1, 2])
+    dataset.save_correction(CASE, edited, [1])
+    assert dataset.read_autosave(CASE).slices == (2,)
+    dataset.save_correction(CASE, edited, [2])
+    assert dataset.read_autosave(CASE) is None
+    assert list((dataset.root / ".unetseg" / "autosave").iterdir()) == []
+
+
+def test_an_edit_that_went_on_is_kept(tmp_path):
+    dataset, mask = opened(kaggle(tmp_path))
+    further = mask.copy()
+    further[1] = np.eye(16)
+    dataset.autosave(CASE, further, [1])
+    dataset.save_correction(CASE, flipped(mask, 1), [1])
+    np.testing.assert_array_equal(dataset.read_autosave(CASE).planes()[1], further[1])
+
+
+def test_tells_what_has_changed_since(tmp_path):
+    root = nifti(tmp_path)
+    dataset, mask = opened(root)
+    mine = mask.copy()
+    mine[1], mine[2] = np.eye(12, 10), np.eye(12, 10)
+    dataset.autosave("p1", mine, [1, 2])
+    open_dataset(root).save_correction("p1", flipped(mask, 1), [1])
+    assert dataset.read_autosave("p1").changed == (1,)
+
+
+def test_of_an_unlabelled_slice(tmp_path):
+    dataset = open_dataset(kaggle(tmp_path, masks=False))
+    dataset.autosave(CASE, np.zeros((4, 16, 16), np.uint8), [0])
+    # An empty slice that was accepted is something else than a slice nobody looked at.
+    assert dataset.read_autosave(CASE).slices == (0,)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a zip", None])
+def test_a_damaged_one_is_set_aside(tmp_path, damage):
+    dataset, mask = opened(kaggle(tmp_path))
+    dataset.autosave(CASE, flipped(mask, 1), [1])
+    (path,) = (dataset.root / ".unetseg" / "autosave").iterdir()
+    path.write_bytes(path.read_bytes()[:-30] if damage is None else damage)
+    assert dataset.read_autosave(CASE) is None
+    assert "is damaged" in dataset.repair_notes[0]
+    assert [path.suffix for path in path.parent.iterdir()] == [".damaged"]
+
+
+def test_of_a_scan_that_has_another_shape_now(tmp_path):
+    root = kaggle(tmp_path)
+    dataset, mask = opened(root)
+    dataset.autosave(CASE, flipped(mask, 1), [1])
+    (root / CASE / f"{CASE}_4.tif").unlink()
+    (root / CASE / f"{CASE}_4_mask.tif").unlink()
+    assert open_dataset(root).read_autosave(CASE) is None
+
+
+def test_a_failure_leaves_the_last_one(tmp_path, monkeypatch):
+    dataset, mask = opened(kaggle(tmp_path))
+    dataset.autosave(CASE, flipped(mask, 1), [1])
+
+    def write(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write)
+        with pytest.raises(InputError, match=r"cannot be autosaved \(no space left on device\)"):
+            dataset.autosave(CASE, flipped(mask, 2), [2])
+    assert dataset.read_autosave(CASE).slices == (1,)
+    assert len(list((dataset.root / ".unetseg" / "autosave").iterdir())) == 1
+
+
+@pytest.mark.parametrize("slices", [[], [4]])
+def test_bad_input(tmp_path, slices):
+    dataset, mask = opened(kaggle(tmp_path))
+    with pytest.raises(InputError, match="slice"):
+        dataset.autosave(CASE, mask, slices)
+
+
+def test_file_names_are_safe_and_different(tmp_path):
+    names = ["p1", "P1", "a/b", "a\\b", "..", "con", "Müller «1»", "x" * 300, ""]
+    paths = {autosave_path(tmp_path, name) for name in names}
+    assert len({str(path).lower() for path in paths}) == len(names)
+    for path in paths:
+        assert path.parent == tmp_path
+        path.write_bytes(b"")
