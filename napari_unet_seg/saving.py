@@ -46,7 +46,8 @@ class SaveJob:
 
     def save(self, *, overwrite: bool = False) -> SaveResult:
         """Write them into the dataset, a correction for each kind of edit; what fails is told in the result."""
-        mask, saved = self.mask(), []
+        mask = self.mask()
+        saved: list[int] = []
         seconds: float | None = self.seconds
         for kind in sorted(set(self.kinds.values())):
             slices = [z for z in self.planes if self.kinds[z] == kind]

@@ -62,7 +62,8 @@ def _signed_distance(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> A
     inside = distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1]
     outside = distance_transform_edt(~mask, sampling=spacing)
     # From centre to centre, so the border between two pixels lies half a pixel from both.
-    return (inside - outside - 0.5 * min(spacing) * np.where(mask, 1, -1)).astype(np.float32)
+    distance: Array = inside - outside - 0.5 * min(spacing) * np.where(mask, 1, -1)
+    return distance.astype(np.float32)
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -62,7 +62,7 @@ class SliceStrip(QWidget):
 
     def position_of(self, z: int) -> float:
         """Horizontal middle of a slice's cell in pixels."""
-        return (z + 0.5) * self.width() / max(1, len(self._states))
+        return (z + 0.5) * float(self.width()) / max(1, len(self._states))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Draw the cells, and a frame around the slice in view."""
