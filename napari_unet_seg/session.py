@@ -341,12 +341,15 @@ class Session:
             self.work.mask.offer(mask.copy())
         self.work_changed.emit()
 
-    def save_job(self, *, annotator: str, seconds: float) -> SaveJob | None:
-        """A copy of what is not saved yet of the open case; None where that is nothing, or no dataset is open."""
+    def save_job(self, *, annotator: str, seconds: float, thorough: bool = True) -> SaveJob | None:
+        """A copy of what is not saved yet of the open case; None where that is nothing, or no dataset is open.
+
+        `thorough` is that of `WorkingMask.unsaved`.
+        """
         if self.work is None or self.case is None or self.dataset is None:
             return None
         mask = self.work.mask
-        slices = mask.unsaved()
+        slices = mask.unsaved(thorough=thorough)
         if not slices:
             return None
         return SaveJob(

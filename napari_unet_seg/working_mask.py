@@ -78,10 +78,13 @@ class WorkingMask:
         self.edited(tuple(self._unsure))
         return [self._state(z) for z in range(self.model.shape[0])]
 
-    def unsaved(self) -> list[int]:
-        """Slices edited or accepted that the dataset does not have yet; all are compared."""
-        edited = set(self.edited())
-        return sorted(edited | self._accepted)
+    def unsaved(self, *, thorough: bool = True) -> list[int]:
+        """Slices edited or accepted that the dataset does not have yet.
+
+        All are compared; or, if not `thorough`, those that `touch` named.
+        """
+        self.edited(None if thorough else tuple(self._unsure))
+        return sorted(self._known_edited | self._accepted)
 
     def corrected(self) -> list[int]:
         """Slices that a person has settled: edited, accepted or saved."""

@@ -60,7 +60,7 @@ class Corrector(QObject):
     caseChanged = Signal()
     """What there is of the open case has changed."""
 
-    _LOOK_MS = 300
+    _LOOK_MS = 500
     _AUTOSAVE_MS = 3000
 
     def __init__(
@@ -96,7 +96,7 @@ class Corrector(QObject):
         self._autosave = QTimer(self)
         self._autosave.setSingleShot(True)
         self._autosave.setInterval(self._AUTOSAVE_MS)
-        self._autosave.timeout.connect(self.autosave)
+        self._autosave.timeout.connect(self._on_autosave_due)
         segmentation.layerChanged.connect(self._on_layer)
         segmentation.edited.connect(self._on_edited)
         segmentation.replaced.connect(self._on_replaced)
@@ -249,12 +249,15 @@ class Corrector(QObject):
             loop.exec()
         return not self.unsaved()
 
-    def autosave(self) -> None:
-        """Write what is not saved beside the dataset, in the background."""
+    def autosave(self, *, final: bool = False) -> None:
+        """Write what is not saved beside the dataset, in the background.
+
+        `final`: there will be no other, so every slice is compared, which takes a moment on a large scan.
+        """
         dataset, case = self._session.dataset, self._session.case
         if dataset is None or case is None:
             return
-        job, case_id = self._job(take_time=False), case.case_id
+        job, case_id = self._job(final=final), case.case_id
         # An earlier run's edits stay beside the new ones until the user has decided about them.
         undecided = {} if self._autosaved is None else self._autosaved.planes()
         if job is None and undecided:
@@ -337,10 +340,10 @@ class Corrector(QObject):
 
     # Saving.
 
-    def _job(self, *, take_time: bool = True) -> SaveJob | None:
+    def _job(self, *, final: bool = True) -> SaveJob | None:
         self._segmentation.settle()
-        seconds = self._clock.take() if take_time else 0.0
-        return self._session.save_job(annotator=_user(), seconds=seconds)
+        seconds = self._clock.take() if final else 0.0
+        return self._session.save_job(annotator=_user(), seconds=seconds, thorough=final)
 
     def _on_saved(self, result: SaveResult) -> None:
         work = self._session.work
@@ -364,6 +367,9 @@ class Corrector(QObject):
         self._tell()
         # What could not be saved, or has been painted meanwhile.
         self._autosave.start()
+
+    def _on_autosave_due(self) -> None:
+        self.autosave()
 
     def _on_finished(self) -> None:
         self._task = None

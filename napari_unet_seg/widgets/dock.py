@@ -125,7 +125,7 @@ class UNetDock(QWidget):
             return
         if self.corrector.unsaved():
             # The last edits may be younger than the last autosave.
-            self.corrector.autosave()
+            self.corrector.autosave(final=True)
             self._lanes[2].wait()
         self._closed = True
         if self.session.dataset is not None:

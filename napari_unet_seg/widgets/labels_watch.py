@@ -32,7 +32,7 @@ class LabelsWatch(QObject):
       nothing of where; scrolling redraws just the same; a hidden layer does not even redraw;
     - a new array in ``layer.data`` comes as ``data``.
 
-    So regions are told as soon as they are known, at most ten times a second (a fast brush moves more often). A
+    So regions are told as soon as they are known, of a moving brush every 0.4 s and when it is lifted. A
     redraw that no scrolling explains means "look everywhere" at once; one that comes with scrolling means it too, but
     a moment later and a few slices at a time, so that nobody waits. `flush` settles at once whatever is still open.
 
@@ -49,8 +49,8 @@ class LabelsWatch(QObject):
     replaced = Signal()
     """The layer has another array now."""
 
-    _FRAME_MS = 100
-    """Between two looks at a brush that moves: nobody reads numbers faster, and each costs a redraw of the dock."""
+    _FRAME_MS = 400
+    """Between two looks at a brush that moves: each costs a redraw of the dock. When it is lifted, there is one more."""
     _SETTLE_MS = 80
     _SWEEP_VOXELS = 5_000_000
     """Looked at in one go while sweeping through the slices: about 2 ms."""
@@ -64,6 +64,7 @@ class LabelsWatch(QObject):
         self._swept = 0
         self._blocked = False
         self._view = self._current_view()
+        self._shown = slice_of(layer, viewer.dims.point)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._sweep)
@@ -136,28 +137,30 @@ class LabelsWatch(QObject):
             return
         box = [slice(0, length) for length in shown_mask(self.layer).shape]
         if self.layer.ndim > 2 and self.layer.n_edit_dimensions == 2:
-            z = slice_of(self.layer, self._viewer.dims.point)
-            box[0] = slice(z, z + 1)
+            box[0] = slice(self._shown, self._shown + 1)
         spare = self._viewer.dims.ndim - 3
         for axis, start, length in zip(self._viewer.dims.displayed, event.offset, event.data.shape, strict=False):
             if axis - spare >= 0:
                 box[axis - spare] = slice(start, start + length)
+        if not self._pending:
+            self._last_frame = time.monotonic()
         self._pending.append((box[0], box[1], box[2]))
         rest = self._FRAME_MS - round(1000 * (time.monotonic() - self._last_frame))
         if rest <= 0:
+            # Within the canvas' own redraw: new numbers a moment later would have the whole window composed once more.
             self.settle()
-        elif not self._frame_timer.isActive():
-            self._frame_timer.start(rest)
+        else:
+            self._frame_timer.start(self._FRAME_MS)
 
     def _on_redrawn(self) -> None:
         if self._blocked:
             return
         view = self._current_view()
         scrolled, self._view = view != self._view, view
+        self._shown = slice_of(self.layer, self._viewer.dims.point)
         self._unsure, self._swept = True, 0
         if scrolled:
-            z = slice_of(self.layer, self._viewer.dims.point)
-            self.changed.emit((slice(z, z + 1), _WHOLE, _WHOLE))
+            self.changed.emit((slice(self._shown, self._shown + 1), _WHOLE, _WHOLE))
             self._timer.start(self._SETTLE_MS)
         else:
             self.flush()
