@@ -50,7 +50,7 @@ class LabelsWatch(QObject):
     """The layer has another array now."""
 
     _FRAME_MS = 400
-    """Between two looks at a brush that moves: each costs a redraw of the dock. When it is lifted, there is one more."""
+    """Between two looks at a brush that moves: each has the dock redrawn. When it is lifted, there is one more."""
     _SETTLE_MS = 80
     _SWEEP_VOXELS = 5_000_000
     """Looked at in one go while sweeping through the slices: about 2 ms."""

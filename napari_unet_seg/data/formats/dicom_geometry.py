@@ -10,7 +10,7 @@ import numpy as np
 from nibabel import orientations
 from numpy.typing import NDArray
 
-from napari_unet_seg.data.formats.nifti import SCREEN, Grid, same_grid
+from napari_unet_seg.data.formats.grid import SCREEN, Grid, same_grid, screen_grid
 from napari_unet_seg.data.volume import Array
 from napari_unet_seg.errors import InputError
 
@@ -132,7 +132,7 @@ def stacked(planes: Sequence[Plane], *, thickness: float | None, name: str, path
     affine[:3, 3] = positions[0]
     known = len(planes) > 1 or thickness is not None
     lengths = (first.shape[1], first.shape[0], len(planes))
-    grid = _grid(_LPS_TO_RAS @ affine, lengths, spacing_known=known, notes=notes)
+    grid = screen_grid(_LPS_TO_RAS @ affine, lengths, spacing_known=known, located=True, notes=notes)
     return Stack(positions=positions, distance=float(np.linalg.norm(step)), grid=grid, notes=notes)
 
 
@@ -161,27 +161,6 @@ def _step(
         return plane.normal * middle, (f"{name} {many}; the scan is shown without the gap",)
     uneven = f"the slices of {name} lie {steps.min():.3g} to {steps.max():.3g} mm apart; they are shown evenly"
     return plane.normal * middle, (uneven,)
-
-
-def _grid(
-    affine: NDArray[np.float64], lengths: tuple[int, int, int], *, spacing_known: bool, notes: tuple[str, ...]
-) -> Grid:
-    """The grid on the screen of a file array ``(x, y, z)`` with this affine to right-anterior-superior mm."""
-    orientation = orientations.io_orientation(affine)
-    to_screen = orientations.ornt_transform(orientation, SCREEN)
-    affine = affine @ orientations.inv_ornt_aff(to_screen, lengths)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    turned = np.empty(3, int)
-    turned[to_screen[:, 0].astype(int)] = lengths
-    return Grid(
-        shape=(int(turned[2]), int(turned[1]), int(turned[0])),
-        affine=affine,
-        orientation=orientation,
-        spacing=(float(spacing[2]), float(spacing[1]), float(spacing[0])),
-        spacing_known=spacing_known,
-        located=True,
-        notes=notes,
-    )
 
 
 def _turned(values: Array, transform: NDArray[np.float64]) -> Array:

@@ -8,7 +8,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.data.formats.extensions import is_nifti
+from napari_unet_seg.data.formats.grid import SCREEN, Grid, same_grid, screen_grid
 from napari_unet_seg.data.formats.number_type import type_for
 from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask, whole_labels
 from napari_unet_seg.errors import InputError, reading
@@ -33,37 +33,8 @@ logging.getLogger("nibabel").addHandler(logging.NullHandler())
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 1e-3}
 """Metre, millimetre and micrometre by NIfTI's code; it has one for unknown too."""
 
-SCREEN = orientations.axcodes2ornt(("L", "P", "S"))
-"""Array index x runs to the patient's left, y to the back, z to the head."""
-
 DAMAGED = "this NIfTI file is damaged or cut short; copy or export it again"
 GZIP = b"\x1f\x8b"
-
-GRID_TOLERANCE = 0.25
-"""Grids are the same if no corner of the scan lies further apart than this part of the smallest voxel side."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Where the voxels of a file lie, once its axes run as on the screen."""
-
-    shape: tuple[int, int, int]
-    """``(Z, Y, X)``."""
-
-    affine: NDArray[np.float64]
-    """4x4 from voxel ``(x, y, z)`` to right-anterior-superior mm."""
-
-    orientation: NDArray[np.float64]
-    """Orientation of the file's own array, in nibabel's terms."""
-
-    spacing: tuple[float, float, float]
-    """``(z, y, x)`` in mm."""
-
-    spacing_known: bool
-    located: bool
-    """Whether the header says how the patient lay (sform or qform)."""
-
-    notes: tuple[str, ...]
 
 
 def read_image(path: Path) -> Volume:
@@ -250,16 +221,6 @@ def is_gzip(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 
 
-def same_grid(one: Grid, other: Grid) -> bool:
-    """Whether two files have their voxels in the same places."""
-    if one.shape != other.shape:
-        return False
-    z, y, x = one.shape
-    corners = np.array([[i, j, k, 1] for i in (0, x - 1) for j in (0, y - 1) for k in (0, z - 1)], dtype=float)
-    apart = np.linalg.norm((corners @ (one.affine - other.affine).T)[:, :3], axis=1)
-    return bool(apart.max() <= GRID_TOLERANCE * min(one.spacing))
-
-
 class _Frame(NamedTuple):
     """What a mask takes over from its image."""
 
@@ -370,21 +331,7 @@ def _grid(image: Any, path: Path) -> Grid:
     # The unit is that of both the affine and the voxel sizes.
     scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     affine = np.diag([scale, scale, scale, 1.0]) @ affine
-    orientation = orientations.io_orientation(affine)
-    to_screen = orientations.ornt_transform(orientation, SCREEN)
-    affine = affine @ orientations.inv_ornt_aff(to_screen, (x, y, z))
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    lengths = np.empty(3, int)
-    lengths[to_screen[:, 0].astype(int)] = x, y, z
-    return Grid(
-        shape=(int(lengths[2]), int(lengths[1]), int(lengths[0])),
-        affine=affine,
-        orientation=orientation,
-        spacing=(float(spacing[2]), float(spacing[1]), float(spacing[0])),
-        spacing_known=spacing_known,
-        located=located,
-        notes=tuple(notes),
-    )
+    return screen_grid(affine, (x, y, z), spacing_known=spacing_known, located=located, notes=tuple(notes))
 
 
 def _to_screen(values: Array, grid: Grid) -> Array:
