@@ -122,7 +122,7 @@ class CaseLoader(QObject):
         self._viewer.reset_view()
         self.caseShown.emit(images, loaded)
         z, y, x = volume.shape
-        notes = "".join(f" {note[0].upper()}{note[1:]}." for note in volume.notes)
+        notes = "".join(f" {_as_sentence(note)}" for note in volume.notes)
         self.said.emit(
             f"{loaded.case.case_id}: {z} slice{'s' if z != 1 else ''} of {y} \N{MULTIPLICATION SIGN} {x}.{notes}"
         )
@@ -135,3 +135,8 @@ class CaseLoader(QObject):
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
         self._layers = []
+
+
+def _as_sentence(note: str) -> str:
+    # A file's name is written as it is.
+    return f"{note[0].upper() if note.split()[0].isalpha() else note[0]}{note[1:]}."

@@ -98,7 +98,7 @@ class Corrector(QObject):
         self._autosave.setInterval(self._AUTOSAVE_MS)
         self._autosave.timeout.connect(self._on_autosave_due)
         segmentation.layerChanged.connect(self._on_layer)
-        segmentation.edited.connect(self._on_edited)
+        segmentation.edited.connect(self.note_edited)
         segmentation.replaced.connect(self._on_replaced)
         session.work_changed.connect(self._tell)
         session.mask_written.connect(self._on_written)
@@ -297,7 +297,8 @@ class Corrector(QObject):
         if self._session.work is not None:
             self._session.work.mask.accept(z, accepted=marked)
 
-    def _on_edited(self, box: Box | None) -> None:
+    def note_edited(self, box: Box | None) -> None:
+        """The mask may have changed in a box, or anywhere."""
         work = self._session.work
         if work is None:
             return

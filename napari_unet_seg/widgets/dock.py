@@ -224,6 +224,7 @@ class UNetDock(QWidget):
         corrector.noticeChanged.connect(self._show_notice)
         corrector.caseChanged.connect(self._show_case_state)
         corrector.folderWanted.connect(self._choose_overlay)
+        self.scores.noticed.connect(corrector.note_edited)
         self.segmentation.layerChanged.connect(self._list_labels)
         self.scores_panel.valueChanged.connect(self._on_truth_chosen)
         self.scores.valueChanged.connect(self.scores_panel.set_board)

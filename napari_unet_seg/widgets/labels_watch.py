@@ -46,6 +46,8 @@ class LabelsWatch(QObject):
 
     changed = Signal(object)
     """A `Box`, or None for anywhere: read the pixels there again."""
+    passed = Signal(object)
+    """A `Box` to be read again for caution only: nothing tells of an edit there."""
     replaced = Signal()
     """The layer has another array now."""
 
@@ -160,7 +162,7 @@ class LabelsWatch(QObject):
         self._shown = slice_of(self.layer, self._viewer.dims.point)
         self._unsure, self._swept = True, 0
         if scrolled:
-            self.changed.emit((slice(self._shown, self._shown + 1), _WHOLE, _WHOLE))
+            self.passed.emit((slice(self._shown, self._shown + 1), _WHOLE, _WHOLE))
             self._timer.start(self._SETTLE_MS)
         else:
             self.flush()
@@ -182,7 +184,7 @@ class LabelsWatch(QObject):
             return
         depth, height, width = shown_mask(self.layer).shape
         stop = self._swept + max(1, self._SWEEP_VOXELS // (height * width))
-        self.changed.emit((slice(self._swept, min(stop, depth)), _WHOLE, _WHOLE))
+        self.passed.emit((slice(self._swept, min(stop, depth)), _WHOLE, _WHOLE))
         self._swept = stop
         if stop < depth:
             self._timer.start(0)

@@ -34,6 +34,8 @@ class ScoreKeeper(QObject):
 
     valueChanged = Signal(object)
     """The scores changed; a `ScoreBoard`."""
+    noticed = Signal(object)
+    """The segmentation has changed in a `Box` without anything telling of it."""
     failed = Signal(object)
     """The masks cannot be compared; the error."""
 
@@ -56,6 +58,7 @@ class ScoreKeeper(QObject):
         segmentation.layerChanged.connect(self._restart)
         segmentation.replaced.connect(self._on_segmentation_replaced)
         segmentation.edited.connect(self._on_edited)
+        segmentation.passed.connect(self._on_passed)
         segmentation.written.connect(self._on_written)
         viewer.dims.events.connect(self._on_dims)
 
@@ -113,9 +116,15 @@ class ScoreKeeper(QObject):
     def _on_truth_edited(self, box: Box | None) -> None:
         self._reread("y", box)
 
-    def _reread(self, side: Side, box: Box | None) -> None:
-        if self._scores is not None and self._scores.reread(side, box):
+    def _on_passed(self, box: Box) -> None:
+        if self._scores is None or self._reread("y_pred", box):
+            self.noticed.emit(box)
+
+    def _reread(self, side: Side, box: Box | None) -> bool:
+        changed = self._scores is not None and self._scores.reread(side, box)
+        if changed:
             self._tell()
+        return changed
 
     def _on_written(self, written: Written) -> None:
         if self._scores is None or self._session.work is None:
@@ -155,6 +164,7 @@ class ScoreKeeper(QObject):
         if layer is not None:
             self._truth_watch = LabelsWatch(layer, viewer=self._viewer, parent=self)
             self._truth_watch.changed.connect(self._on_truth_edited)
+            self._truth_watch.passed.connect(self._on_truth_edited)
             self._truth_watch.replaced.connect(self._on_truth_replaced)
 
     def _tell(self) -> None:

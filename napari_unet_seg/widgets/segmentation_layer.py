@@ -38,6 +38,8 @@ class SegmentationLayer(QObject):
     """Another layer is the segmentation now, or None."""
     edited = Signal(object)
     """The mask may have changed in a `Box`, or anywhere (None)."""
+    passed = Signal(object)
+    """A `Box` to be read again for caution only."""
     replaced = Signal()
     """The layer has another array now."""
     written = Signal(object)
@@ -84,6 +86,7 @@ class SegmentationLayer(QObject):
         self.layer = layer
         self._watch = LabelsWatch(layer, viewer=self._viewer, parent=self)
         self._watch.changed.connect(self.edited)
+        self._watch.passed.connect(self.passed)
         self._watch.replaced.connect(self._on_replaced)
         # Outlines of other masks stay visible above it.
         layers = self._viewer.layers

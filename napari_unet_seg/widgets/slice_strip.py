@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import QEvent, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette
+from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPalette, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_unet_seg.working_mask import SliceState
@@ -34,6 +34,7 @@ class SliceStrip(QWidget):
         super().__init__(parent)
         self._states: tuple[SliceState, ...] = ()
         self._current: int | None = None
+        self._drawn: tuple[object, QPixmap] | None = None
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMouseTracking(True)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -69,23 +70,41 @@ class SliceStrip(QWidget):
         count = len(self._states)
         if not count:
             return
-        painter = QPainter(self)
         text = self.palette().color(QPalette.ColorRole.WindowText)
+        key = self._states, self.size(), text.rgba(), self.devicePixelRatioF()
+        if self._drawn is None or self._drawn[0] != key:
+            # Scrolling moves the frame alone, and thousands of cells take a while.
+            self._drawn = key, self._draw_cells(text)
+        painter = QPainter(self)
+        painter.drawPixmap(0, 0, self._drawn[1])
+        if self._current is not None and 0 <= self._current < count:
+            left, right = self._edge(self._current), self._edge(self._current + 1)
+            width = max(3, right - left)
+            painter.setPen(text)
+            painter.drawRect(min(left, self.width() - width), 0, width - 1, self.height() - 1)
+        painter.end()
+
+    def _draw_cells(self, text: QColor) -> QPixmap:
+        ratio = self.devicePixelRatioF()
+        cells = QPixmap(self.size() * ratio)
+        cells.setDevicePixelRatio(ratio)
+        cells.fill(Qt.GlobalColor.transparent)
         grey = QColor(text)
         grey.setAlpha(60)
-        edges = [round(z * self.width() / count) for z in range(count + 1)]
-        height = self.height()
         # A line between the cells, where they are wide enough to spare one.
-        gap = 1 if self.width() >= 4 * count else 0
-        for z, state in enumerate(self._states):
-            width = max(1, edges[z + 1] - edges[z] - gap)
-            painter.fillRect(edges[z], 3, width, height - 6, COLOURS.get(state, grey))
-        if self._current is not None and 0 <= self._current < count:
-            left = edges[self._current]
-            width = max(3, edges[self._current + 1] - left)
-            painter.setPen(text)
-            painter.drawRect(min(left, self.width() - width), 0, width - 1, height - 1)
+        gap = 1 if self.width() >= 4 * len(self._states) else 0
+        painter = QPainter(cells)
+        # Settled slices last, so that none is hidden where many share a pixel.
+        for settled in (False, True):
+            for z, state in enumerate(self._states):
+                if (state in COLOURS) == settled:
+                    width = max(1, self._edge(z + 1) - self._edge(z) - gap)
+                    painter.fillRect(self._edge(z), 3, width, self.height() - 6, COLOURS.get(state, grey))
         painter.end()
+        return cells
+
+    def _edge(self, z: int) -> int:
+        return round(z * float(self.width()) / len(self._states))
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Go to the slice under the mouse."""
