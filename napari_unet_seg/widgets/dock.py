@@ -180,14 +180,8 @@ class UNetDock(QWidget):
             ("Data", self.data_panel),
             ("Segment", self.segment_panel),
             ("Correct", self.correct_panel),
-            ("Scores", self.scores_panel),
         ):
-            fold = QCollapsible(title, collapsedIcon="▶")
-            fold.setDuration(0)
-            fold.toggleButton().setToolTip(f"Fold or unfold {title}")
-            fold.addWidget(panel)
-            fold.expand(animate=False)
-            column.addWidget(fold)
+            column.addWidget(_fold(title, panel))
         column.addStretch(1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
@@ -196,6 +190,8 @@ class UNetDock(QWidget):
         scroll.setWidget(content)
         layout = QVBoxLayout(self)
         layout.addWidget(scroll, 1)
+        # Below the others, and always in view: they are watched while painting.
+        layout.addWidget(_fold("Scores", self.scores_panel))
         layout.addWidget(self.status)
         self.setMinimumWidth(260)
 
@@ -374,6 +370,15 @@ class UNetDock(QWidget):
     def _set_truth(self, layer: Labels | None) -> None:
         self.scores.set_truth(layer)
         self._list_labels()
+
+
+def _fold(title: str, panel: QWidget) -> QCollapsible:
+    fold = QCollapsible(title, collapsedIcon="▶")
+    fold.setDuration(0)
+    fold.toggleButton().setToolTip(f"Fold or unfold {title}")
+    fold.addWidget(panel)
+    fold.expand(animate=False)
+    return fold
 
 
 def _registered_models() -> list[str]:
