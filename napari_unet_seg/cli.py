@@ -126,7 +126,13 @@ class Evaluate:
             nonlocal status
             status = _report(error)
 
-        result = evaluate(dataset, segmenter, progress=show, failed=failed)
+        try:
+            result = evaluate(dataset, segmenter, progress=show, failed=failed)
+        except InputError:
+            if status != OK:
+                # Why there is nothing to score has been told, case by case.
+                return status
+            raise
         print(summary_text(result["summary"]))
         if self.json is not None:
             write_bytes(self.json, json.dumps(result, indent=2).encode() + b"\n")

@@ -212,3 +212,11 @@ def test_real_patients_are_read_and_segmented(lgg: Path, tmp_path: Path) -> None
     target = tmp_path / "s.json"
     assert main(["evaluate", str(lgg / f"{case}.tif"), "--json", str(target)]) == 0
     assert json.loads(target.read_text())["summary"]["volume_dice_mean"] > 0.5
+
+
+def test_evaluating_a_broken_scan_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "empty.nii.gz"
+    broken.write_bytes(b"")
+    assert main(["evaluate", str(broken)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "empty.nii.gz: the file is empty" in line

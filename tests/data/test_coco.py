@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.layouts import coco, coco_json, coco_outlines
 from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.errors import InputError
@@ -654,3 +655,33 @@ class TestRealData:
             assert before.text[: before.lists["annotations"].start] == after.text[: after.lists["annotations"].start]
             once = case.encode_mask(file, decode(case), former=path, original=source)
             assert once == source.read_bytes()
+
+
+def test_a_broken_split_leaves_the_others_usable(tmp_path):
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        Image.fromarray(np.zeros((40, 50), np.uint8)).save(tmp_path / split / f"{split}.png")
+    image = {"id": 0, "file_name": "train.png", "height": 40, "width": 50}
+    whole = {"images": [image], "annotations": [], "categories": [{"id": 1, "name": "t"}]}
+    (tmp_path / "train" / "_annotations.coco.json").write_text(json.dumps(whole))
+    (tmp_path / "valid" / "_annotations.coco.json").write_text('{"images": [')
+    dataset = open_dataset(tmp_path)
+    assert [case.case_id for case in dataset] == ["train", "valid (cannot be read)"]
+    assert dataset["train"].read_image().shape == (1, 40, 50)
+    assert not dataset["valid (cannot be read)"].has_mask
+    with pytest.raises(InputError, match=r"valid.*json: this is not valid JSON"):
+        dataset["valid (cannot be read)"].read_image()
+
+
+def test_a_folder_called_images_is_no_case(tmp_path):
+    (tmp_path / "images").mkdir()
+    images = []
+    for number, (name, size) in enumerate({"a": (40, 50), "big": (60, 70)}.items()):
+        Image.fromarray(np.zeros(size, np.uint8)).save(tmp_path / "images" / f"{name}.png")
+        images.append({"id": number, "file_name": f"images/{name}.png", "height": size[0], "width": size[1]})
+    whole = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "t"}]}
+    (tmp_path / "_annotations.coco.json").write_text(json.dumps(whole))
+    assert {case.case_id: case.read_image().shape for case in open_dataset(tmp_path)} == {
+        "a": (1, 40, 50),
+        "big": (1, 60, 70),
+    }

@@ -2,9 +2,9 @@
 
 ``_annotations.coco.json`` lies among the images of its split, as Roboflow exports it, or
 ``annotations/instances_<split>.json`` beside their folder. An image is a case called after its file; images whose names
-have a sub-folder are the slices of one case called after that. Where two cases of a file have the same name, the whole
-file name is used, where two splits have it, ``train/<name>``. What the labels are, and which images are unlabelled,
-says `coco_masks`.
+have a sub-folder are the slices of one case called after that, unless it is called ``images`` or like a split. Where
+two cases of a file have the same name, the whole file name is used, where two splits have it, ``train/<name>``. What
+the labels are, and which images are unlabelled, says `coco_masks`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from napari_unet_seg.data.layouts.coco_json import CocoText, Entry
 from napari_unet_seg.data.layouts.coco_new import ANNOTATIONS, CocoWriter
 from napari_unet_seg.data.layouts.coco_scan import CocoScan, Picture
 from napari_unet_seg.data.layouts.listing import list_folder
+from napari_unet_seg.data.layouts.unreadable import UnreadableScan
 from napari_unet_seg.data.scan import Scan, natural_key
 from napari_unet_seg.errors import InputError
 
@@ -27,6 +28,8 @@ NAME = "coco"
 LOOKED_FOR = ANNOTATIONS
 ENDING = ".coco.json"
 INSTANCES = "instances_"
+NO_CASE = ("", "image", "images", "img", "imgs", "train", "val", "valid", "validation", "test")
+"""Folders that images lie in whatever they show."""
 
 
 class Split(NamedTuple):
@@ -51,13 +54,26 @@ def open_cases(path: Path) -> list[Scan]:
         If a JSON file cannot be read, is no COCO, or none of them lists an image.
     """
     splits = _splits(path)
-    found = [(split, case) for split in splits for case in _cases_of(split)]
+    found: list[tuple[Split, CocoScan]] = []
+    broken: list[tuple[Split, InputError]] = []
+    for split in splits:
+        try:
+            found += [(split, case) for case in _cases_of(split)]
+        except InputError as error:
+            broken.append((split, error))
+    if broken and not found:
+        raise broken[0][1]
     if splits and not found:
         raise InputError("lists no images; export the dataset again", path=splits[0].json)
     times = Counter(case.case_id for _, case in found)
-    return [
+    cases: list[Scan] = [
         case if times[case.case_id] == 1 or not split.name else replace(case, case_id=f"{split.name}/{case.case_id}")
         for split, case in found
+    ]
+    # One split that is broken leaves the others usable.
+    return cases + [
+        UnreadableScan(case_id=f"{split.name or 'all'} (cannot be read)", problem=error.problem, path=split.json)
+        for split, error in broken
     ]
 
 
@@ -97,13 +113,17 @@ def _cases_of(split: Split) -> Iterator[CocoScan]:
     groups: dict[str, list[Entry]] = {}
     for entry in coco.images:
         name = PurePosixPath(entry.value["file_name"].replace("\\", "/"))
-        folder = name.parent.as_posix()
-        groups.setdefault(name.name if folder == "." else f"{folder}/", []).append(entry)
+        groups.setdefault(f"{name.parent.as_posix()}/" if _is_of_a_case(name) else name.as_posix(), []).append(entry)
     stems = Counter(_stem(key) for key in groups)
     ids = Counter(entry.value["id"] for entry in coco.images)
     for key, entries in groups.items():
         stem = _stem(key)
         yield _case(split, coco, stem if stems[stem] == 1 or key.endswith("/") else key, entries, ids)
+
+
+def _is_of_a_case(name: PurePosixPath) -> bool:
+    """Whether the folder of an image is that of its case, and not just the one that all images lie in."""
+    return name.parent.name.lower() not in NO_CASE
 
 
 def _stem(key: str) -> str:
