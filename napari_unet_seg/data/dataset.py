@@ -83,7 +83,7 @@ class Dataset:
     def __getitem__(self, case_id: str) -> Case:
         if case_id in self._by_id:
             return self._by_id[case_id]
-        near = difflib.get_close_matches(case_id, self._by_id, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(str(case_id), self._by_id, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"the first one is {self.cases[0].case_id}"
         raise InputError(f"there is no case {case_id!r}; {hint}", path=self.root)
 

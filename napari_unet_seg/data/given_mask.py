@@ -15,7 +15,10 @@ from napari_unet_seg.errors import InputError
 
 def as_given(mask: Any, shape: tuple[int, int, int], *, case_id: str) -> Array:
     """A mask ``(Z, Y, X)`` as whole numbers up to 255; InputError if it has another shape or is no mask."""
-    values = np.asarray(mask)
+    try:
+        values = np.asarray(mask)
+    except ValueError:
+        raise InputError(f"{case_id}: the mask is no array; hand in one of shape {shape} (Z, Y, X)") from None
     if values.shape != shape:
         raise InputError(f"{case_id}: the mask has shape {values.shape} but the case {shape} (Z, Y, X)")
     try:
