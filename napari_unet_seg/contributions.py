@@ -76,6 +76,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
     from napari_unet_seg.data.export import export_mask
     from napari_unet_seg.errors import InputError
+    from napari_unet_seg.widgets.layers import voxel_size
 
     values = np.asarray(data)
     if values.ndim not in (2, 3):
@@ -83,14 +84,12 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() > 255:
         raise InputError("a mask holds whole labels from 0 to 255; this layer has others", path=path)
     mask = values.astype(np.uint8) if values.ndim == 3 else values.astype(np.uint8)[None]
-    scale = [abs(float(length)) for length in meta.get("scale", (1.0,) * values.ndim)]
-    z, y, x = [1.0] * (3 - len(scale)) + scale
     known = meta.get("metadata", {})
     source = known.get("source")
     export_mask(
         Path(path),
         mask,
-        spacing=(z, y, x),
+        spacing=voxel_size(meta.get("scale", ())),
         affine=known.get("affine"),
         spacing_known=known.get("spacing_known", True),
         source=None if source is None else Path(source),

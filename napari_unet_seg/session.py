@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from napari_unet_seg.data.scan import slice_numbers
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
 from napari_unet_seg.saving import SaveJob, SaveResult
@@ -99,8 +100,7 @@ class Written:
         """What was kept, as a sentence to be appended; empty for nothing."""
         if not self.kept:
             return ""
-        numbers = ", ".join(str(z) for z in self.kept[:8]) + (" …" if len(self.kept) > 8 else "")
-        return f" Slice{'s' if len(self.kept) > 1 else ''} {numbers} edited by hand: kept."
+        return f" Slice{'s' if len(self.kept) > 1 else ''} {slice_numbers(self.kept)} edited by hand: kept."
 
 
 class Session:

@@ -180,11 +180,6 @@ class WorkingMask:
         self.touch(edited)
         return edited
 
-    def forget_saved(self, z: int) -> None:
-        """The dataset has no correction of slice `z` any more: it follows the model again."""
-        self._saved.pop(z, None)
-        self.touch([z])
-
     def _is_edited(self, z: int) -> bool:
         return not np.array_equal(self.data[z], self._base(z))
 

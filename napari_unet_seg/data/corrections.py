@@ -25,7 +25,7 @@ from napari_unet_seg.data.mask_reader import MaskReader, mask_path
 from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.packed import pack
 from napari_unet_seg.data.presence import Presence
-from napari_unet_seg.data.scan import Scan
+from napari_unet_seg.data.scan import Scan, slice_numbers
 from napari_unet_seg.data.stored_mask import (
     Coding,
     Plane,
@@ -384,10 +384,9 @@ class CorrectionStore:
 
 def _changed_elsewhere(scan: Scan, slices: Sequence[int]) -> ChangedElsewhereError:
     file = next(file for file in scan.mask_files() if slices[0] in file.slices)
-    numbers = ", ".join(map(str, slices[:8])) + (" …" if len(slices) > 8 else "")
     return ChangedElsewhereError(
-        f"another program or window has changed slice {numbers} since it was read; read the mask anew, or save with "
-        "overwriting",
+        f"another program or window has changed slice {slice_numbers(slices)} since it was read; read the mask anew, "
+        "or save with overwriting",
         path=file.path,
     )
 

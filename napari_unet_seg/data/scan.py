@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -89,6 +90,11 @@ class Scan(Protocol):
         Returns the file, or the folder of files, that was written. InputError if a file of the dataset would be
         replaced or the folder cannot be written.
         """
+
+
+def slice_numbers(slices: Sequence[int]) -> str:
+    """The first eight slice numbers, for the user: ``3, 4, 5``."""
+    return ", ".join(map(str, slices[:8])) + (" …" if len(slices) > 8 else "")
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:

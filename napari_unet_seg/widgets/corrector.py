@@ -11,6 +11,8 @@ import numpy as np
 from qtpy.QtCore import QEventLoop, QObject, QTimer, Signal
 
 from napari_unet_seg.data.interpolate import interpolate_slices
+from napari_unet_seg.data.scan import slice_numbers
+from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 from napari_unet_seg.saving import ActiveTime, SaveJob, SaveResult
 from napari_unet_seg.scores import Box
@@ -84,7 +86,7 @@ class Corrector(QObject):
         self._task: Task | None = None
         self._autosaved: Autosave | None = None
         self._conflict: SaveJob | None = None
-        self._truth: LoadedCase | None = None
+        self._truth: Mask | None = None
         self._note = ""
         self._other: str | None = None
         self._notices: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -96,7 +98,7 @@ class Corrector(QObject):
         self._autosave = QTimer(self)
         self._autosave.setSingleShot(True)
         self._autosave.setInterval(self._AUTOSAVE_MS)
-        self._autosave.timeout.connect(self._on_autosave_due)
+        self._autosave.timeout.connect(self.autosave)
         segmentation.layerChanged.connect(self._on_layer)
         segmentation.edited.connect(self.note_edited)
         segmentation.replaced.connect(self._on_replaced)
@@ -106,7 +108,7 @@ class Corrector(QObject):
         viewer.dims.events.current_step.connect(self._tell_of_slice)
 
     def disconnect_all(self) -> None:
-        """Write what is not saved to the autosave, and disconnect."""
+        """Start nothing new, and disconnect."""
         for timer in (self._look, self._autosave):
             timer.stop()
         self._viewer.dims.events.current_step.disconnect(self._tell_of_slice)
@@ -131,7 +133,7 @@ class Corrector(QObject):
 
     def take_case(self, loaded: LoadedCase) -> None:
         """Another case is shown: offer what an earlier run left unsaved of it."""
-        self._truth, self._autosaved, self._conflict, self._note = loaded, loaded.autosaved, None, ""
+        self._truth, self._autosaved, self._conflict, self._note = loaded.truth, loaded.autosaved, None, ""
         self._notices.clear()
         dataset = self._session.dataset
         if dataset is not None and not dataset.writable:
@@ -167,7 +169,7 @@ class Corrector(QObject):
         reference = self._reference()
         if reference is None or self._session.work is not None:
             return
-        truth = None if self._truth is None or self._session.case is None else self._truth.truth
+        truth = self._dataset_mask()
         shape = (1, *reference.data.shape[-2:]) if reference.ndim == 2 else reference.data.shape[-3:]
         self._session.start_work(shape, mask=truth if truth is not None and truth.shape == tuple(shape) else None)
         self._segmentation.show_work(reference)
@@ -369,9 +371,6 @@ class Corrector(QObject):
         # What could not be saved, or has been painted meanwhile.
         self._autosave.start()
 
-    def _on_autosave_due(self) -> None:
-        self.autosave()
-
     def _on_finished(self) -> None:
         self._task = None
         self._tell()
@@ -467,6 +466,10 @@ class Corrector(QObject):
 
     # What is shown.
 
+    def _dataset_mask(self) -> Mask | None:
+        """The mask that the open case came with."""
+        return None if self._session.case is None else self._truth
+
     def _z(self) -> int | None:
         layer = self._segmentation.layer
         return None if layer is None else slice_of(layer, self._viewer.dims.point)
@@ -487,10 +490,10 @@ class Corrector(QObject):
 
     def _make_board(self) -> CorrectionBoard:
         session, work = self._session, self._session.work
-        truth = None if self._truth is None or session.case is None else self._truth.truth
         if work is None or self._segmentation.layer is None:
             return CorrectionBoard(
-                can_start=work is None and self._reference() is not None, starts_from_truth=truth is not None
+                can_start=work is None and self._reference() is not None,
+                starts_from_truth=self._dataset_mask() is not None,
             )
         return CorrectionBoard(
             states=tuple(work.mask.states()),
@@ -516,8 +519,7 @@ def find_gap(settled: list[int], z: int) -> tuple[int, int] | None:
 
 
 def _listed(slices: list[int]) -> str:
-    numbers = ", ".join(map(str, slices[:8])) + (" …" if len(slices) > 8 else "")
-    return f"slice{'s' if len(slices) != 1 else ''} {numbers}"
+    return f"slice{'s' if len(slices) != 1 else ''} {slice_numbers(slices)}"
 
 
 def _now() -> str:

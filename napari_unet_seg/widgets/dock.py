@@ -19,7 +19,7 @@ from napari_unet_seg.widgets.correct_panel import CorrectPanel
 from napari_unet_seg.widgets.corrector import Corrector
 from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
 from napari_unet_seg.widgets.keys import Keys
-from napari_unet_seg.widgets.layers import GROUND_TRUTH
+from napari_unet_seg.widgets.layers import GROUND_TRUTH, reference_of
 from napari_unet_seg.widgets.leaving import Answer, ask_about_edits
 from napari_unet_seg.widgets.rule_follower import RuleFollower
 from napari_unet_seg.widgets.score_keeper import ScoreKeeper
@@ -31,6 +31,7 @@ from napari_unet_seg.widgets.status_line import StatusLine
 from napari_unet_seg.widgets.workers import Lane
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
 _ROLES = ("pre", "flair", "post")
@@ -213,7 +214,7 @@ class UNetDock(QWidget):
         panel.revertRequested.connect(corrector.revert)
         panel.clearRequested.connect(corrector.clear)
         panel.interpolateRequested.connect(corrector.interpolate)
-        panel.saveRequested.connect(self._save)
+        panel.saveRequested.connect(corrector.save)
         panel.noticeAnswered.connect(corrector.answer)
         panel.sliceChosen.connect(self._show_slice)
         corrector.valueChanged.connect(panel.setValue)
@@ -292,9 +293,6 @@ class UNetDock(QWidget):
 
     # Correcting.
 
-    def _save(self) -> None:
-        self.corrector.save()
-
     def _show_notice(self, text: str, answers: tuple[str, ...]) -> None:
         self.correct_panel.set_notice(text, *answers)
 
@@ -309,11 +307,8 @@ class UNetDock(QWidget):
         if folder and dataset is not None:
             self.loader.open_overlay(Path(folder), self.corrector.use_overlay)
 
-    def _reference(self) -> Any:
-        """The image layer whose grid a mask takes."""
-        sources = self.roles.value()
-        source = sources.get("flair") or next(iter(sources.values()), None)
-        return None if source is None else source.layer
+    def _reference(self) -> Layer | None:
+        return reference_of(self.roles.value())
 
     def _open_path(self, path: Path) -> None:
         if self._may_leave():

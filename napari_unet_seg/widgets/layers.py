@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,20 @@ def sources_of(layer: Image) -> list[ImageSource]:
 
 def spacing_of(layer: Layer) -> tuple[float, float, float]:
     """Size of a voxel along ``(z, y, x)`` in world units; 1 along the missing axis of a two-dimensional layer."""
-    scale = [abs(float(value)) or 1.0 for value in layer.scale[-3:]]
-    z, y, x = [1.0] * (3 - len(scale)) + scale
+    return voxel_size(layer.scale)
+
+
+def voxel_size(scale: Sequence[float]) -> tuple[float, float, float]:
+    """Size along ``(z, y, x)`` of a voxel on the last three axes of a scale; 1 along a missing axis, or one of 0."""
+    lengths = [abs(float(value)) or 1.0 for value in scale[-3:]]
+    z, y, x = [1.0] * (3 - len(lengths)) + lengths
     return z, y, x
+
+
+def reference_of(sources: Mapping[str, ImageSource]) -> Layer | None:
+    """The layer whose grid a mask takes, FLAIR or else the first; None where no image is chosen."""
+    source = sources.get("flair") or next(iter(sources.values()), None)
+    return None if source is None else source.layer
 
 
 def volume_from(sources: dict[str, ImageSource], *, spacing_known: bool = True) -> Volume:

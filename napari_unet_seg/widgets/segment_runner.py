@@ -13,7 +13,7 @@ from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
 from napari_unet_seg.session import Prediction, Segmenting, Session
-from napari_unet_seg.widgets.layers import ImageSource, slice_of, volume_from
+from napari_unet_seg.widgets.layers import ImageSource, reference_of, slice_of, volume_from
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task
 
@@ -163,7 +163,8 @@ class SegmentRunner(QObject):
     def _submit(self, sources: dict[str, ImageSource], *, z: int | None, fresh: bool) -> Task:
         """Predict in the background."""
         session, model, rule = self._session, self._model, self._session.rule
-        reference, key = _reference(sources), _key(model, sources)
+        reference, key = reference_of(sources), _key(model, sources)
+        assert reference is not None
         known = bool(reference.metadata.get("spacing_known", True))
         cached = self._volume[1] if self._volume is not None and self._volume[0] == key and not fresh else None
 
@@ -215,9 +216,10 @@ class SegmentRunner(QObject):
         if not self._live or self._task is not None or self._live_task is not None:
             return
         sources = self._sources()
-        if not sources:
+        reference = reference_of(sources)
+        if reference is None:
             return
-        z = slice_of(_reference(sources), self._viewer.dims.point)
+        z = slice_of(reference, self._viewer.dims.point)
         if (_key(self._model, sources), z) in self._predicted:
             return
         self._live_task = self._submit(sources, z=z, fresh=False)
@@ -263,11 +265,6 @@ class SegmentRunner(QObject):
         if self._activity is not None:
             self._activity.close()
             self._activity = None
-
-
-def _reference(sources: dict[str, ImageSource]) -> Layer:
-    """The layer whose grid the mask gets."""
-    return (sources.get("flair") or next(iter(sources.values()))).layer
 
 
 def _key(model: str, sources: dict[str, ImageSource]) -> tuple[Any, ...]:
