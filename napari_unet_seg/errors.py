@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,7 +48,19 @@ def reading(path: Path) -> Iterator[None]:
 
 
 class ChangedElsewhereError(InputError):
-    """A mask is no longer as it was read: another program or window has changed it, and nothing was written."""
+    """A mask is no longer as it was read: another program or window has changed it, and nothing was written.
+
+    Parameters
+    ----------
+    problem, path
+        As in `InputError`.
+    slices : sequence of int
+        The slices that were changed.
+    """
+
+    def __init__(self, problem: str, *, path: Path | str | None = None, slices: Sequence[int] = ()) -> None:
+        super().__init__(problem, path=path)
+        self.slices = tuple(slices)
 
 
 class ReadOnlyError(InputError):

@@ -388,6 +388,7 @@ def _changed_elsewhere(scan: Scan, slices: Sequence[int]) -> ChangedElsewhereErr
         f"another program or window has changed slice {slice_numbers(slices)} since it was read; read the mask anew, "
         "or save with overwriting",
         path=file.path,
+        slices=slices,
     )
 
 

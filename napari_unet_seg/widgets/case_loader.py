@@ -80,10 +80,19 @@ class CaseLoader(QObject):
 
     def open_overlay(self, folder: Path, returned: Callable[[Dataset], None]) -> None:
         """Open the present dataset once more, its corrections in a folder of their own."""
-        dataset = self._session.dataset
-        if dataset is not None:
-            root = dataset.root
-            self._run(lambda task: self._session.read_dataset(root, overlay=folder), returned)
+        former, case = self._session.dataset, self._session.case
+        if former is None:
+            return
+        root = former.root
+
+        def work(task: Task) -> Dataset:
+            dataset = self._session.read_dataset(root, overlay=folder)
+            if case is not None:
+                # What is changed elsewhere from now on is noticed when the case is saved.
+                dataset[case.case_id].read_mask()
+            return dataset
+
+        self._run(work, returned)
 
     def _run(self, work: object, returned: object) -> None:
         if self._newest is not None:

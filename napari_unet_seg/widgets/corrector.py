@@ -22,7 +22,7 @@ from napari_unet_seg.widgets.layers import slice_of, spacing_of
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.slice_history import SliceHistory
 from napari_unet_seg.widgets.workers import Lane, Task
-from napari_unet_seg.working_mask import Plane
+from napari_unet_seg.working_mask import Plane, WorkingMask
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -85,7 +85,7 @@ class Corrector(QObject):
         self._clock = ActiveTime()
         self._task: Task | None = None
         self._autosaved: Autosave | None = None
-        self._conflict: SaveJob | None = None
+        self._conflict: tuple[WorkingMask, tuple[int, ...]] | None = None
         self._truth: Mask | None = None
         self._note = ""
         self._other: str | None = None
@@ -265,10 +265,13 @@ class Corrector(QObject):
         if job is None and undecided:
             return
 
+        if job is None:
+            self._lane.submit(
+                lambda task: dataset.drop_autosave(case_id), returned=_ignore, failed=self._on_autosave_failed
+            )
+            return
+
         def work(task: Task) -> str | None:
-            if job is None:
-                dataset.drop_autosave(case_id)
-                return None
             job.autosave(undecided)
             # Not before there is something to correct: looking at a dataset writes nothing into it.
             return dataset.claim()
@@ -358,7 +361,7 @@ class Corrector(QObject):
             self._note = f"Saved {_listed(result.saved)} at {_now()}."
             self.said.emit(f"Saved {_listed(result.saved)} of {result.job.case_id}.")
         elif isinstance(error, ChangedElsewhereError):
-            self._conflict = result.job
+            self._conflict = result.job.work, error.slices
             self._ask("conflict", f"{error.problem[0].upper()}{error.problem[1:]}.", KEEP_MINE, TAKE_THEIRS)
             self.failed.emit(error)
         elif isinstance(error, ReadOnlyError):
@@ -442,15 +445,16 @@ class Corrector(QObject):
 
     def _take_theirs(self) -> None:
         """Show the dataset's pixels of the slices that were changed elsewhere."""
-        job, self._conflict = self._conflict, None
+        conflict, self._conflict = self._conflict, None
         self._settle("conflict")
         case, work = self._session.case, self._session.work
-        if job is None or case is None or work is None or work.mask is not job.work:
+        if conflict is None or case is None or work is None or work.mask is not conflict[0]:
             return
+        slices = conflict[1]
 
         def read(task: Task) -> dict[int, Plane]:
             mask = case.read_mask()
-            return {} if mask is None else {z: mask[z] for z in job.planes}
+            return {} if mask is None else {z: mask[z] for z in slices}
 
         self._lane.submit(read, returned=self._show_theirs, failed=self.failed.emit)
 
@@ -516,6 +520,10 @@ def find_gap(settled: list[int], z: int) -> tuple[int, int] | None:
         if gap is not None and min(gap) >= 0 and gap[1] - gap[0] > 1:
             return gap
     return None
+
+
+def _ignore(result: object) -> None:
+    pass
 
 
 def _listed(slices: list[int]) -> str:

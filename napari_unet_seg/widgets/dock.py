@@ -127,7 +127,8 @@ class UNetDock(QWidget):
         if self.corrector.unsaved():
             # The last edits may be younger than the last autosave.
             self.corrector.autosave(final=True)
-            self._lanes[2].wait()
+        # A save that runs is finished, and what was discarded is not offered again.
+        self._lanes[2].wait()
         self._closed = True
         if self.session.dataset is not None:
             self.session.dataset.release()

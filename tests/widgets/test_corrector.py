@@ -265,7 +265,9 @@ def test_the_user_chooses_when_another_program_changed_the_slice(
     viewer.layers["Segmentation"].paint((2, 5, 5), 1)
     mine, theirs = data(viewer)[2].copy(), np.eye(32, dtype=np.uint8)
     dataset["one"].corrected[2] = theirs
-    dataset.error = ChangedElsewhereError("slice 2 was changed by another program", path=Path("one_mask.tif"))
+    dataset.error = ChangedElsewhereError(
+        "slice 2 was changed by another program", path=Path("one_mask.tif"), slices=[2]
+    )
     click(segmented, "save")
     settle()
     assert "changed by another program" in segmented.correct_panel.notice()
@@ -276,6 +278,47 @@ def test_the_user_chooses_when_another_program_changed_the_slice(
     np.testing.assert_array_equal(data(viewer)[2], expected)
     np.testing.assert_array_equal(dataset["one"].corrected[2], expected)
     assert states(segmented) == {2: SliceState.SAVED}
+
+
+def test_taking_theirs_leaves_other_unsaved_slices_alone(
+    segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle
+) -> None:
+    layer = viewer.layers["Segmentation"]
+    layer.paint((2, 5, 5), 1)
+    layer.paint((4, 5, 5), 1)
+    mine, theirs = data(viewer)[4].copy(), np.eye(32, dtype=np.uint8)
+    dataset["one"].corrected[2] = theirs
+    dataset.error = ChangedElsewhereError("slice 2 was changed", path=Path("one_mask.tif"), slices=[2])
+    click(segmented, "save")
+    settle()
+    segmented.correct_panel.noticeAnswered.emit(TAKE_THEIRS)
+    settle()
+    np.testing.assert_array_equal(data(viewer)[2], theirs)
+    np.testing.assert_array_equal(data(viewer)[4], mine)
+    assert states(segmented) == {2: SliceState.SAVED, 4: SliceState.EDITED}
+
+
+def test_the_note_of_a_save_stays_when_nothing_is_left_to_keep(
+    segmented: UNetDock, viewer: ViewerModel, settle: Settle
+) -> None:
+    viewer.layers["Segmentation"].paint((2, 5, 5), 1)
+    click(segmented, "save")
+    settle()
+    segmented.corrector.autosave()
+    settle()
+    assert segmented.corrector.value().note.startswith("Saved slice 2")
+
+
+def test_what_was_discarded_on_closing_is_not_offered_again(
+    segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle
+) -> None:
+    viewer.layers["Segmentation"].paint((2, 5, 5), 1)
+    segmented.corrector.autosave()
+    settle()
+    assert "one" in dataset.autosaves
+    segmented.corrector.discard()
+    segmented.shutdown()
+    assert dataset.autosaves == {}
 
 
 def test_a_read_only_dataset_asks_for_a_folder(
