@@ -1,0 +1,70 @@
+"""What a round of retraining came to, as plain data; importing it costs no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Scope = Literal["scan", "model"]
+Role = Literal["held back", "rehearsal"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseReport:
+    """How the slices of one case that the round did not learn from fared."""
+
+    case: str
+    role: str
+    """``"held back"``: corrected slices that were kept from the training they are scored under; ``"rehearsal"``: what
+    the model should still do as before."""
+
+    slices: int
+    """Slices that were scored."""
+
+    before: float
+    """Dice with the parent's weights."""
+
+    after: float
+    """Dice after the round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundReport:
+    """The outcome of one round."""
+
+    name: str
+    parent: str
+    """Name of the model it began with."""
+
+    scope: str
+    """``"scan"``: for one scan alone; ``"model"``: for every scan."""
+
+    promoted: bool
+    """Whether the new weights took the parent's place."""
+
+    seconds: float
+    steps: int
+    slices_corrected: int
+    before: float
+    """Mean Dice on what was held back, with the parent's weights."""
+
+    after: float
+    """The same after the round."""
+
+    reason: str
+    """Why it was promoted or not, in words."""
+
+    version: int = 0
+    """Its number among the versions of the model."""
+
+    stopped: bool = False
+    """Whether it was stopped before its time."""
+
+    cases: tuple[CaseReport, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = dataclasses.asdict(self)
+        values["cases"] = [dataclasses.asdict(case) for case in self.cases]
+        return values
