@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from napari_unet_seg.data.dataset import Case, Correction, Dataset, open_dataset
     from napari_unet_seg.data.volume import Volume
     from napari_unet_seg.engine.evaluate import evaluate
+    from napari_unet_seg.engine.finetune import finetune
     from napari_unet_seg.engine.segmenter import Segmenter, load_model
+    from napari_unet_seg.engine.suggest import Suggestion, suggest
     from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 
 try:
@@ -28,8 +30,11 @@ _HOMES = {
     "open_dataset": "data.dataset",
     "Volume": "data.volume",
     "evaluate": "engine.evaluate",
+    "finetune": "engine.finetune",
     "Segmenter": "engine.segmenter",
     "load_model": "engine.segmenter",
+    "Suggestion": "engine.suggest",
+    "suggest": "engine.suggest",
     "ChangedElsewhereError": "errors",
     "InputError": "errors",
     "ReadOnlyError": "errors",
@@ -43,11 +48,14 @@ __all__ = [
     "InputError",
     "ReadOnlyError",
     "Segmenter",
+    "Suggestion",
     "Volume",
     "__version__",
     "evaluate",
+    "finetune",
     "load_model",
     "open_dataset",
+    "suggest",
 ]
 
 

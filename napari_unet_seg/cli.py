@@ -8,14 +8,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
+from napari_unet_seg.commands.finetune import Finetune
+from napari_unet_seg.commands.models import Models
+from napari_unet_seg.commands.status import INTERRUPTED, OK, report_problem
+from napari_unet_seg.commands.suggest import Suggest
 from napari_unet_seg.errors import InputError
-
-OK, INPUT_AT_FAULT, INTERRUPTED = 0, 2, 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,7 @@ class Predict:
                 )
                 written = case.write_prediction(mask, self.output)
             except InputError as error:
-                status = _report(error)
+                status = report_problem(error)
                 continue
             size = "" if volume.spacing_known else ", taking voxels as 1 mm"
             amount = f"{(mask > 0).sum() * volume.voxel_ml:.1f} ml{size}"
@@ -124,7 +126,7 @@ class Evaluate:
 
         def failed(_case: object, error: InputError) -> None:
             nonlocal status
-            status = _report(error)
+            status = report_problem(error)
 
         try:
             result = evaluate(dataset, segmenter, progress=show, failed=failed)
@@ -175,119 +177,11 @@ class Convert:
         def failed(_case: object, error: InputError) -> None:
             nonlocal status, number
             number += 1
-            status = _report(error)
+            status = report_problem(error)
 
         for note in convert(dataset, self.destination, layout=self.to, progress=show, failed=failed):
             print(f"note: {note}")
         return status
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelsList:
-    """List the models there are."""
-
-    def run(self) -> int:
-        """Print a line for each."""
-        from napari_unet_seg.engine.registry import Registry
-
-        registry = Registry()
-        for model in registry.list():
-            origin = "comes with the package" if model.shipped else str(model.path)
-            print(f"{model.name}  ({origin})" + (f"  cannot be used: {model.problem}" if model.problem else ""))
-        print(f"your own models lie in {registry.folder}")
-        return OK
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelsInfo:
-    """Print what a model's header says, as JSON."""
-
-    name: Positional[str]
-    """A model's name, or a model file."""
-
-    def run(self) -> int:
-        """Print the header."""
-        from napari_unet_seg.engine.checkpoint import file_hash, read_description
-        from napari_unet_seg.engine.registry import Registry
-
-        path = Registry().path(self.name)
-        described: dict[str, Any] = json.loads(read_description(path).to_json())
-        print(json.dumps({"file": str(path), "sha256": file_hash(path), **described}, indent=2))
-        return OK
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelsImport:
-    """Take a model file into the registry; a .pt of plain weights is converted, never unpickled."""
-
-    path: Positional[Path]
-    """A .safetensors model, or a .pt file of weights."""
-
-    name: str | None = None
-    """The model's name (default: the file's)."""
-
-    def run(self) -> int:
-        """Import it."""
-        from napari_unet_seg.engine.registry import Registry
-
-        model = Registry().import_file(self.path, name=self.name)
-        print(f"model {model.name}: {model.path}")
-        return OK
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelsExport:
-    """Copy a model to a file or folder."""
-
-    name: Positional[str]
-    """A model's name."""
-
-    destination: Positional[Path]
-    """A folder, or a file ending in .safetensors."""
-
-    def run(self) -> int:
-        """Copy it."""
-        from napari_unet_seg.engine.registry import Registry
-
-        print(Registry().export(self.name, self.destination))
-        return OK
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelsRemove:
-    """Delete one of your models."""
-
-    name: Positional[str]
-    """Its name."""
-
-    def run(self) -> int:
-        """Delete it."""
-        from napari_unet_seg.engine.registry import Registry
-
-        Registry().remove(self.name)
-        print(f"removed {self.name}")
-        return OK
-
-
-ModelsCommand = (
-    Annotated[ModelsList, subcommand("list")]
-    | Annotated[ModelsInfo, subcommand("info")]
-    | Annotated[ModelsImport, subcommand("import")]
-    | Annotated[ModelsExport, subcommand("export")]
-    | Annotated[ModelsRemove, subcommand("remove")]
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Models:
-    """The registry of models: list, info, import, export, remove."""
-
-    command: OmitSubcommandPrefixes[ModelsCommand] = ModelsList()
-    """What to do (default: list)."""
-
-    def run(self) -> int:
-        """Run the subcommand."""
-        return self.command.run()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,6 +201,8 @@ Command = (
     Annotated[Demo, subcommand("demo")]
     | Annotated[Predict, subcommand("predict")]
     | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Finetune, subcommand("finetune")]
+    | Annotated[Suggest, subcommand("suggest")]
     | Annotated[Convert, subcommand("convert")]
     | Annotated[Models, subcommand("models")]
     | Annotated[Doctor, subcommand("doctor")]
@@ -327,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 when it worked, 2 when the input is at fault (one line on standard error says how), 130 when
         interrupted.
     """
-    command: Demo | Predict | Evaluate | Convert | Models | Doctor = tyro.cli(
+    command: Demo | Predict | Evaluate | Finetune | Suggest | Convert | Models | Doctor = tyro.cli(
         Command,
         config=(OmitSubcommandPrefixes,),
         prog="napari-unet-seg",
@@ -337,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command.run()
     except InputError as error:
-        return _report(error)
+        return report_problem(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
@@ -345,8 +241,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output, such as head, has seen enough; nothing more may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-
-
-def _report(error: InputError) -> int:
-    print(f"napari-unet-seg: {error}", file=sys.stderr, flush=True)
-    return INPUT_AT_FAULT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +14,8 @@ from psygnal import Signal
 
 from napari_unet_seg.data.scan import slice_numbers
 from napari_unet_seg.data.volume import Array, Mask, Volume
+from napari_unet_seg.engine.image_hash import image_hash
+from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
 from napari_unet_seg.saving import SaveJob, SaveResult
 from napari_unet_seg.working_mask import Plane, SliceState, WorkingMask
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from napari_unet_seg.data.autosave import Autosave
     from napari_unet_seg.data.dataset import Case, Dataset
     from napari_unet_seg.engine.checkpoint import Description
+
+
+_MOST_MODELS = 3
+"""That are kept in memory."""
 
 
 class Segmenting(Protocol):
@@ -58,6 +64,12 @@ class LoadedCase:
 
     autosaved: Autosave | None = None
     """Edits that were never saved, because the program ended."""
+
+    image_hash: str = ""
+    """By which the scan is known again; see `engine.image_hash`."""
+
+    adaptation: str = ""
+    """Name of the model that was adapted to this scan; empty for none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,6 +127,8 @@ class Session:
         ``(path, overlay=...) -> Dataset``; by default `data.dataset.open_dataset`.
     load_model : callable, optional
         ``name or path -> Segmenting``; by default `engine.segmenter.load_model`, which imports torch when called.
+    find_adaptation : callable, optional
+        Hash of an image to the name of the model adapted to it, or None; by default `Registry.adaptation`.
     """
 
     dataset_changed = Signal()
@@ -132,10 +146,12 @@ class Session:
         *,
         open_dataset: Callable[..., Dataset] | None = None,
         load_model: Callable[[str], Segmenting] | None = None,
+        find_adaptation: Callable[[str], str | None] | None = None,
     ) -> None:
         self._open_dataset = open_dataset or _open_dataset
         self._load_model = load_model or _load_model
-        self._segmenters: dict[str, Segmenting] = {}
+        self._find_adaptation = find_adaptation or _find_adaptation
+        self._segmenters: dict[str, tuple[Hashable, Segmenting]] = {}
         self._shelf: dict[tuple[Path, str], Work] = {}
         self.dataset: Dataset | None = None
         self.case: Case | None = None
@@ -168,7 +184,7 @@ class Session:
         truth, labelled = mask, case.labelled_slices()
         if corrected:
             truth, labelled = case.read_original_mask(), case.originally_labelled()
-        dataset = self.dataset
+        dataset, identity = self.dataset, image_hash(volume)
         return LoadedCase(
             case=case,
             volume=volume,
@@ -176,19 +192,26 @@ class Session:
             labelled=labelled,
             corrected=corrected,
             autosaved=None if dataset is None else dataset.read_autosave(case.case_id),
+            image_hash=identity,
+            adaptation=self._find_adaptation(identity) or "",
         )
 
     def load_segmenter(self, name: str) -> Segmenting:
-        """A model, loaded once.
+        """A model, loaded once, and again when its file has become another: by a round, or by going back a version.
 
         Raises
         ------
         InputError
             If there is no such model.
         """
-        if name not in self._segmenters:
-            self._segmenters[name] = self._load_model(name)
-        return self._segmenters[name]
+        stamp = _file_stamp(name)
+        known = self._segmenters.pop(name, None)
+        segmenter = known[1] if known is not None and known[0] == stamp else self._load_model(name)
+        # The latest last. Every scan may have an adaptation of its own, so those used longest ago are let go.
+        self._segmenters[name] = stamp, segmenter
+        while len(self._segmenters) > _MOST_MODELS:
+            del self._segmenters[next(iter(self._segmenters))]
+        return segmenter
 
     def predict(
         self,
@@ -432,6 +455,24 @@ def _open_dataset(path: Path, *, overlay: Path | None = None) -> Dataset:
     from napari_unet_seg.data.dataset import open_dataset
 
     return open_dataset(path, overlay=overlay)
+
+
+def _file_stamp(name: str) -> Hashable:
+    """What changes when a model's file does; None where there is no file."""
+    from napari_unet_seg.engine.registry import Registry
+
+    try:
+        state = Registry().path(name).stat()
+    except (InputError, OSError):
+        return None
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def _find_adaptation(image_hash: str) -> str | None:
+    from napari_unet_seg.engine.registry import Registry
+
+    model = Registry().adaptation(image_hash)
+    return None if model is None else model.name
 
 
 def _load_model(name: str) -> Segmenting:

@@ -1,11 +1,12 @@
-"""A model and a dataset that cost nothing, for tests of what surrounds them."""
+"""A model, a dataset and a round that cost nothing, for tests of what surrounds them."""
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.config import UNetConfig
+from napari_unet_seg.engine.events import RoundEvent, RoundFinished, RoundStarted
+from napari_unet_seg.engine.round_process import RoundRequest
+from napari_unet_seg.engine.round_report import CaseReport, RoundReport
 from napari_unet_seg.errors import InputError
 
 
@@ -120,6 +124,7 @@ class FakeDataset:
     cases: tuple[FakeCase, ...]
     layout: str = "fake"
     writable: bool = True
+    overlay: Path | None = None
     repair_notes: tuple[str, ...] = ()
     other: str | None = None
     """Who else has it open."""
@@ -165,3 +170,106 @@ def fake_dataset(*, slices: int = 6, size: int = 32) -> FakeDataset:
         volume, mask = make_phantom(slices=slices, size=size, seed=seed)
         cases.append(FakeCase(case_id=name, volume=volume, mask=None if name == "three" else mask))
     return FakeDataset(root=Path("scans"), cases=tuple(cases))
+
+
+def round_report(**changes: object) -> RoundReport:
+    """A promoted round of one case."""
+    values: dict[str, object] = {
+        "name": "mine",
+        "parent": "default",
+        "scope": "scan",
+        "promoted": True,
+        "seconds": 60.0,
+        "steps": 200,
+        "slices_corrected": 3,
+        "before": 0.7,
+        "after": 0.8,
+        "reason": "held-back slices rose",
+        "version": 1,
+        "cases": (CaseReport(case="one", role="held back", slices=3, before=0.7, after=0.8),),
+    }
+    return RoundReport(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def round_started(**changes: object) -> RoundStarted:
+    """Of a round of three slices."""
+    values = {"scope": "scan", "slices_corrected": 3, "cases": 1, "rehearsal": 0, "seconds": 60.0}
+    return RoundStarted(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@dataclass
+class FakeRound:
+    """Stands in for `round_process.run_round`: tells what a test puts in, until it is told of the end."""
+
+    requests: list[RoundRequest] = field(default_factory=list)
+    said: queue.Queue[RoundEvent | Exception] = field(default_factory=queue.Queue)
+    on_stop: RoundReport | None = None
+    """What it ends with when it is asked to."""
+    running: int = 0
+
+    def tell(self, *events: RoundEvent | Exception) -> None:
+        for event in events:
+            self.said.put(event)
+
+    def finish(self, **changes: object) -> None:
+        self.tell(RoundFinished(report=round_report(**changes)))
+
+    def __call__(self, request: RoundRequest, *, should_stop: Callable[[], bool]) -> Iterator[RoundEvent]:
+        self.requests.append(request)
+        self.running += 1
+        try:
+            while True:
+                if should_stop() and self.on_stop is not None:
+                    yield RoundFinished(report=self.on_stop)
+                    return
+                try:
+                    event = self.said.get(timeout=0.01)
+                except queue.Empty:
+                    continue
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+                if isinstance(event, RoundFinished):
+                    return
+        finally:
+            self.running -= 1
+
+
+@dataclass
+class FakeSuggestion:
+    slice: int
+    reason: str = "the model is unsure"
+    case: str = "one"
+    score: float = 1.0
+
+
+@dataclass
+class FakeVersion:
+    number: int
+    current: bool = False
+    promoted: bool = True
+    scope: str = "scan"
+    before: float | None = 0.7
+    after: float | None = 0.8
+    reason: str = "held-back slices rose"
+    time: str = "2026-05-04T12:03:00+00:00"
+
+
+@dataclass
+class FakeVersions:
+    """The versions of one model, or of whichever is asked for."""
+
+    found: list[FakeVersion] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+    def __call__(self, name: str) -> FakeVersions:
+        self.names.append(name)
+        return self
+
+    def versions(self) -> tuple[FakeVersion, ...]:
+        return tuple(replace(version) for version in self.found)
+
+    def restore(self, number: int) -> FakeVersion:
+        for version in self.found:
+            version.current = version.number == number
+        return next(version for version in self.found if version.current)

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.probability_map import MaskRule
 from napari_unet_seg.session import Prediction, Session
 from tests.fakes import FakeSegmenter, fake_dataset
@@ -102,3 +103,36 @@ def test_work_of_another_shape_is_replaced(session: Session) -> None:
     session.take_prediction(prediction, shape=(2, 8, 8))
     assert session.work is not former
     assert session.work.mask.data.sum(axis=(1, 2)).tolist() == [0, 64]
+
+
+def test_a_model_whose_file_has_changed_is_loaded_again(own_registry: Path) -> None:
+    loaded = []
+    session = Session(load_model=lambda name: loaded.append(name) or FakeSegmenter())
+    file = own_registry / "models" / "mine.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"one")
+    first = session.load_segmenter("mine")
+    assert session.load_segmenter("mine") is first
+    other = file.with_name("new")
+    other.write_bytes(b"two")
+    other.replace(file)
+    assert session.load_segmenter("mine") is not first
+    assert loaded == ["mine", "mine"]
+
+
+def test_models_used_long_ago_are_let_go() -> None:
+    loaded = []
+    session = Session(load_model=lambda name: loaded.append(name) or FakeSegmenter())
+    for name in ("default", "a", "default", "b", "c", "default"):
+        session.load_segmenter(name)
+    assert loaded == ["default", "a", "b", "c"]
+    session.load_segmenter("a")
+    assert loaded[-1] == "a"
+
+
+def test_a_scan_is_opened_with_its_adaptation(session: Session) -> None:
+    volume = session.case.read_image()
+    session._find_adaptation = {image_hash(volume): "one-adapted"}.get
+    loaded = session.read_case(session.case)
+    assert (loaded.image_hash, loaded.adaptation) == (image_hash(volume), "one-adapted")
+    assert session.read_case(session.dataset["two"]).adaptation == ""

@@ -122,6 +122,7 @@ def augment(
     flair: int | None,
     config: AugmentConfig,
     generator: torch.Generator,
+    soft: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """A batch as the network is trained on it.
 
@@ -130,7 +131,7 @@ def augment(
     image : Tensor
         ``(B, S, C, Y, X)`` normalised.
     mask : Tensor
-        ``(B, 1, Y, X)``, 0 or 1.
+        ``(B, 1, Y, X)`` in 0..1.
     centre : Tensor
         ``(B, 2)`` row and column of the head's middle.
     patch : (int, int)
@@ -143,13 +144,15 @@ def augment(
         The ranges.
     generator : torch.Generator
         On the CPU.
+    soft : bool
+        Leave the masks as they are after interpolation, not cut to 0 and 1.
 
     Returns
     -------
     image : Tensor
         ``(B, S * C, *patch)``, or half that size.
     mask : Tensor
-        ``(B, 1, *patch)``, or half that size; 0 or 1.
+        ``(B, 1, *patch)``, or half that size; 0 or 1, or where `soft` in 0..1.
     """
     count, neighbours, channels, height, width = image.shape
     flat = image.reshape(count, neighbours * channels, height, width)
@@ -162,4 +165,5 @@ def augment(
     mask = functional.grid_sample(mask, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     image = flat.reshape(count, neighbours, channels, *flat.shape[-2:])
     image = change_intensity(image, config, flair=flair, generator=generator)
-    return image.flatten(1, 2).contiguous(memory_format=torch.channels_last), (mask > 0.5).float()
+    image = image.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+    return image, mask if soft else (mask > 0.5).float()

@@ -145,6 +145,15 @@ def load_checkpoint(path: Path) -> tuple[UNet, Description]:
     return network.eval(), description
 
 
+def checkpoint_bytes(network: UNet, description: Description) -> bytes:
+    """The content of a checkpoint's file."""
+    from safetensors.torch import save
+
+    # safetensors refuses channels-last weights.
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return bytes(save(weights, metadata={_HEADER_KEY: description.to_json()}))
+
+
 def save_checkpoint(path: Path, network: UNet, description: Description) -> None:
     """Write a checkpoint, all of it or nothing.
 
@@ -153,8 +162,4 @@ def save_checkpoint(path: Path, network: UNet, description: Description) -> None
     InputError
         If the folder cannot be written; what was at `path` is untouched.
     """
-    from safetensors.torch import save
-
-    # safetensors refuses channels-last weights.
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_bytes(path, save(weights, metadata={_HEADER_KEY: description.to_json()}))
+    write_bytes(path, checkpoint_bytes(network, description))

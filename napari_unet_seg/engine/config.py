@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-LossName = Literal["bce", "dice", "bce+dice"]
+LossName = Literal["bce", "dice", "bce+dice", "weighted bce+dice"]
 Order = Literal["conv-norm-act", "conv-act-norm"]
 
 
@@ -155,6 +155,15 @@ class FitConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Random changes of the slices."""
 
+    seconds: float | None = None
+    """Time budget: the rate follows the time where that runs out before the steps do."""
+
+    frozen_statistics: bool = False
+    """Leave the statistics of the batch normalisation as they are: a few slices cannot tell them."""
+
+    anchor: float = 0.0
+    """Strength of a pull back to the weights it started from (L2-SP, Li et al. 2018)."""
+
     seed: int = 0
     """Seed of weights, sampling and augmentation."""
 
@@ -167,3 +176,7 @@ class FitConfig:
             raise ValueError(f"ema_decay must lie in 0..1, got {self.ema_decay}")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.seconds is not None and self.seconds <= 0:
+            raise ValueError(f"seconds must be positive, got {self.seconds}")
+        if self.anchor < 0:
+            raise ValueError(f"anchor must not be negative, got {self.anchor}")

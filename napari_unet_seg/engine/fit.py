@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from napari_unet_seg.engine.augment import augment
 from napari_unet_seg.engine.config import FitConfig
@@ -59,12 +60,30 @@ def update_average(average: nn.Module, network: nn.Module, *, decay: float) -> N
             kept.copy_(new)
 
 
+def freeze_statistics(network: nn.Module) -> None:
+    """Have batch normalisation use the statistics it has, and keep them, while everything else trains."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def _draw(store: SliceStore, tumour_fraction: float, count: int, generator: torch.Generator) -> Tensor:
+    return store.draw(count, tumour_fraction=tumour_fraction, generator=generator)
+
+
+def _distance(network: nn.Module, start: Sequence[Tensor]) -> Tensor:
+    """Squared distance of the weights from where they started."""
+    parts = [((now - then) ** 2).sum() for now, then in zip(network.parameters(), start, strict=True)]
+    return torch.stack(parts).sum()
+
+
 def fit(
     network: UNet,
     store: SliceStore,
     config: FitConfig,
     *,
     flair: int | None = None,
+    draw: Callable[[int, torch.Generator], Tensor] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[FitEvent]:
     """Train a network; its weights become the running average of the trained ones.
@@ -79,6 +98,9 @@ def fit(
         How.
     flair : int, optional
         The channel that stands in for sequences left out by the augmentation.
+    draw : callable, optional
+        ``(count, generator) -> (count,)`` slice numbers of a batch; by default `SliceStore.draw` with the
+        configuration's share of tumour.
     should_stop : callable
         Asked before each step; when it returns True, the loop ends and keeps what it has.
 
@@ -96,8 +118,13 @@ def fit(
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)
     loss_function = make_loss(config.loss)
+    if draw is None:
+        draw = functools.partial(_draw, store, config.tumour_fraction)
     learner = copy.deepcopy(network).to(device).train()
+    if config.frozen_statistics:
+        freeze_statistics(learner)
     to_channels_last(learner)
+    start = [parameter.detach().clone() for parameter in learner.parameters()] if config.anchor else []
     average = copy.deepcopy(learner)
     optimiser = torch.optim.AdamW(
         learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=device.type == "cuda"
@@ -109,25 +136,33 @@ def fit(
         if should_stop():
             stopped = True
             break
+        progress = step / config.steps
+        if config.seconds is not None:
+            progress = max(progress, (time.perf_counter() - started) / config.seconds)
+            if progress >= 1 and done:
+                break
         for group in optimiser.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(
-                step / config.steps, coarse_fraction=config.coarse_fraction
+                min(progress, 1.0), coarse_fraction=config.coarse_fraction
             )
-        index = store.draw(config.batch_size, tumour_fraction=config.tumour_fraction, generator=generator)
+        index = draw(config.batch_size, generator)
         image, mask, centre = store.batch(index, context=network.config.context)
         image, mask = augment(
             image,
             mask,
             centre=centre,
             patch=config.patch,
-            coarse=step < config.coarse_fraction * config.steps,
+            coarse=progress < config.coarse_fraction,
             flair=flair,
             config=config.augment,
             generator=generator,
+            soft=store.soft,
         )
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_precision):
             logits = learner(image)
-        loss = loss_function(logits.float(), mask)
+        loss = loss_function(logits.float(), mask, store.weights[index.to(device)])
+        if start:
+            loss = loss + config.anchor * _distance(learner, start)
         value = loss.item()
         if not math.isfinite(value):
             raise LossNotFinite(f"the loss became {value} at step {step}")
@@ -138,7 +173,7 @@ def fit(
         done = step + 1
         update_average(average, learner, decay=min(config.ema_decay, done / (done + 10)))
         epoch_loss += value
-        yield StepDone(step=done, steps=config.steps, loss=value)
+        yield StepDone(step=done, steps=config.steps, loss=value, elapsed=time.perf_counter() - started)
         if done % config.steps_per_epoch == 0:
             network.load_state_dict(average.state_dict())
             now = time.perf_counter()

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 import platformdirs
 
+from napari_unet_seg.data.file_state import Signature, signature
 from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.engine.checkpoint import Description, file_hash, read_description, save_checkpoint
 from napari_unet_seg.engine.config import DEFAULT_UNET, SEED_UNET
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, reason
 
 SUFFIX = ".safetensors"
 _FOREIGN = (".pt", ".pth", ".ckpt", ".bin")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,12 @@ class RegisteredModel:
 
     problem: str = ""
     """Why it cannot be used, if so."""
+
+    scope: str = "model"
+    """``"scan"`` where it was adapted to one scan and is meant for that alone, else ``"model"``."""
+
+    case: str = ""
+    """Name of the case that it was adapted to."""
 
 
 def user_folder() -> Path:
@@ -55,10 +64,27 @@ class Registry:
     def list(self) -> tuple[RegisteredModel, ...]:
         """All models, the shipped ones first."""
         return tuple(
-            RegisteredModel(name=path.stem, path=path, shipped=shipped, problem=_problem(path))
+            _described(path, shipped=shipped)[0]
             for folder, shipped in ((self.shipped_folder, True), (self.folder, False))
-            for path in (sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ())
+            for path in _model_files(folder)
         )
+
+    def adaptation(self, image_hash: str) -> RegisteredModel | None:
+        """The user's model that was adapted to a scan; None if there is none.
+
+        Parameters
+        ----------
+        image_hash : str
+            What `image_hash.image_hash` says of the scan's volume. Of several models the one written last is taken:
+            to bring back a version of another is to choose that one.
+        """
+        found = [
+            (path.stat().st_mtime_ns, model.name, model)
+            for path in _model_files(self.folder)
+            for model, adapted_to in (_described(path, shipped=False),)
+            if image_hash and adapted_to == image_hash
+        ]
+        return max(found)[-1] if found else None
 
     def path(self, name_or_path: str) -> Path:
         """The file of a model.
@@ -125,36 +151,73 @@ class Registry:
         return target
 
     def remove(self, name: str) -> None:
-        """Delete one of the user's models.
+        """Delete one of the user's models, with its versions.
 
         Raises
         ------
         InputError
-            If there is none of that name, or it came with the package.
+            If there is none of that name, it came with the package, or the system refuses.
         """
-        path = self.folder / f"{name}{SUFFIX}"
-        if _NAME.fullmatch(name) and path.is_file():
-            path.unlink()
-        elif _NAME.fullmatch(name) and (self.shipped_folder / path.name).is_file():
-            raise InputError(f"model {name!r} comes with the package and stays")
-        else:
+        path, versions = self.own_path(name), self.versions_folder(name)
+        if not path.is_file() and not versions.is_dir():
             raise InputError(f"there is no model {name!r} of yours; see `models list`")
+        try:
+            # In this order: interrupted, it leaves a model that can be used.
+            if versions.is_dir():
+                shutil.rmtree(versions)
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot be removed ({reason(error)})", path=path) from error
 
-    def _new(self, name: str) -> Path:
+    def own_path(self, name: str) -> Path:
+        """The file of a model of the user's, which may not exist yet.
+
+        Raises
+        ------
+        InputError
+            If the name cannot be a file's name, or is that of a model that comes with the package.
+        """
         if not _NAME.fullmatch(name):
-            raise InputError(f"{name!r} cannot be a model's name; use letters, digits, '.', '_' and '-'")
-        for folder in (self.shipped_folder, self.folder):
-            if (folder / f"{name}{SUFFIX}").exists():
-                raise InputError(f"there is a model {name!r} already; choose another name with --name")
+            raise InputError(
+                f"{name!r} cannot be a model's name; use letters, digits, '.', '_' and '-', a hundred at most"
+            )
+        if (self.shipped_folder / f"{name}{SUFFIX}").is_file():
+            raise InputError(f"model {name!r} comes with the package and stays as it is; choose another name")
         return self.folder / f"{name}{SUFFIX}"
 
+    def versions_folder(self, name: str) -> Path:
+        """Where the versions of a model of the user's lie; see `VersionLine`."""
+        return self.folder / f"{name}.versions"
 
-def _problem(path: Path) -> str:
+    def _new(self, name: str) -> Path:
+        path = self.own_path(name)
+        if path.exists():
+            raise InputError(f"there is a model {name!r} already; choose another name with --name")
+        return path
+
+
+def _model_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+
+
+def _described(path: Path, *, shipped: bool) -> tuple[RegisteredModel, str]:
+    """A model as its header describes it, and the hash of the image it is adapted to, or an empty string."""
+    state = signature(path)
+    problem, scope, case, adapted_to = _header(state) if state is not None else ("it is gone", "model", "", "")
+    model = RegisteredModel(name=path.stem, path=path, shipped=shipped, problem=problem, scope=scope, case=case)
+    return model, adapted_to
+
+
+@lru_cache(maxsize=1024)
+def _header(state: Signature) -> tuple[str, str, str, str]:
+    """Problem, scope, case and hash of the image, read again when the file has changed."""
     try:
-        read_description(path)
+        training = read_description(Path(state[0])).training
     except InputError as error:
-        return error.problem
-    return ""
+        return error.problem, "model", "", ""
+    if training.get("scope") != "scan":
+        return "", "model", "", ""
+    return "", "scan", str(training.get("case") or ""), str(training.get("image_hash") or "")
 
 
 def _convert(path: Path, target: Path) -> None:

@@ -24,6 +24,12 @@ class LabelledVolume:
     labelled: NDArray[np.bool_]
     """``(Z,)``: slices whose mask counts; the others serve as neighbours alone."""
 
+    soft: NDArray[np.float32] | None = None
+    """``(Z, Y, X)`` in 0..1: probabilities to be learned in place of the mask, where a model has said them."""
+
+    weight: NDArray[np.float32] | None = None
+    """``(Z,)``: how much each slice counts in a weighted loss; 1 if left out."""
+
 
 class SliceStore:
     """Every slice of a training set in one tensor, as uint8 where the scans are.
@@ -54,6 +60,9 @@ class SliceStore:
         as_bytes = all(case.volume.data.dtype == np.uint8 for case in held)
         self.images = torch.zeros((total, channels, height, width), dtype=torch.uint8 if as_bytes else torch.float16)
         self.masks = torch.zeros((total, height, width), dtype=torch.uint8)
+        self.soft = any(case.soft is not None for case in held)
+        """Whether targets are probabilities; they are kept in steps of 1/255."""
+        self.weights = torch.ones(total)
         self.statistics = torch.zeros((total, channels, 2))
         self.first = torch.zeros(total, dtype=torch.long)
         self.last = torch.zeros(total, dtype=torch.long)
@@ -78,16 +87,19 @@ class SliceStore:
                     np.clip(scaled.swapaxes(0, 1), -60000, 60000)
                 ).half()
                 self.statistics[here, :, 1] = 1.0
-            self.masks[here, :rows, :columns] = torch.from_numpy(case.mask)
+            self.masks[here, :rows, :columns] = torch.from_numpy(_target(case, soft=self.soft))
+            if case.weight is not None:
+                self.weights[here] = torch.from_numpy(case.weight)
             self.first[here], self.last[here] = start, start + depth - 1
             self.centre[here] = torch.tensor(head_centre(data))
             labelled += [start + int(z) for z in np.flatnonzero(case.labelled)]
             start += depth
         self.labelled = torch.tensor(labelled)
-        with_tumour = (self.masks[self.labelled] > 0).flatten(1).any(dim=1)
+        # A probability below 0.3 is no tumour to speak of.
+        with_tumour = (self.masks[self.labelled] > (76 if self.soft else 0)).flatten(1).any(dim=1)
         self.tumour = self.labelled[with_tumour]
         self.empty = self.labelled[~with_tumour]
-        for name in ("images", "masks", "statistics", "first", "last", "centre"):
+        for name in ("images", "masks", "statistics", "first", "last", "centre", "weights"):
             setattr(self, name, getattr(self, name).to(device))
         self.device = device
 
@@ -105,7 +117,7 @@ class SliceStore:
         return torch.cat(parts)
 
     def batch(self, index: Tensor, *, context: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised slices with their neighbours, and their masks.
+        """Normalised slices with their neighbours, and their targets.
 
         Parameters
         ----------
@@ -119,7 +131,7 @@ class SliceStore:
         image : Tensor
             ``(B, 2 * context + 1, C, Y, X)`` float32.
         mask : Tensor
-            ``(B, 1, Y, X)`` float32, 0 or 1.
+            ``(B, 1, Y, X)`` float32, 0 or 1; where the store is soft, in 0..1.
         centre : Tensor
             ``(B, 2)`` row and column of the middle of the head.
         """
@@ -130,7 +142,17 @@ class SliceStore:
         image = self.images[neighbours].float()
         statistics = self.statistics[index][:, None, :, :, None, None]
         image = (image - statistics[:, :, :, 0]) / statistics[:, :, :, 1]
-        return image, (self.masks[index, None] > 0).float(), self.centre[index]
+        masks = self.masks[index, None]
+        return image, masks.float() / 255 if self.soft else (masks > 0).float(), self.centre[index]
+
+
+def _target(case: LabelledVolume, *, soft: bool) -> NDArray[np.uint8]:
+    """What is to be learned, ``(Z, Y, X)``: the mask, or probabilities in steps of 1/255."""
+    if not soft:
+        return case.mask
+    if case.soft is not None:
+        return np.rint(case.soft * 255).astype(np.uint8)
+    return np.where(case.mask > 0, 255, 0).astype(np.uint8)
 
 
 def head_centre(data: NDArray[Any]) -> tuple[float, float]:

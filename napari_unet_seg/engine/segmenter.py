@@ -24,13 +24,8 @@ from napari_unet_seg.engine.normalise import CLIP, channel_statistics
 from napari_unet_seg.engine.postprocess import mask_from_probability
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.unet import UNet, to_channels_last
+from napari_unet_seg.engine.working_grid import working_factor
 from napari_unet_seg.errors import InputError
-
-WORKING_SPACING = 1.0
-"""In-plane pixel size in mm of the scans the networks are trained on."""
-
-_TOLERATED = 1.34
-"""A pixel size within this factor of `WORKING_SPACING` is left as it is: training covers it."""
 
 _BATCH_PIXELS = {"cpu": 8 * 256 * 256, "mps": 16 * 256 * 256, "cuda": 128 * 256 * 256}
 """Pixels of a batch; fixed for a kind of device, so that one input always gives one result."""
@@ -139,6 +134,17 @@ class Segmenter:
     def _placed(self) -> UNet:
         network = fold_batch_norm(self._plain).requires_grad_(False)
         return to_channels_last(network.to(self.device, dtype=self._precision))
+
+    def use(self, network: UNet) -> None:
+        """Predict with other weights from now on; what was worked out for the last volume is kept.
+
+        Parameters
+        ----------
+        network : UNet
+            In evaluation mode, with the inputs and classes of the one before.
+        """
+        self._plain = network
+        self._network = self._placed()
 
     def predict(
         self,
@@ -297,19 +303,6 @@ class Segmenter:
         if prepared.size != tuple(original):
             probability = functional.interpolate(probability, size=tuple(original), mode="bilinear")
         return probability.swapaxes(0, 1).cpu().numpy()
-
-
-def working_factor(volume: Volume, axis: int) -> float:
-    """By how much an axis (1 rows, 2 columns) is resized for the network.
-
-    Known pixel sizes far from the training data's are brought to 1 mm. Where the file gives none, a matrix much larger
-    than the 256 pixels of the training data is taken for a finer one.
-    """
-    if volume.spacing_known:
-        factor = volume.spacing[axis] / WORKING_SPACING
-    else:
-        factor = 256 / max(volume.shape[1:]) if max(volume.shape[1:]) > 256 * _TOLERATED else 1.0
-    return factor if not 1 / _TOLERATED <= factor <= _TOLERATED else 1.0
 
 
 def load_model(name_or_path: str | Path = "default", *, device: str = "auto") -> Segmenter:

@@ -51,6 +51,7 @@ class CorrectPanel(QWidget):
     clearRequested = Signal()
     interpolateRequested = Signal()
     saveRequested = Signal()
+    nextRequested = Signal()
     sliceChosen = Signal(int)
     noticeAnswered = Signal(str)
     """The label of a button of the notice."""
@@ -73,6 +74,10 @@ class CorrectPanel(QWidget):
         self._interpolate.setToolTip(
             "Fill the slices between the nearest corrected ones on both sides by shape (Shift+I; Ctrl+Z undoes it)"
         )
+        self._next = QPushButton("Next slice")
+        self._next.setObjectName("next_slice")
+        self._next.setToolTip("Go to the slice that is most worth correcting next (Shift+N); below it, why")
+        self._suggestion = TextLine()
         self._save = QPushButton("Save")
         self._save.setObjectName("save_corrections")
         self._save.setToolTip("Write the corrected slices into the dataset (Shift+S); their originals are kept")
@@ -88,6 +93,8 @@ class CorrectPanel(QWidget):
         layout.addWidget(self._state)
         layout.addWidget(self._strip)
         layout.addLayout(buttons)
+        layout.addWidget(self._next)
+        layout.addWidget(self._suggestion)
         layout.addWidget(self._save)
         layout.addWidget(self._note)
 
@@ -96,6 +103,7 @@ class CorrectPanel(QWidget):
         self._revert.clicked.connect(self._ask_to_revert)
         self._clear.clicked.connect(self._ask_to_clear)
         self._interpolate.clicked.connect(self._ask_to_interpolate)
+        self._next.clicked.connect(self._ask_for_next)
         self._save.clicked.connect(self._ask_to_save)
         self._strip.sliceChosen.connect(self.sliceChosen)
         self._notice.chosen.connect(self.noticeAnswered)
@@ -119,6 +127,14 @@ class CorrectPanel(QWidget):
         """The text to be decided on; empty for none."""
         return self._notice.value()
 
+    def set_suggestion(self, text: str) -> None:
+        """Show which slice to correct next, and why."""
+        self._suggestion.setValue(text)
+
+    def suggestion(self) -> str:
+        """Which slice to correct next, and why."""
+        return self._suggestion.value()[0]
+
     def _show(self) -> None:
         board = self._board
         working = bool(board.states)
@@ -126,8 +142,8 @@ class CorrectPanel(QWidget):
         self._start.setVisible(board.can_start)
         self._start.setText("Correct the dataset's mask" if board.starts_from_truth else "Start with an empty mask")
         self._start.setToolTip("Make a mask to paint on, without a model")
-        buttons = (self._accept, self._revert, self._clear, self._interpolate, self._save)
-        for part in (self._state, self._strip, *buttons, self._note):
+        buttons = (self._accept, self._revert, self._clear, self._interpolate, self._next, self._save)
+        for part in (self._state, self._strip, *buttons, self._suggestion, self._note):
             part.setVisible(working)
         if not working:
             return
@@ -157,6 +173,9 @@ class CorrectPanel(QWidget):
 
     def _ask_to_interpolate(self) -> None:
         self.interpolateRequested.emit()
+
+    def _ask_for_next(self) -> None:
+        self.nextRequested.emit()
 
     def _ask_to_save(self) -> None:
         self.saveRequested.emit()

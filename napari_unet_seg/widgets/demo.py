@@ -88,13 +88,13 @@ def run_demo(
     return 0
 
 
-def add_dock(viewer: Viewer, *, model: str = "default", session: Session | None = None) -> UNetDock:
-    """Put the dock at the right of a viewer's window, at a comfortable width."""
+def add_dock(viewer: Viewer, *, model: str = "default", session: Session | None = None, **options: Any) -> UNetDock:
+    """Put the dock at the right of a viewer's window, at a comfortable width; `options` are those of `UNetDock`."""
     from qtpy.QtCore import Qt
 
     from napari_unet_seg.widgets.dock import UNetDock
 
-    dock = UNetDock(viewer, model=model, session=session)
+    dock = UNetDock(viewer, model=model, session=session, **options)
     frame = viewer.window.add_dock_widget(dock, name=DOCK_NAME, area="right")
     window = dock.window()
     window.resize(*_WINDOW)

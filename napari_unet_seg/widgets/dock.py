@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Labels
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
-from superqt import QCollapsible
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from napari_unet_seg.engine.events import RoundEvent
 from napari_unet_seg.session import LoadedCase, Session
+from napari_unet_seg.widgets.adaptations import is_adaptation_name
 from napari_unet_seg.widgets.case_loader import CaseLoader
 from napari_unet_seg.widgets.channel_roles import ChannelRoles
 from napari_unet_seg.widgets.correct_panel import CorrectPanel
 from napari_unet_seg.widgets.corrector import Corrector
 from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
 from napari_unet_seg.widgets.keys import Keys
-from napari_unet_seg.widgets.layers import GROUND_TRUTH, reference_of
+from napari_unet_seg.widgets.layers import reference_of
 from napari_unet_seg.widgets.leaving import Answer, ask_about_edits
+from napari_unet_seg.widgets.next_slice import NextSlice
+from napari_unet_seg.widgets.panel_column import PanelColumn, fold
+from napari_unet_seg.widgets.retrain import Retrain, Versions
+from napari_unet_seg.widgets.retrain_panel import RetrainPanel
 from napari_unet_seg.widgets.rule_follower import RuleFollower
 from napari_unet_seg.widgets.score_keeper import ScoreKeeper
 from napari_unet_seg.widgets.scores_panel import ScoresPanel
@@ -28,11 +32,14 @@ from napari_unet_seg.widgets.segment_panel import SegmentPanel, SegmentSettings
 from napari_unet_seg.widgets.segment_runner import LoadedModel, SegmentRunner
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.status_line import StatusLine
+from napari_unet_seg.widgets.truth_choice import TruthChoice
 from napari_unet_seg.widgets.workers import Lane
 
 if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
+
+    from napari_unet_seg.engine.suggest import Suggestion
 
 _ROLES = ("pre", "flair", "post")
 
@@ -50,6 +57,8 @@ class UNetDock(QWidget):
         The state; by default a new one with the package's own dataset and model loaders.
     list_models : callable, optional
         Names of the models to choose from; called in the background. By default those of the registry.
+    run_round, versions, suggest : callable, optional
+        As of `RoundRunner`, `Retrain` and `NextSlice`.
     ask : callable, optional
         Asks what to do with unsaved edits; by default `ask_about_edits`.
     """
@@ -61,6 +70,9 @@ class UNetDock(QWidget):
         model: str = "default",
         session: Session | None = None,
         list_models: Callable[[], Sequence[str]] | None = None,
+        run_round: Callable[..., Iterator[RoundEvent]] | None = None,
+        versions: Callable[[str], Versions] | None = None,
+        suggest: Callable[..., Sequence[Suggestion]] | None = None,
         ask: Callable[[QWidget, str], Answer] | None = None,
     ) -> None:
         super().__init__()
@@ -71,13 +83,14 @@ class UNetDock(QWidget):
         self._ask = ask or ask_about_edits
         self.session = session if session is not None else Session()
         # Plain threads, not children of this widget: Qt must not delete them while they run.
-        self._lanes = Lane("unet-seg-files"), Lane("unet-seg-model"), Lane("unet-seg-saves")
-        file_lane, model_lane, save_lane = self._lanes
+        self._lanes = tuple(Lane(f"unet-seg-{name}") for name in ("files", "model", "saves", "rounds"))
+        file_lane, model_lane, save_lane, round_lane = self._lanes
 
         self.roles = ChannelRoles(viewer=viewer, wanted=_ROLES)
         self.data_panel = DataPanel(roles=self.roles)
         self.segment_panel = SegmentPanel(model=model)
         self.correct_panel = CorrectPanel()
+        self.retrain_panel = RetrainPanel()
         self.scores_panel = ScoresPanel()
         self.status = StatusLine(viewer=viewer)
         self.segmentation = SegmentationLayer(session=self.session, viewer=viewer, parent=self)
@@ -105,9 +118,44 @@ class UNetDock(QWidget):
             reference=self._reference,
             parent=self,
         )
+        self.next = NextSlice(
+            session=self.session,
+            segmentation=self.segmentation,
+            viewer=viewer,
+            lane=file_lane,
+            sources=self.roles.value,
+            suggest=suggest,
+            parent=self,
+        )
+        self.retrain = Retrain(
+            session=self.session,
+            viewer=viewer,
+            panel=self.retrain_panel,
+            segmenting=self.runner,
+            corrector=self.corrector,
+            rounds=round_lane,
+            files=file_lane,
+            run_round=run_round,
+            versions=versions,
+            parent=self,
+        )
+        self._truth = TruthChoice(
+            viewer=viewer, segmentation=self.segmentation, scores=self.scores, panel=self.scores_panel, parent=self
+        )
+        self._parts = (
+            self.runner,
+            self.rule,
+            self.scores,
+            self.corrector,
+            self.next,
+            self.retrain,
+            self._truth,
+            self.segmentation,
+            self.roles,
+            self.status,
+        )
         self._lay_out()
         self._connect()
-        self._list_labels()
         self.status.setValue("Open a dataset, or choose the open layers, and press Segment.")
         # The dock is drawn first: importing torch, though in another thread, would hold it up.
         QTimer.singleShot(150, self._start)
@@ -134,14 +182,10 @@ class UNetDock(QWidget):
             self.session.dataset.release()
         for lane in self._lanes:
             lane.close()
-        layers = self._viewer.layers.events
-        layers.inserted.disconnect(self._list_labels)
-        layers.removed.disconnect(self._list_labels)
-        layers.renamed.disconnect(self._list_labels)
         self.session.dataset_changed.disconnect(self._list_cases)
         self.session.case_changed.disconnect(self._on_case_changed)
         self._keys.close()
-        for part in (self.runner, self.rule, self.scores, self.corrector, self.segmentation, self.roles, self.status):
+        for part in self._parts:
             part.disconnect_all()
         if self._window is not None:
             self._window.removeEventFilter(self)
@@ -175,25 +219,19 @@ class UNetDock(QWidget):
         super().closeEvent(event)
 
     def _lay_out(self) -> None:
-        content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(0, 0, 6, 0)
-        for title, panel in (
-            ("Data", self.data_panel),
-            ("Segment", self.segment_panel),
-            ("Correct", self.correct_panel),
-        ):
-            column.addWidget(_fold(title, panel))
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
+        column = PanelColumn(
+            {
+                "Data": self.data_panel,
+                "Segment": self.segment_panel,
+                "Correct": self.correct_panel,
+                "Retrain": self.retrain_panel,
+            }
+        )
+        self.retrain_panel.revealRequested.connect(column.reveal)
         layout = QVBoxLayout(self)
-        layout.addWidget(scroll, 1)
+        layout.addWidget(column, 1)
         # Below the others, and always in view: they are watched while painting.
-        layout.addWidget(_fold("Scores", self.scores_panel))
+        layout.addWidget(fold("Scores", self.scores_panel))
         layout.addWidget(self.status)
         self.setMinimumWidth(260)
 
@@ -209,6 +247,7 @@ class UNetDock(QWidget):
         self.runner.modelFailed.connect(self._on_model_failed)
         self.runner.busy.connect(self.segment_panel.set_busy)
         self.runner.idle.connect(self.segment_panel.set_idle)
+        self.runner.adaptationChanged.connect(self.segment_panel.set_adaptation)
         panel, corrector = self.correct_panel, self.corrector
         panel.startRequested.connect(corrector.start)
         panel.acceptRequested.connect(corrector.accept)
@@ -218,22 +257,20 @@ class UNetDock(QWidget):
         panel.saveRequested.connect(corrector.save)
         panel.noticeAnswered.connect(corrector.answer)
         panel.sliceChosen.connect(self._show_slice)
+        panel.nextRequested.connect(self.next.show_next)
+        self.next.sliceChosen.connect(self._show_slice)
+        self.next.valueChanged.connect(panel.set_suggestion)
+        corrector.valueChanged.connect(self.next.refresh)
         corrector.valueChanged.connect(panel.setValue)
         corrector.noticeChanged.connect(self._show_notice)
         corrector.caseChanged.connect(self._show_case_state)
         corrector.folderWanted.connect(self._choose_overlay)
         self.scores.noticed.connect(corrector.note_edited)
-        self.segmentation.layerChanged.connect(self._list_labels)
-        self.scores_panel.valueChanged.connect(self._on_truth_chosen)
         self.scores.valueChanged.connect(self.scores_panel.set_board)
-        for part in (self.loader, self.runner, self.rule, self.corrector):
+        for part in (self.loader, self.runner, self.rule, self.corrector, self.next, self.retrain):
             part.said.connect(self.status.setValue)
-        for part in (self.loader, self.runner, self.rule, self.scores, self.corrector):
+        for part in (self.loader, self.runner, self.rule, self.scores, self.corrector, self.next, self.retrain):
             part.failed.connect(self.status.show_error)
-        layers = self._viewer.layers.events
-        layers.inserted.connect(self._list_labels)
-        layers.removed.connect(self._list_labels)
-        layers.renamed.connect(self._list_labels)
         self.session.dataset_changed.connect(self._list_cases)
         self.session.case_changed.connect(self._on_case_changed)
         self._keys = Keys(
@@ -244,6 +281,7 @@ class UNetDock(QWidget):
                 "Shift-C": self.corrector.clear,
                 "Shift-I": self.corrector.interpolate,
                 "Shift-S": self.corrector.save,
+                "Shift-N": self.next.show_next,
             },
         )
 
@@ -265,10 +303,11 @@ class UNetDock(QWidget):
         self.rule.set_rule(settings.rule)
         self.runner.set_live(settings.live)
         self.runner.use_model(settings.model)
+        self.runner.use_adaptation(settings.adapted)
 
     def _on_model_loaded(self, loaded: LoadedModel) -> None:
         description = loaded.segmenter.description
-        self.segment_panel.set_models(loaded.names)
+        self.segment_panel.set_models(loaded.names, chosen=loaded.name)
         self.segment_panel.set_device(loaded.segmenter.device_note)
         self.segment_panel.set_model_defaults(
             threshold=description.threshold,
@@ -284,9 +323,8 @@ class UNetDock(QWidget):
     def _on_case_shown(self, layers: list[Any], loaded: LoadedCase) -> None:
         self.roles.prefer(layers)
         self.corrector.take_case(loaded)
-        self._list_labels()
-        truth = next((layer for layer in self._truth_candidates() if layer.name.startswith(GROUND_TRUTH)), None)
-        self._set_truth(truth)
+        self.retrain.take_case(layers, loaded)
+        self._truth.take_case()
 
     def _on_case_changed(self) -> None:
         case = self.session.case
@@ -344,40 +382,13 @@ class UNetDock(QWidget):
         if self.session.case is not None:
             self.data_panel.set_state(self.session.case.case_id, self.session.state_of(self.session.case))
 
-    def _truth_candidates(self) -> list[Labels]:
-        return [
-            layer
-            for layer in self._viewer.layers
-            if isinstance(layer, Labels) and layer is not self.segmentation.layer and not layer.multiscale
-        ]
-
-    def _list_labels(self) -> None:
-        candidates = self._truth_candidates()
-        if self.scores.truth not in candidates:
-            self.scores.set_truth(None)
-        chosen = self.scores.truth
-        self.scores_panel.set_layers(
-            [layer.name for layer in candidates], chosen="" if chosen is None else str(chosen.name)
-        )
-
-    def _on_truth_chosen(self, name: str) -> None:
-        self._set_truth(next((layer for layer in self._truth_candidates() if layer.name == name), None))
-
-    def _set_truth(self, layer: Labels | None) -> None:
-        self.scores.set_truth(layer)
-        self._list_labels()
-
-
-def _fold(title: str, panel: QWidget) -> QCollapsible:
-    fold = QCollapsible(title, collapsedIcon="▶")
-    fold.setDuration(0)
-    fold.toggleButton().setToolTip(f"Fold or unfold {title}")
-    fold.addWidget(panel)
-    fold.expand(animate=False)
-    return fold
-
 
 def _registered_models() -> list[str]:
     from napari_unet_seg.engine.registry import Registry
 
-    return [model.name for model in Registry().list() if not model.problem]
+    # What is adapted to one scan is used with that scan, and chosen by opening it.
+    return [
+        model.name
+        for model in Registry().list()
+        if not model.problem and model.scope != "scan" and not is_adaptation_name(model.name)
+    ]

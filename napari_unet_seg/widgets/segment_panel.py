@@ -33,6 +33,9 @@ class SegmentSettings:
     live: bool = False
     """Predict the shown slice as the user scrolls."""
 
+    adapted: bool = True
+    """Use the model that was adapted to the open scan, where there is one."""
+
 
 class SegmentPanel(QWidget):
     """Chooses the model, starts and stops the segmentation, sets threshold and largest component.
@@ -71,6 +74,12 @@ class SegmentPanel(QWidget):
         self._live = QCheckBox("This slice, live")
         self._live.setToolTip("Segment the shown slice as you scroll (Ctrl+Shift+L)")
         self._live.setShortcut("Ctrl+Shift+L")
+        self._adapted = QCheckBox("Adapted to this scan")
+        self._adapted.setToolTip(
+            "Segment with the model that was adapted to this scan's corrections; without the tick, with the plain one"
+        )
+        self._adapted.setChecked(True)
+        self._adapted.setVisible(False)
         self._threshold = ThresholdSlider(minimum=FLOOR, maximum=1 - FLOOR)
         self._threshold.setValue(0.5)
         self._threshold.setToolTip(
@@ -92,6 +101,7 @@ class SegmentPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
+        layout.addWidget(self._adapted)
         layout.addLayout(buttons)
         layout.addWidget(self._progress)
         layout.addWidget(self._live)
@@ -103,6 +113,7 @@ class SegmentPanel(QWidget):
         self._cancel.clicked.connect(self._ask_to_cancel)
         self._model.currentTextChanged.connect(self._tell)
         self._live.toggled.connect(self._tell)
+        self._adapted.toggled.connect(self._tell)
         self._threshold.valueChanged.connect(self._tell)
         self._largest.toggled.connect(self._tell)
 
@@ -113,7 +124,12 @@ class SegmentPanel(QWidget):
             largest_component=self._largest.isChecked(),
             min_fraction=self._min_fraction,
         )
-        return SegmentSettings(model=self._model.currentText(), rule=rule, live=self._live.isChecked())
+        return SegmentSettings(
+            model=self._model.currentText(),
+            rule=rule,
+            live=self._live.isChecked(),
+            adapted=self._adapted.isChecked(),
+        )
 
     def setValue(self, value: SegmentSettings) -> None:
         """Set everything; a model that is not listed is ignored."""
@@ -122,26 +138,37 @@ class SegmentPanel(QWidget):
         with (
             QSignalBlocker(self._model),
             QSignalBlocker(self._live),
+            QSignalBlocker(self._adapted),
             QSignalBlocker(self._threshold),
             QSignalBlocker(self._largest),
         ):
             self._model.setCurrentIndex(max(0, self._model.findText(value.model)))
             self._live.setChecked(value.live)
+            self._adapted.setChecked(value.adapted)
             self._threshold.setValue(value.rule.threshold)
             self._largest.setChecked(value.rule.largest_component)
         self._min_fraction = value.rule.min_fraction
         self._tell()
 
-    def set_models(self, names: Sequence[str]) -> None:
-        """List the models there are; the chosen one stays if it is among them, or a file."""
-        chosen = self._model.currentText()
+    def set_models(self, names: Sequence[str], *, chosen: str = "") -> None:
+        """List the models there are, and show which one is chosen: by default the one that was, if it is still there.
+
+        A file stays listed while it is chosen.
+        """
+        given, chosen = bool(chosen), chosen or self._model.currentText()
         listed = list(names) or [chosen]
-        if Path(chosen).is_file() and chosen not in listed:
+        if (given or Path(chosen).is_file()) and chosen not in listed:
             listed.append(chosen)
         with QSignalBlocker(self._model):
             self._model.clear()
             self._model.addItems(listed)
             self._model.setCurrentIndex(max(0, self._model.findText(chosen)))
+
+    def set_adaptation(self, name: str) -> None:
+        """There is a model adapted to the open scan now, and it is used; or, with an empty name, there is none."""
+        with QSignalBlocker(self._adapted):
+            self._adapted.setChecked(True)
+        self._adapted.setVisible(bool(name))
 
     def set_device(self, note: str) -> None:
         """Show where the model runs, and why there."""

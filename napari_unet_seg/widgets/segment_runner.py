@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari.utils import progress
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
 from napari_unet_seg.session import Prediction, Segmenting, Session
+from napari_unet_seg.widgets.activity import Activity
 from napari_unet_seg.widgets.layers import ImageSource, reference_of, slice_of, volume_from
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task
@@ -29,6 +29,8 @@ class LoadedModel:
     name: str
     segmenter: Segmenting
     names: Sequence[str]
+    fixed: bool
+    """It is none of the user's own models: a round makes another of it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +66,8 @@ class SegmentRunner(QObject):
     busy = Signal(int, int)
     """Slices done, slices in all (0: not known yet)."""
     idle = Signal()
+    adaptationChanged = Signal(str)
+    """Name of the model that was adapted to the open scan; empty for none."""
     segmented = Signal(object)
     """A volume was segmented and is shown; a `Written`."""
     said = Signal(str)
@@ -90,10 +94,14 @@ class SegmentRunner(QObject):
         self._sources = sources
         self._list_models = list_models
         self._model = "default"
+        self._adaptation = ""
+        self._adapted_to: list[Layer] = []
+        self._use_adaptation = True
         self._live = False
         self._task: Task | None = None
         self._live_task: Task | None = None
-        self._activity: progress | None = None
+        self._again = False
+        self._activity = Activity("U-Net segmentation")
         self._volume: tuple[tuple[Any, ...], Volume] | None = None
         self._predicted: set[tuple[Any, ...]] = set()
 
@@ -107,15 +115,18 @@ class SegmentRunner(QObject):
         """Stop asking for anything new; the lanes end what runs."""
         self._live_timer.stop()
         self._viewer.dims.events.current_step.disconnect(self._on_scrolled)
-        self._close_activity()
+        self._activity.close()
 
     def load_model(self, name: str) -> None:
-        """Load a model, and torch with it the first time."""
+        """Load a model, and torch with it the first time; one whose file has changed is read again."""
         self._model = name
+        self._predicted.clear()
 
         def work(task: Task) -> LoadedModel:
             segmenter = self._session.load_segmenter(name)
-            return LoadedModel(name=name, segmenter=segmenter, names=tuple(self._list_models()))
+            return LoadedModel(
+                name=name, segmenter=segmenter, names=tuple(self._list_models()), fixed=not _is_own(name)
+            )
 
         self._lane.submit(work, returned=self._take_model, failed=self.modelFailed.emit)
 
@@ -123,6 +134,53 @@ class SegmentRunner(QObject):
         """Load another model, if it is another."""
         if name != self._model:
             self.load_model(name)
+
+    @property
+    def chosen_model(self) -> str:
+        """The model for every scan."""
+        return self._model
+
+    def model(self) -> str:
+        """The model that segments the chosen images: the one adapted to their scan, or else the chosen one."""
+        sources = self._sources().values()
+        ours = all(any(source.layer is layer for layer in self._adapted_to) for source in sources)
+        return self._adaptation if self._adaptation and self._use_adaptation and ours else self._model
+
+    def set_adaptation(self, name: str, *, layers: Sequence[Layer] | None = None) -> None:
+        """Segment with a model adapted to the open scan from now on; with the chosen one, if the name is empty.
+
+        Parameters
+        ----------
+        name : str
+        layers : sequence of Layer, optional
+            The images of that scan; by default those of the call before.
+        """
+        self._adaptation, self._use_adaptation = name, True
+        if layers is not None:
+            self._adapted_to = list(layers)
+        self._predicted.clear()
+        self.adaptationChanged.emit(name)
+
+    def adaptation(self) -> str:
+        """Name of the model that was adapted to the open scan; empty for none."""
+        return self._adaptation
+
+    def use_adaptation(self, use: bool) -> None:
+        """Whether a scan that a model was adapted to is segmented by that one; shown at once."""
+        if use != self._use_adaptation:
+            self._use_adaptation = use
+            if self._adaptation:
+                self.segment_again()
+
+    def segment_again(self) -> None:
+        """Have another model's mask in place of the one that is shown, if one is."""
+        self._predicted.clear()
+        work = self._session.work
+        if self._task is not None:
+            self._task.stop()
+            self._again = True
+        elif work is not None and work.probability.known.any():
+            self.segment()
 
     def segment(self) -> None:
         """Segment the volume of the chosen images."""
@@ -141,7 +199,7 @@ class SegmentRunner(QObject):
         self._task.progressed.connect(self._on_progress)
         self._task.stopped.connect(self._on_stopped)
         self._task.finished.connect(self._on_finished)
-        self._open_activity()
+        self._activity.open(wanted=self._is_segmenting)
 
     def cancel(self) -> None:
         """Stop the segmentation; nothing is changed."""
@@ -162,7 +220,7 @@ class SegmentRunner(QObject):
 
     def _submit(self, sources: dict[str, ImageSource], *, z: int | None, fresh: bool) -> Task:
         """Predict in the background."""
-        session, model, rule = self._session, self._model, self._session.rule
+        session, model, rule = self._session, self.model(), self._session.rule
         reference, key = reference_of(sources), _key(model, sources)
         assert reference is not None
         known = bool(reference.metadata.get("spacing_known", True))
@@ -201,7 +259,8 @@ class SegmentRunner(QObject):
             return
         self._predicted = {(result.key, z) for z in range(result.volume.shape[0])}
         depth = result.volume.shape[0]
-        text = f"Segmented {depth} slice{'s' if depth != 1 else ''} in {prediction.seconds:.1f} s."
+        how = " by the model adapted to this scan" if prediction.model == self._adaptation else ""
+        text = f"Segmented {depth} slice{'s' if depth != 1 else ''} in {prediction.seconds:.1f} s{how}."
         work = self._session.work
         if work is not None and not work.mask.model.any():
             text += f" Nothing reaches the threshold of {self._session.rule.threshold:.2f}."
@@ -220,7 +279,7 @@ class SegmentRunner(QObject):
         if reference is None:
             return
         z = slice_of(reference, self._viewer.dims.point)
-        if (_key(self._model, sources), z) in self._predicted:
+        if (_key(self.model(), sources), z) in self._predicted:
             return
         self._live_task = self._submit(sources, z=z, fresh=False)
         self._live_task.failed.connect(self._end_live)
@@ -238,33 +297,28 @@ class SegmentRunner(QObject):
         if self._task is None:
             return
         self.busy.emit(done, total)
-        activity = self._activity
-        if activity is not None:
-            if activity.total != total:
-                activity.total = total
-            activity.update(done - activity.n)
+        self._activity.show(done, total)
 
     def _on_stopped(self) -> None:
         self.said.emit("Stopped; nothing was changed.")
 
     def _on_finished(self) -> None:
         self._task = None
-        self._close_activity()
+        self._activity.close()
         self.idle.emit()
+        again, self._again = self._again, False
+        if again:
+            self.segment()
         self._on_scrolled()
 
-    def _open_activity(self) -> None:
-        activity = progress(total=0, desc="U-Net segmentation")
-        # Making it may have run the event loop, and the task to its end.
-        if self._task is None:
-            activity.close()
-        else:
-            self._activity = activity
+    def _is_segmenting(self) -> bool:
+        return self._task is not None
 
-    def _close_activity(self) -> None:
-        if self._activity is not None:
-            self._activity.close()
-            self._activity = None
+
+def _is_own(name: str) -> bool:
+    from napari_unet_seg.engine.registry import Registry
+
+    return any(model.name == name and not model.shipped for model in Registry().list())
 
 
 def _key(model: str, sources: dict[str, ImageSource]) -> tuple[Any, ...]:

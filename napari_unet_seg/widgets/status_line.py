@@ -22,14 +22,14 @@ Colour = tuple[float, ...]
 def sentence(error: Exception) -> str:
     """An exception as one line for the user; one that is nobody's input goes to the log with its traceback too."""
     text = " ".join(str(error).split())
-    expected = isinstance(error, InputError) or type(error).__name__ == "SegmentationError"
+    expected = isinstance(error, InputError) or type(error).__name__ in ("SegmentationError", "RoundError")
     if expected and text:
         return text
     _log.error("unexpected error in a background task", exc_info=error)
     return f"Something went wrong ({type(error).__name__}: {text or 'no message'}); the details are in the log"
 
 
-def readable(colour: Colour, text: Colour, background: Colour) -> str:
+def readable(colour: Colour, text: Colour, background: Colour) -> tuple[int, int, int]:
     """A colour, mixed with the text's just so far that it can be read: a contrast of 4.5, as the WCAG has it.
 
     napari's dark theme has an error colour that is meant to lie behind text.
@@ -41,8 +41,8 @@ def readable(colour: Colour, text: Colour, background: Colour) -> str:
 
     Returns
     -------
-    str
-        For a style sheet.
+    tuple of int
+        Red, green and blue, 0 to 255.
     """
     mixed = colour
     for step in range(21):
@@ -50,7 +50,8 @@ def readable(colour: Colour, text: Colour, background: Colour) -> str:
         low, high = sorted((_luminance(mixed), _luminance(background)))
         if (high + 0.05) / (low + 0.05) >= 4.5:
             break
-    return "rgb({:.0f}, {:.0f}, {:.0f})".format(*mixed)
+    red, green, blue = (round(value) for value in mixed)
+    return red, green, blue
 
 
 def _luminance(colour: Colour) -> float:
@@ -111,4 +112,5 @@ class StatusLine(QLabel):
         theme = get_theme(self._viewer.theme)
         colours = (theme.error.as_rgb_tuple(), theme.text.as_rgb_tuple(), theme.background.as_rgb_tuple())
         error, text, background = (tuple(float(value) for value in colour[:3]) for colour in colours)
-        self.setStyleSheet(f"color: {readable(error, text, background)};" if self.is_error else "")
+        shown = readable(error, text, background)
+        self.setStyleSheet("color: rgb({}, {}, {});".format(*shown) if self.is_error else "")

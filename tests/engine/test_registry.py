@@ -1,12 +1,17 @@
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
 from napari_unet_seg.engine.config import SEED_UNET
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.unet import UNet
+from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
 from tests.engine.models import save_small
 
@@ -35,7 +40,7 @@ def test_names_are_not_taken_twice_nor_paths(tmp_path: Path) -> None:
     registry.import_file(file)
     with pytest.raises(InputError, match="already"):
         registry.import_file(file)
-    with pytest.raises(InputError, match="already"):
+    with pytest.raises(InputError, match="comes with the package"):
         registry.import_file(file, name="default")
     for name in ("../mine", "", "a/b", ".hidden"):
         with pytest.raises(InputError, match=r"cannot be a model's name|mine"):
@@ -94,3 +99,74 @@ def test_a_damaged_model_is_listed_with_its_problem(tmp_path: Path) -> None:
     (registry.folder / "broken.safetensors").write_text("no")
     (broken,) = [model for model in registry.list() if model.name == "broken"]
     assert "not a model" in broken.problem
+
+
+def adapted(registry: Registry, name: str, *, image_hash: str, age: float = 0) -> Path:
+    path = save_small(registry.folder / f"{name}.safetensors")
+    network, description = load_checkpoint(path)
+    training = {"scope": "scan", "image_hash": image_hash, "case": "P1"}
+    save_checkpoint(path, network, replace(description, training=training))
+    written = path.stat().st_mtime - age
+    os.utime(path, (written, written))
+    return path
+
+
+def test_a_scan_finds_the_model_adapted_to_it(tmp_path: Path) -> None:
+    registry = Registry()
+    assert registry.adaptation("a") is None
+    registry.import_file(save_small(tmp_path / "plain.safetensors"))
+    adapted(registry, "old", image_hash="a", age=100)
+    adapted(registry, "other", image_hash="b")
+    (registry.folder / "broken.safetensors").write_text("no")
+    found = registry.adaptation("a")
+    assert found is not None
+    assert (found.name, found.scope, found.case) == ("old", "scan", "P1")
+    adapted(registry, "new", image_hash="a")
+    assert registry.adaptation("a").name == "new"
+    assert registry.adaptation("c") is None
+    assert registry.adaptation("") is None
+    scopes = {model.name: (model.scope, model.case) for model in registry.list() if not model.shipped}
+    assert scopes["plain"] == scopes["broken"] == ("model", "")
+    assert scopes["other"] == ("scan", "P1")
+
+
+def test_going_back_to_the_start_ends_an_adaptation(tmp_path: Path) -> None:
+    registry = Registry()
+    line = VersionLine("mine", registry=registry)
+    line.begin(save_small(tmp_path / "parent.safetensors"))
+    network, description = load_checkpoint(line.path)
+    line.add(network, replace(description, training={"scope": "scan", "image_hash": "a"}), promoted=True)
+    assert registry.adaptation("a").name == "mine"
+    line.restore(0)
+    assert registry.adaptation("a") is None
+    line.restore(1)
+    assert registry.adaptation("a").name == "mine"
+
+
+def test_removing_a_model_removes_its_versions_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry()
+    line = VersionLine("mine", registry=registry)
+    line.begin(save_small(tmp_path / "parent.safetensors"))
+    removed = shutil.rmtree
+
+    def interrupted(folder: Path) -> None:
+        removed(folder)
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(InputError, match="cannot be removed"):
+        registry.remove("mine")
+    assert load_model("mine", device="cpu").description.name == "parent"
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    registry.remove("mine")
+    assert not line.path.exists()
+    with pytest.raises(InputError, match="no model 'mine' of yours"):
+        registry.remove("mine")
+
+
+def test_versions_without_a_model_can_be_removed(tmp_path: Path) -> None:
+    line = VersionLine("mine", registry=Registry())
+    line.begin(save_small(tmp_path / "parent.safetensors"))
+    line.path.unlink()
+    Registry().remove("mine")
+    assert not line.folder.exists()

@@ -19,7 +19,6 @@ from napari_unet_seg.engine.segmenter import (
     fold_batch_norm,
     head_box,
     load_model,
-    working_factor,
 )
 from napari_unet_seg.errors import InputError
 from tests.engine.models import SMALL, save_small, small_network

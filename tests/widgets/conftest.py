@@ -13,7 +13,7 @@ from pytestqt.qtbot import QtBot
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.leaving import Answer
-from tests.fakes import FakeDataset, FakeSegmenter, fake_dataset
+from tests.fakes import FakeDataset, FakeRound, FakeSegmenter, FakeSuggestion, FakeVersions, fake_dataset
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +38,49 @@ def viewer() -> ViewerModel:
 
 
 @pytest.fixture
-def dock(qtbot: QtBot, viewer: ViewerModel, segmenter: FakeSegmenter, dataset: FakeDataset) -> Iterator[UNetDock]:
-    session = Session(open_dataset=lambda path: dataset, load_model=lambda name: segmenter)
-    dock = UNetDock(viewer, session=session, list_models=lambda: ["default", "other"])
+def rounds() -> FakeRound:
+    return FakeRound()
+
+
+@pytest.fixture
+def versions() -> FakeVersions:
+    return FakeVersions()
+
+
+@pytest.fixture
+def suggestions() -> list[FakeSuggestion]:
+    """What `suggest_slices` says, whatever it is asked."""
+    return []
+
+
+@pytest.fixture
+def adaptations() -> dict[str, str]:
+    """Hash of an image to the model adapted to it."""
+    return {}
+
+
+@pytest.fixture
+def dock(
+    qtbot: QtBot,
+    viewer: ViewerModel,
+    segmenter: FakeSegmenter,
+    dataset: FakeDataset,
+    rounds: FakeRound,
+    versions: FakeVersions,
+    suggestions: list[FakeSuggestion],
+    adaptations: dict[str, str],
+) -> Iterator[UNetDock]:
+    session = Session(
+        open_dataset=lambda path: dataset, load_model=lambda name: segmenter, find_adaptation=adaptations.get
+    )
+    dock = UNetDock(
+        viewer,
+        session=session,
+        list_models=lambda: ["default", "other"],
+        run_round=rounds,
+        versions=versions,
+        suggest=lambda *arguments, **options: suggestions,
+    )
     qtbot.addWidget(dock)
     yield dock
     dock.shutdown()

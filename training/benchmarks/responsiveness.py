@@ -2,7 +2,9 @@
 
 Two measurements, each beside its own baseline in the same run: the delay of the event loop while a 40-slice volume is
 segmented and the user scrolls, against scrolling alone; and the cost of a brush stroke on a 512x512x200 mask with the
-dock's live scores, against the same strokes in a window without the dock, by turns.
+dock's live scores, against the same strokes in a window without the dock, by turns. With ``--round`` another one in
+their place: the delay of the event loop while slices scroll and strokes are painted by real events, with and without a
+round of retraining in the background.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.demo import add_dock
+from training.benchmarks.round_delay import round_delay
 from training.benchmarks.window import LoopDelay, add_scan, idle, open_viewer, wait, wait_until
 
 
@@ -151,9 +154,15 @@ def bootstrap_interval(values: NDArray[np.float64], *, draws: int = 2000) -> tup
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m training.benchmarks.responsiveness", description=__doc__)
+    parser.add_argument("--round", action="store_true", help="with and without a round of retraining")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement with --round")
+    parser.add_argument("--repeats", type=int, default=1, help="turns with --round")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
-    result = {"event_loop": loop_delay(), "stroke": stroke_cost()}
+    if given.round:
+        result: dict[str, object] = {"round": round_delay(seconds=given.seconds, repeats=given.repeats)}
+    else:
+        result = {"event_loop": loop_delay(), "stroke": stroke_cost()}
     print(json.dumps(result, indent=2))
     if given.json is not None:
         given.json.write_text(json.dumps(result, indent=2) + "\n")

@@ -65,15 +65,16 @@ def add_scan(viewer: Viewer, *, slices: int, size: int) -> None:
 
 
 class LoopDelay:
-    """How late a timer of 5 ms comes: what a user feels as a hitch."""
+    """How late a timer of some ms comes: what a user feels as a hitch."""
 
-    def __init__(self, *, scroll: Callable[[], None] | None = None) -> None:
+    def __init__(self, *, interval_ms: int = 5, scroll: Callable[[], None] | None = None) -> None:
         self.milliseconds: list[float] = []
+        self._interval_ms = interval_ms
         self._scroll = scroll
         self._last = time.perf_counter()
         self._ticks = 0
         self._timer = QTimer()
-        self._timer.setInterval(5)
+        self._timer.setInterval(interval_ms)
         self._timer.timeout.connect(self._tick)
 
     def __enter__(self) -> LoopDelay:
@@ -90,7 +91,7 @@ class LoopDelay:
 
     def _tick(self) -> None:
         now = time.perf_counter()
-        self.milliseconds.append(max(0.0, (now - self._last) * 1000 - 5))
+        self.milliseconds.append(max(0.0, (now - self._last) * 1000 - self._interval_ms))
         self._ticks += 1
         if self._scroll is not None and self._ticks % 6 == 0:
             self._scroll()

@@ -1,0 +1,128 @@
+"""``napari-unet-seg finetune``."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from tyro.conf import Positional
+
+from napari_unet_seg.commands.status import OK
+from napari_unet_seg.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune:
+    """Retrain from the corrections in a dataset: for one scan, or the model for all.
+
+    Ctrl-C ends it early and keeps the best so far; a second one gives up.
+    """
+
+    path: Positional[Path]
+    """A dataset with corrections."""
+
+    name: str
+    """Name of your model that the result belongs to; it is made, or gets one more version."""
+
+    scope: Literal["scan", "model"] = "model"
+    """scan: adapt to one case, for that case alone; model: improve it for every case."""
+
+    case: str | None = None
+    """The case to adapt to."""
+
+    model: str = "default"
+    """What to begin with: a model's name, or a model file."""
+
+    seconds: float = 60.0
+    """Time that it may take."""
+
+    device: str = "auto"
+    """auto, cpu, mps, cuda or cuda:N."""
+
+    json: Path | None = None
+    """Write the outcome to this file."""
+
+    def run(self) -> int:
+        """Run one round, and say what came of it."""
+        from napari_unet_seg.engine.registry import Registry
+
+        if self.scope == "scan" and self.case is None:
+            raise InputError("--scope scan adapts to one case: say which with --case")
+        if not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise InputError(f"--seconds must be a number above 0, got {self.seconds:g}")
+        Registry().own_path(self.name)
+
+        from napari_unet_seg.data.dataset import open_dataset
+
+        dataset = open_dataset(self.path)
+        if self.case is not None:
+            # An unknown one shows before torch is loaded.
+            _ = dataset[self.case]
+
+        from napari_unet_seg.data.formats.atomic import write_bytes
+        from napari_unet_seg.engine.events import RoundFinished
+        from napari_unet_seg.engine.finetune import finetune_events
+        from napari_unet_seg.engine.fit import LossNotFinite
+        from napari_unet_seg.engine.round_text import RoundProgress, report_text
+
+        progress, report, told = RoundProgress(), None, False
+        with _stop_at_first_interrupt() as should_stop:
+            try:
+                for event in finetune_events(
+                    dataset,
+                    model=self.model,
+                    name=self.name,
+                    scope=self.scope,
+                    case=self.case,
+                    seconds=self.seconds,
+                    device=self.device,
+                    should_stop=should_stop,
+                ):
+                    if isinstance(event, RoundFinished):
+                        report = event.report
+                    elif (line := progress.line(event)) is not None:
+                        print(line, flush=True)
+                    # Not in the signal's handler: it may interrupt a print.
+                    if should_stop() and not told:
+                        told = True
+                        print("stopping with the best so far; Ctrl-C again gives up", file=sys.stderr, flush=True)
+            except LossNotFinite as error:
+                raise InputError(f"{error}; nothing was kept, and the model is as it was", path=self.path) from error
+        if report is None:
+            raise KeyboardInterrupt
+        print(report_text(report))
+        if self.json is not None:
+            write_bytes(self.json, json.dumps(report.to_json(), indent=2).encode() + b"\n")
+        return OK
+
+
+@contextmanager
+def _stop_at_first_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C ask for the end instead of raising KeyboardInterrupt; the second raises it as ever.
+
+    Yields a callable that says whether the end was asked for.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread hears of Ctrl-C.
+        yield asked.is_set
+        return
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    former = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, former or signal.default_int_handler)

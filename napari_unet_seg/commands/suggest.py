@@ -1,0 +1,68 @@
+"""``napari-unet-seg suggest``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from napari_unet_seg.commands.status import OK, report_problem
+from napari_unet_seg.errors import InputError
+
+_SHOWN = 20
+"""Suggestions printed unless told otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggest:
+    """Say which slices to correct next, the worst first, and why."""
+
+    path: Positional[Path]
+    """A dataset, a patient's folder or a scan."""
+
+    model: str = "default"
+    """A model's name, or a model file."""
+
+    device: str = "auto"
+    """auto, cpu, mps, cuda or cuda:N."""
+
+    case: str | None = None
+    """Look at this case alone."""
+
+    json: Path | None = None
+    """Write the slices to this file."""
+
+    limit: int | None = None
+    """How many slices at most (default: 20 printed, and all of them in the file)."""
+
+    def run(self) -> int:
+        """Segment case by case; one that cannot be used is reported, and the others go on."""
+        from napari_unet_seg.data.dataset import open_dataset
+        from napari_unet_seg.data.formats.atomic import write_bytes
+        from napari_unet_seg.engine.segmenter import load_model
+        from napari_unet_seg.engine.suggest import suggest
+
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit must be 1 or more, got {self.limit}")
+        dataset = open_dataset(self.path)
+        cases = None if self.case is None else [dataset[self.case].case_id]
+        segmenter = load_model(self.model, device=self.device)
+        status = OK
+
+        def failed(_case: object, error: InputError) -> None:
+            nonlocal status
+            status = report_problem(error)
+
+        found = suggest(dataset, segmenter, cases=cases, failed=failed)[: self.limit]
+        for entry in found[: self.limit or _SHOWN]:
+            print(f"{entry.case}  slice {entry.slice}: {entry.reason} (worth about {entry.score:.0f} pixels)")
+        if not found and status == OK:
+            print("there is no slice left to suggest")
+        elif self.limit is None and len(found) > _SHOWN:
+            print(f"and {len(found) - _SHOWN} more; see --limit and --json")
+        if self.json is not None:
+            listed = [asdict(entry) for entry in found]
+            write_bytes(self.json, json.dumps(listed, indent=2).encode() + b"\n")
+        return status

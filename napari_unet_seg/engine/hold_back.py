@@ -1,0 +1,58 @@
+"""Which corrected slices are kept from a training, so that they can tell what it is worth."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+
+from napari_unet_seg.engine.round_data import Scan
+
+Key = tuple[str, int]
+"""A case and a slice of it."""
+
+
+def turns(scans: Sequence[Scan], *, learned: Collection[str], most: int, seed: int = 0) -> list[list[Key]]:
+    """Corrected slices in groups, each of which one training does not see.
+
+    Several cases are held back whole: slices of one scan are too alike to speak for other scans. A single scan's
+    slices are dealt out in order, so that a training sees slices from all of its height. What the parent has learned
+    before is not held back as long as there is anything new: it knows those.
+
+    Parameters
+    ----------
+    scans : sequence of Scan
+        The corrected ones.
+    learned : collection of str
+        `Scan.fingerprints` that the parent has learned from.
+    most : int
+        Number of groups at most.
+    seed : int
+        Decides which cases go together.
+
+    Returns
+    -------
+    list of list of (str, int)
+        Empty where there is but one corrected slice.
+    """
+    fresh = {scan.case_id: _fresh(scan, learned) for scan in scans}
+    if not any(fresh.values()):
+        fresh = {scan.case_id: list(scan.corrected) for scan in scans}
+    with_slices = [(case, slices) for case, slices in fresh.items() if slices]
+    total = sum(len(scan.corrected) for scan in scans)
+    if total < 2:
+        return []
+    if len(with_slices) > 1:
+        random.Random(seed).shuffle(with_slices)
+        # The cases with most slices first, each into the smallest group.
+        with_slices.sort(key=lambda item: -len(item[1]))
+        groups: list[list[Key]] = [[] for _ in range(min(most, len(with_slices)))]
+        for case, slices in with_slices:
+            min(groups, key=len).extend((case, z) for z in slices)
+        return groups
+    case, slices = with_slices[0]
+    number = min(most, len(slices))
+    return [[(case, z) for z in slices[start::number]] for start in range(number)]
+
+
+def _fresh(scan: Scan, learned: Collection[str]) -> list[int]:
+    return [z for z, key in zip(scan.corrected, scan.fingerprints(), strict=True) if key not in learned]

@@ -1,0 +1,79 @@
+"""How a model is retrained from corrections, for one scan or for all; chosen by measurement, see training/README.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_unet_seg.engine.config import AugmentConfig, FitConfig
+from napari_unet_seg.engine.round_report import Scope
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunePolicy:
+    """Everything that decides a round."""
+
+    fit: FitConfig
+    """Of the network that may be promoted; ``steps`` bounds a round whatever its time."""
+
+    corrected_fraction: float = 0.5
+    """Share of the samples drawn from corrected slices; the others keep in mind what the model could do before."""
+
+    foreground_fraction: float = 0.6
+    """Share of those others drawn from slices with tumour."""
+
+    rehearsal_weight: float = 0.5
+    """How much a slice counts whose mask is but the parent's own word."""
+
+    blend: float = 0.75
+    """Weights that are kept: the parent's, moved this far towards the tuned ones (Wortsman et al. 2022)."""
+
+    folds: int = 3
+    """In how many turns corrected slices are held back; each turn trains a network of its own beside."""
+
+    fold_batch: int = 4
+    """Samples in a step of those."""
+
+    least_gain: float = 0.01
+    """Gain in Dice on what was held back from which a round is promoted."""
+
+    most_loss: float = 0.005
+    """Loss of mean Dice on labelled scans kept in mind from which it is not."""
+
+    least_agreement: float = 0.9
+    """Dice against the parent's own mask, where the parent is sure of it, below which it is not."""
+
+    least_agreement_confirmed: float = 0.25
+    """The same where corrected slices were held back and gained: a scan that the parent gets wrong has to change."""
+
+
+_MILD = AugmentConfig(
+    rotation=12,
+    scale=0.15,
+    stretch=0.06,
+    shift=0.08,
+    elastic=3,
+    contrast=0.15,
+    brightness=0.15,
+    gamma=0.15,
+    bias_field=0.15,
+    noise=0.06,
+    missing_sequence=0.0,
+    missing_neighbours=0.05,
+)
+
+_FIT = FitConfig(
+    steps=400,
+    batch_size=8,
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    loss="weighted bce+dice",
+    ema_decay=0.9,
+    steps_per_epoch=1,
+    frozen_statistics=True,
+    augment=_MILD,
+)
+
+POLICIES: dict[Scope, TunePolicy] = {
+    "scan": TunePolicy(fit=_FIT),
+    "model": TunePolicy(fit=_FIT, folds=2, rehearsal_weight=1.0, blend=0.5),
+}

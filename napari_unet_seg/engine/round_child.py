@@ -1,0 +1,192 @@
+"""The process that a round of retraining runs in: ``python -m napari_unet_seg.engine.round_child``.
+
+`round_process` starts it, and says what goes through its pipes. Nothing heavy is imported before the first line has
+come: a stop, and the end of the window, are to be heard at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import faulthandler
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from io import FileIO
+from pathlib import Path
+from typing import Any, cast
+
+from napari_unet_seg.engine.events import RoundEvent, to_record
+from napari_unet_seg.engine.round_process import AS_IT_WAS, RoundRequest
+from napari_unet_seg.engine.round_report import Scope
+from napari_unet_seg.errors import InputError
+
+ORPHAN_SECONDS = 20.0
+"""How long a round may take to come to its end when the window is gone."""
+
+_NICENESS = 10
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_NO_MEMORY = f"there is not enough memory for this round; close other programs and start it again; {AS_IT_WAS}"
+
+
+def main() -> int:
+    """Run the round that is asked for on the standard input.
+
+    Returns
+    -------
+    int
+        Exit status: 0 where the round came to its end, 1 where it told of an error.
+    """
+    requests, answers = _take_pipes()
+    faulthandler.enable()
+    _give_way()
+    stop = threading.Event()
+    request: RoundRequest | None = None
+    try:
+        line = requests.readline()
+        if not line:
+            return 0
+        threading.Thread(target=_listen, args=(requests, stop), daemon=True).start()
+        request = RoundRequest.from_json(json.loads(line))
+        for event in _round(request, should_stop=stop.is_set):
+            _send(answers, to_record(event), stop=stop)
+    except BaseException as error:
+        traceback.print_exc()
+        _send(answers, {"error": describe(error, request)}, stop=stop)
+        return 1
+    return 0
+
+
+def describe(error: BaseException, request: RoundRequest | None = None) -> dict[str, str]:
+    """What to tell of an error.
+
+    Parameters
+    ----------
+    error : BaseException
+    request : RoundRequest, optional
+        What the round was to do.
+
+    Returns
+    -------
+    dict
+        ``kind``: "input" where the user can put it right, "memory", "disk" or "other"; ``message``: one line.
+    """
+    kind, message = _kind_and_message(error, request)
+    return {"kind": kind, "message": " ".join(message.split())}
+
+
+def _kind_and_message(error: BaseException, request: RoundRequest | None) -> tuple[str, str]:
+    full = next((each for each in (error, error.__cause__) if getattr(each, "errno", None) in _FULL), None)
+    if isinstance(full, OSError):
+        path = getattr(error, "path", None) or full.filename
+        where = f"{path}: " if path else ""
+        return "disk", f"{where}the disk is full; make room and start the round again; {AS_IT_WAS}"
+    if isinstance(error, InputError):
+        return "input", str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _of_torch(error)):
+        return "memory", _NO_MEMORY
+    if isinstance(error, FileNotFoundError) and request is not None and _inside(error.filename, request):
+        return "input", f"{error.filename}: this is no longer there; is the disk still connected? {AS_IT_WAS}"
+    said = " ".join(str(error).split())[:300]
+    return "other", f"the round failed ({type(error).__name__}{': ' if said else ''}{said}); {AS_IT_WAS}"
+
+
+def _of_torch(error: RuntimeError) -> bool:
+    """Whether torch has run out of memory."""
+    if "torch" not in sys.modules:
+        return False
+    from napari_unet_seg.engine.segmenter import out_of_memory
+
+    return out_of_memory(error)
+
+
+def _inside(name: object, request: RoundRequest) -> bool:
+    """Whether a file is one of the dataset's."""
+    if not isinstance(name, str | os.PathLike):
+        return False
+    folders = [folder for folder in (request.dataset, request.overlay) if folder is not None]
+    return any(Path(os.fspath(name)).absolute().is_relative_to(folder.absolute()) for folder in folders)
+
+
+def _round(request: RoundRequest, *, should_stop: Callable[[], bool]) -> Iterator[RoundEvent]:
+    from napari_unet_seg.data.dataset import open_dataset
+
+    dataset = open_dataset(request.dataset, request.overlay)
+    if should_stop():
+        return
+    from napari_unet_seg.engine.finetune import finetune_events
+
+    yield from finetune_events(
+        dataset,
+        model=request.model,
+        name=request.name,
+        scope=cast(Scope, request.scope),
+        case=request.case,
+        seconds=request.seconds,
+        device=request.device,
+        should_stop=should_stop,
+    )
+
+
+def _take_pipes() -> tuple[FileIO, FileIO]:
+    """Our ends of both pipes; what libraries print goes to the standard error from now on, and they read nothing."""
+    # Unbuffered: a thread that waits in a buffered reader stops the interpreter from ending.
+    requests, answers = FileIO(os.dup(0), "r"), FileIO(os.dup(1), "w")
+    _point_at_nothing(0)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+def _point_at_nothing(*descriptors: int) -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in descriptors:
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+
+
+def _give_way() -> None:
+    """Let the window go first; on Windows its priority class, set by who starts us, does that."""
+    if sys.platform != "win32":
+        # Not nicer by ten: the thread that started us may be nice already.
+        with contextlib.suppress(OSError):
+            os.nice(max(0, _NICENESS - os.nice(0)))
+
+
+def _listen(requests: FileIO, stop: threading.Event) -> None:
+    """Wait for a stop, and for the end of the window, however that came."""
+    with contextlib.suppress(OSError):
+        for line in iter(requests.readline, b""):
+            with contextlib.suppress(ValueError, AttributeError):
+                if json.loads(line).get("stop"):
+                    stop.set()
+    stop.set()
+    # A warning that nobody reads any more shall not break what is being kept.
+    _point_at_nothing(1, 2)
+    # It ends the process without Python's help, should the round hold the interpreter.
+    faulthandler.dump_traceback_later(ORPHAN_SECONDS, exit=True, file=2)
+
+
+def _send(answers: FileIO, record: dict[str, Any], *, stop: threading.Event) -> None:
+    """Write a line; to nobody, where the window is gone."""
+    rest = json.dumps(record, default=_number).encode() + b"\n"
+    try:
+        while rest:
+            rest = rest[answers.write(rest) or 0 :]
+    except OSError:
+        stop.set()
+
+
+def _number(value: Any) -> Any:
+    """A NumPy or torch scalar as a number of Python."""
+    return value.item()
+
+
+if __name__ == "__main__":
+    status = main()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    # Taking torch down takes seconds and has been known to crash; what counts is on the disk and said.
+    os._exit(status)

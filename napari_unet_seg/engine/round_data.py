@@ -1,0 +1,253 @@
+"""What a round of retraining learns from: corrected slices, and what the model should keep in mind beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_unet_seg.data.dataset import Case, Dataset
+from napari_unet_seg.data.roles import arrange_channels
+from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.engine.round_report import Scope
+from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
+from napari_unet_seg.engine.working_grid import to_working_grid
+from napari_unet_seg.errors import InputError
+
+_LABELLED_CASES = 12
+_UNLABELLED_CASES = 8
+
+
+@dataclass(kw_only=True, eq=False)
+class Scan:
+    """One scan in a round."""
+
+    case_id: str
+    volume: Volume
+    """Its channels in the model's order."""
+
+    mask: Mask
+    """``(Z, Y, X)`` as the dataset has it; 0 where nothing is labelled."""
+
+    corrected: tuple[int, ...] = ()
+    """Corrected slices to learn from, ascending."""
+
+    labelled: NDArray[np.bool_]
+    """``(Z,)``: slices whose mask counts as true, the corrected ones among them."""
+
+    probability: NDArray[np.float32] | None = None
+    """``(Z, Y, X)``: what the parent says of it."""
+
+    def fingerprints(self) -> list[str]:
+        """What is learned of it: a text for each corrected slice, that changes with its pixels."""
+        return [
+            f"{self.case_id}:{z}:{hashlib.sha256(np.packbits(self.mask[z] > 0).tobytes()).hexdigest()[:16]}"
+            for z in self.corrected
+        ]
+
+
+@dataclass(kw_only=True)
+class RoundData:
+    """The scans of a round."""
+
+    corrected: list[Scan]
+    labelled: list[Scan] = field(default_factory=list)
+    """Other scans with a mask."""
+
+    unlabelled: list[Scan] = field(default_factory=list)
+    """Other scans without one."""
+
+    speckled: list[tuple[str, int]] = field(default_factory=list)
+    """Corrected slices that are noise and are not learned from."""
+
+    def count(self) -> int:
+        """Number of corrected slices to learn from."""
+        return sum(len(scan.corrected) for scan in self.corrected)
+
+
+def is_speckled(plane: NDArray[np.generic]) -> bool:
+    """Whether a slice of a mask ``(Y, X)`` is noise: most of its pixels belong to nothing wider than two pixels."""
+    foreground = plane != 0
+    area = int(np.count_nonzero(foreground))
+    # A few pixels are a small lesion.
+    if area < 30:
+        return False
+    return bool(np.count_nonzero(ndimage.binary_opening(foreground)) < 0.5 * area)
+
+
+def read_round(
+    dataset: Dataset,
+    *,
+    scope: Scope,
+    case: str | None,
+    channel_names: Sequence[str],
+    seed: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> RoundData:
+    """Read what a round learns from.
+
+    For one scan these are its corrected slices alone: a mask that the dataset has of its other slices is what scores
+    are measured against, not something to learn.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    scope : {"scan", "model"}
+    case : str or None
+        The case, for one scan.
+    channel_names : sequence of str
+        The model's.
+    seed : int
+        Decides which of many other cases are kept in mind.
+    should_stop : callable
+        Asked before each case.
+
+    Raises
+    ------
+    InputError
+        If nothing is corrected, or a file of a corrected case cannot be used.
+    """
+    chosen = [dataset[case]] if scope == "scan" and case is not None else list(dataset.cases)
+    corrected = [each for each in chosen if each.corrected_slices()]
+    if not corrected:
+        where = f"of case {case} " if scope == "scan" else ""
+        raise InputError(f"no slice {where}is corrected yet; correct and save some first", path=dataset.root)
+    data = RoundData(corrected=[])
+    for each in corrected:
+        if data.corrected and should_stop():
+            return data
+        scan = _read(each, channel_names, scan_alone=scope == "scan")
+        speckled = [z for z in scan.corrected if is_speckled(scan.mask[z])]
+        data.speckled += [(scan.case_id, z) for z in speckled]
+        scan.corrected = tuple(z for z in scan.corrected if z not in speckled)
+        scan.labelled[speckled] = False
+        data.corrected.append(scan)
+    if scope == "model":
+        others = [each for each in dataset.cases if each not in corrected]
+        random.Random(seed).shuffle(others)
+        with_mask = [each for each in others if each.has_mask]
+        without = [each for each in others if not each.has_mask]
+        for kept, pool, limit in (
+            (data.labelled, with_mask, _LABELLED_CASES),
+            (data.unlabelled, without, _UNLABELLED_CASES),
+        ):
+            kept += _read_others(pool, channel_names, limit=limit, should_stop=should_stop)
+    return data
+
+
+def _read_others(
+    cases: Iterable[Case], channel_names: Sequence[str], *, limit: int, should_stop: Callable[[], bool]
+) -> list[Scan]:
+    """Up to `limit` scans; one that cannot be used is left out: the round does not depend on it."""
+    found: list[Scan] = []
+    for case in cases:
+        if len(found) == limit or should_stop():
+            break
+        try:
+            found.append(_read(case, channel_names, scan_alone=False))
+        except InputError:
+            continue
+    return found
+
+
+def _read(case: Case, channel_names: Sequence[str], *, scan_alone: bool) -> Scan:
+    volume, _ = arrange_channels(case.read_image(), channel_names)
+    mask = case.read_mask()
+    if mask is None:
+        mask = np.zeros(volume.shape, np.uint8)
+    if mask.shape != volume.shape:
+        raise InputError(
+            f"the mask of case {case.case_id} is {mask.shape}, the image {volume.shape}", path=volume.source
+        )
+    corrected = tuple(case.corrected_slices())
+    if scan_alone:
+        labelled = np.zeros(len(mask), bool)
+        labelled[list(corrected)] = True
+    else:
+        labelled = case.labelled_slices()
+    return Scan(case_id=case.case_id, volume=volume, mask=mask, corrected=corrected, labelled=labelled)
+
+
+class SlicePools:
+    """The slices of a round in one store, and which of them a batch is drawn from.
+
+    Parameters
+    ----------
+    scans : sequence of Scan
+        Their probabilities known, unless every slice is labelled.
+    device : torch.device
+        Where the slices lie.
+    rehearsal_weight : float
+        How much a slice counts whose target is the parent's word.
+    """
+
+    def __init__(self, scans: Sequence[Scan], *, device: torch.device, rehearsal_weight: float) -> None:
+        self.store = SliceStore((_samples(scan, rehearsal_weight) for scan in scans), device=device)
+        self._place: dict[tuple[str, int], int] = {}
+        start = 0
+        corrected = set()
+        for scan in scans:
+            for z in range(len(scan.mask)):
+                self._place[scan.case_id, z] = start + z
+            corrected |= {start + z for z in scan.corrected}
+            start += len(scan.mask)
+        self._corrected = corrected
+        tumour = set(self.store.tumour.tolist())
+        usable = self.store.labelled.tolist()
+        self._tumour = [place for place in usable if place in tumour and place not in corrected]
+        self._empty = [place for place in usable if place not in tumour and place not in corrected]
+
+    def drawer(
+        self, held_back: Iterable[tuple[str, int]], *, corrected_fraction: float, foreground_fraction: float
+    ) -> Callable[[int, torch.Generator], torch.Tensor]:
+        """A way to draw batches that never holds some of the corrected slices.
+
+        Parameters
+        ----------
+        held_back : iterable of (str, int)
+            Case and slice.
+        corrected_fraction, foreground_fraction : float
+            See `TunePolicy`.
+        """
+        hidden = {self._place[key] for key in held_back}
+        corrected = torch.tensor(sorted(self._corrected - hidden), dtype=torch.long)
+        tumour, empty = torch.tensor(self._tumour, dtype=torch.long), torch.tensor(self._empty, dtype=torch.long)
+
+        def draw(count: int, generator: torch.Generator) -> torch.Tensor:
+            others = 0 if not len(tumour) + len(empty) else round(count * (1 - corrected_fraction))
+            if not len(corrected):
+                others = count
+            with_tumour = int((torch.rand(others, generator=generator) < foreground_fraction).sum())
+            with_tumour = 0 if not len(tumour) else others if not len(empty) else with_tumour
+            parts = [
+                pool[torch.randint(len(pool), (number,), generator=generator)]
+                for pool, number in ((corrected, count - others), (tumour, with_tumour), (empty, others - with_tumour))
+                if number
+            ]
+            return torch.cat(parts)
+
+        return draw
+
+
+def _samples(scan: Scan, rehearsal_weight: float) -> LabelledVolume:
+    """A scan as the store takes it: true masks where there are any, elsewhere the parent's probabilities."""
+    known = scan.labelled
+    target = (scan.mask > 0).astype(np.float32)
+    usable = known.copy()
+    if scan.probability is not None:
+        target[~known] = scan.probability[~known]
+        usable[:] = True
+    volume, target = to_working_grid(scan.volume, target)
+    return LabelledVolume(
+        volume=volume,
+        mask=(target >= 0.5).astype(np.uint8),
+        labelled=usable,
+        soft=target,
+        weight=np.where(known, 1.0, rehearsal_weight).astype(np.float32),
+    )

@@ -1,0 +1,66 @@
+"""A round's scores before and after, case by case."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QWidget
+
+from napari_unet_seg.engine.round_report import CaseReport, RoundReport
+from napari_unet_seg.widgets.plain_table import fit_height, make_plain, put, texts_of
+
+_MOST_LINES = 7
+
+
+_ROLES = {
+    "held back": ("Corrected slices", "Corrected slices, each scored by weights that did not learn from it"),
+    "rehearsal": ("Labelled before", "Slices with a mask of their own: what the model knows of them should stay"),
+    "confident": ("Sure before", "Slices nobody has labelled: where the model was sure, its mask should stay"),
+}
+"""Role of a case in the report, to what the table calls it, and why."""
+
+
+class OutcomeTable(QTableWidget):
+    """The cases that a round was judged by, under what they were judged for; hidden while there is no round."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(0, 4, parent)
+        self.setHorizontalHeaderLabels(["Dice", "Before", "After", "Change"])
+        make_plain(self)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setVisible(False)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """What it shows."""
+        return [texts_of(self, row) for row in range(self.rowCount())]
+
+    def setValue(self, report: RoundReport | None) -> None:
+        """Show what came of a round; None hides the table."""
+        cases = () if report is None else report.cases
+        self.setRowCount(0)
+        for role in dict.fromkeys((*_ROLES, *(case.role for case in cases))):
+            self._add_group(role, [case for case in cases if case.role == role])
+        fit_height(self, most=_MOST_LINES)
+        self.setVisible(bool(cases))
+
+    def _add_group(self, role: str, cases: list[CaseReport]) -> None:
+        if not cases:
+            return
+        title, explanation = _ROLES.get(role, (role, role))
+        before, after = (fmean(scores) for scores in zip(*((c.before, c.after) for c in cases), strict=True))
+        self._add(f"{title}, mean" if len(cases) > 1 else title, before, after, explanation, bold=True)
+        # What was lost comes first: that is what a person looks for.
+        for case in sorted(cases, key=lambda case: case.after - case.before):
+            slices = f"{case.case}: {case.slices} slice{'s' if case.slices != 1 else ''}"
+            self._add(f"  {case.case}", case.before, case.after, slices)
+
+    def _add(self, name: str, before: float, after: float, explanation: str, *, bold: bool = False) -> None:
+        row = self.rowCount()
+        self.insertRow(row)
+        change = round(after - before, 3)
+        signed = f"{change:+.3f}".replace("-", "\N{MINUS SIGN}") if change else "0.000"
+        texts = (name, f"{before:.3f}", f"{after:.3f}", signed)
+        for column, text in enumerate(texts):
+            put(self, row, column, text, tooltip=explanation, bold=bold)

@@ -1,0 +1,53 @@
+"""The dock's panels above one another: each folds, and all scroll together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+
+class PanelColumn(QScrollArea):
+    """A column of panels.
+
+    Parameters
+    ----------
+    panels : mapping
+        Title to panel, from top to bottom.
+    """
+
+    def __init__(self, panels: Mapping[str, QWidget], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._wanted: QWidget | None = None
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(0, 0, 6, 0)
+        for title, panel in panels.items():
+            column.addWidget(fold(title, panel))
+        column.addStretch(1)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(content)
+
+    def reveal(self, widget: QWidget) -> None:
+        """Scroll to a part of a panel, once what has just been shown has its place."""
+        self._wanted = widget
+        QTimer.singleShot(50, self._reveal)
+
+    def _reveal(self) -> None:
+        if self._wanted is not None:
+            self.ensureWidgetVisible(self._wanted, 0, 8)
+            self._wanted = None
+
+
+def fold(title: str, panel: QWidget) -> QCollapsible:
+    """A panel that folds, open, under its title."""
+    folded = QCollapsible(title, collapsedIcon="▶")
+    folded.setDuration(0)
+    folded.toggleButton().setToolTip(f"Fold or unfold {title}")
+    folded.addWidget(panel)
+    folded.expand(animate=False)
+    return folded

@@ -1,0 +1,333 @@
+"""Retraining in the dock: what a round is asked for, and what is done with its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_unet_seg.engine.events import RoundEvent
+from napari_unet_seg.engine.round_process import RoundRequest
+from napari_unet_seg.engine.round_report import RoundReport, Scope
+from napari_unet_seg.errors import InputError
+from napari_unet_seg.saving import SaveResult
+from napari_unet_seg.session import LoadedCase, Session
+from napari_unet_seg.widgets.adaptations import adaptation_name
+from napari_unet_seg.widgets.correct_panel import CorrectionBoard
+from napari_unet_seg.widgets.corrector import Corrector
+from napari_unet_seg.widgets.plot_colours import PlotColours
+from napari_unet_seg.widgets.retrain_panel import RetrainBoard, RetrainPanel, RetrainSettings
+from napari_unet_seg.widgets.round_history import RoundHistory
+from napari_unet_seg.widgets.round_runner import RoundRunner
+from napari_unet_seg.widgets.segment_runner import LoadedModel, SegmentRunner
+from napari_unet_seg.widgets.status_line import sentence
+from napari_unet_seg.widgets.version_table import VersionRow
+from napari_unet_seg.widgets.workers import Lane
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_unet_seg.engine.versions import Version
+
+
+class Versions(Protocol):
+    """What is needed of the versions of a model; `engine.versions.VersionLine` has it."""
+
+    def versions(self) -> tuple[Version, ...]:
+        """All of them, oldest first."""
+
+    def restore(self, number: int) -> Version:
+        """Make one the current one."""
+
+
+class Retrain(QObject):
+    """Connects the panel, the round in the background, and the models that come of it.
+
+    Parameters
+    ----------
+    session : Session
+    viewer : ViewerModel
+        Its theme gives the colours of the curves.
+    panel : RetrainPanel
+    segmenting : SegmentRunner
+        It is given the model that a round has made.
+    corrector : Corrector
+        Saves what is not saved yet.
+    rounds : Lane
+        Where rounds are watched from; they may take minutes.
+    files : Lane
+        Where versions are read and restored.
+    run_round : callable, optional
+        As of `RoundRunner`.
+    versions : callable, optional
+        Name of a model to its `Versions`; by default those in the registry.
+    """
+
+    said = Signal(str)
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        viewer: ViewerModel,
+        panel: RetrainPanel,
+        segmenting: SegmentRunner,
+        corrector: Corrector,
+        rounds: Lane,
+        files: Lane,
+        run_round: Callable[..., Iterator[RoundEvent]] | None = None,
+        versions: Callable[[str], Versions] | None = None,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._viewer = viewer
+        self._panel = panel
+        self._segmenting = segmenting
+        self._corrector = corrector
+        self._files = files
+        self._versions = versions or _versions
+        self._request: RoundRequest | None = None
+        self._start_when_saved = False
+        self._line = ""
+        self._own_line = ""
+        self._renewed: dict[tuple[Path, str], str] = {}
+        self.runner = RoundRunner(lane=rounds, run_round=run_round, parent=self)
+        panel.startRequested.connect(self.start)
+        panel.saveRequested.connect(self.save_and_start)
+        panel.stopRequested.connect(self._stop)
+        panel.restoreRequested.connect(self.restore)
+        panel.valueChanged.connect(self._on_settings)
+        self.runner.progressed.connect(self._show_round)
+        self.runner.returned.connect(self._take_report)
+        self.runner.failed.connect(self._on_failed)
+        self.runner.idle.connect(panel.set_idle)
+        segmenting.modelLoaded.connect(self._on_model)
+        segmenting.adaptationChanged.connect(self._on_adaptation)
+        corrector.valueChanged.connect(self._on_corrections)
+        session.dataset_changed.connect(self._tell)
+        session.case_changed.connect(self._on_case_changed)
+        session.saved.connect(self._on_saved)
+        viewer.events.theme.connect(self._colour)
+        self._colour()
+
+    def disconnect_all(self) -> None:
+        """Start nothing new, and disconnect."""
+        self._viewer.events.theme.disconnect(self._colour)
+        self._session.dataset_changed.disconnect(self._tell)
+        self._session.case_changed.disconnect(self._on_case_changed)
+        self._session.saved.disconnect(self._on_saved)
+        self.runner.disconnect_all()
+
+    def take_case(self, layers: Sequence[Layer], loaded: LoadedCase) -> None:
+        """Another case is shown, in these layers: segment it with its own adaptation, if it has one."""
+        self._own_line = loaded.adaptation or adaptation_name(loaded.case.case_id, loaded.image_hash)
+        self._panel.prepare()
+        dataset = self._session.dataset
+        # A round may have ended while another case was open.
+        renewed = None if dataset is None else self._renewed.pop((dataset.root, loaded.case.case_id), None)
+        self._segmenting.set_adaptation(renewed or loaded.adaptation, layers=layers)
+        if renewed is not None:
+            self._segmenting.segment_again()
+        self._tell()
+        self._list_versions()
+
+    def start(self) -> None:
+        """Run a round with what is saved."""
+        settings, dataset, case = self._panel.value(), self._session.dataset, self._session.case
+        if self.runner.busy() or dataset is None or (settings.scope == "scan" and case is None):
+            return
+        alone = settings.scope == "scan"
+        self._request = RoundRequest(
+            dataset=dataset.root,
+            overlay=dataset.overlay,
+            # What is in use now: a round is to be better than that.
+            model=self._segmenting.model() if alone else self._segmenting.chosen_model,
+            name=self._line_name(),
+            scope=settings.scope,
+            case=case.case_id if alone and case is not None else None,
+            seconds=settings.seconds,
+        )
+        self.said.emit("Retraining; you can go on working.")
+        self.runner.start(self._request)
+
+    def save_and_start(self) -> None:
+        """Save the unsaved slices, and run a round when that is done."""
+        if not self._corrector.unsaved():
+            self.start()
+            return
+        self._start_when_saved = True
+        self._corrector.save()
+
+    def restore(self, number: int) -> None:
+        """Go back to a version of the model that the panel lists."""
+        line, scope, case = self._line, self._panel.value().scope, self._session.case
+        if self.runner.busy() or not line:
+            return
+
+        def take(version: Version) -> None:
+            self.said.emit(f"Version {version.number} of {_whose(line, scope)} is in use.")
+            # What a line of a scan's own began with is a model for every scan: the scan has no adaptation then.
+            name = line if scope == "model" or version.scope == "scan" else ""
+            self._adopt(name, scope, None if case is None else case.case_id, root=root)
+
+        root = None if self._session.dataset is None else self._session.dataset.root
+        versions = self._versions
+        self._files.submit(lambda task: versions(line).restore(number), returned=take, failed=self.failed.emit)
+
+    # What a round tells.
+
+    def _stop(self) -> None:
+        self.runner.stop()
+
+    def _show_round(self, history: RoundHistory, elapsed: float) -> None:
+        if self.runner.busy():
+            self._panel.set_round(history, elapsed=elapsed, stopping=self.runner.stopping())
+
+    def _take_report(self, report: RoundReport | None) -> None:
+        request = self._request
+        if report is None or request is None:
+            self._panel.set_outcome("Stopped; the model is as it was.")
+            self.said.emit("Retraining stopped; the model is as it was.")
+            return
+        verdict = f"{'Promoted' if report.promoted else 'Not promoted'}: {report.reason}."
+        self._panel.set_outcome(verdict, report)
+        self.said.emit(f"Retraining: {verdict}")
+        if report.promoted:
+            self._adopt(request.name, request.scope, request.case, root=request.dataset)
+        else:
+            self._list_versions()
+
+    def _on_failed(self, error: Exception) -> None:
+        self._panel.set_outcome(f"The round failed: {sentence(error)}")
+        self.failed.emit(error)
+        self._list_versions()
+
+    def _adopt(self, name: str, scope: str, case: str | None, *, root: Path | None) -> None:
+        """Segment with what a round, or a version, has put under a name."""
+        session = self._session
+        if scope == "model":
+            self._segmenting.load_model(name)
+            if self._segmenting.model() == name:
+                self._segmenting.segment_again()
+        elif session.case is not None and session.dataset is not None and session.case.case_id == case:
+            if session.dataset.root == root:
+                self._segmenting.set_adaptation(name)
+                self._segmenting.segment_again()
+        elif case is not None and root is not None:
+            self._renewed[root, case] = name
+        self._list_versions()
+
+    # What there is to learn from.
+
+    def _on_case_changed(self) -> None:
+        if self._session.case is None:
+            self._own_line = ""
+            self._segmenting.set_adaptation("", layers=())
+        self._tell()
+
+    def _on_corrections(self, board: CorrectionBoard) -> None:
+        if board.unsaved != self._panel.board().unsaved:
+            self._tell()
+
+    def _on_saved(self, result: SaveResult) -> None:
+        self._tell()
+        start, self._start_when_saved = self._start_when_saved, False
+        if start and result.error is None:
+            self.start()
+
+    def _on_settings(self, settings: RetrainSettings) -> None:
+        if self._line_name() != self._line:
+            self._list_versions()
+
+    def _on_model(self, loaded: LoadedModel) -> None:
+        # A model that came with the package stays as it is.
+        name = f"{Path(loaded.name).stem}-tuned" if loaded.fixed else loaded.name
+        self._panel.setValue(replace(self._panel.value(), name=name))
+
+    def _on_adaptation(self) -> None:
+        self._list_versions()
+
+    def _tell(self) -> None:
+        session = self._session
+        counts = [] if session.dataset is None else [len(case.corrected_slices()) for case in session.dataset.cases]
+        case, work = session.case, session.work
+        self._panel.set_board(
+            RetrainBoard(
+                open=session.dataset is not None,
+                case="" if case is None else case.case_id,
+                scan_slices=0 if case is None else len(case.corrected_slices()),
+                slices=sum(counts),
+                cases=sum(count > 0 for count in counts),
+                unsaved=0 if work is None or case is None else len(work.mask.unsaved(thorough=False)),
+            )
+        )
+
+    # Versions.
+
+    def _line_name(self) -> str:
+        """The model that a round with the present settings goes to."""
+        settings = self._panel.value()
+        return settings.name if settings.scope == "model" else self._own_line
+
+    def _list_versions(self) -> None:
+        line, versions = self._line_name(), self._versions
+        self._line = line
+        if not line:
+            self._panel.versions.setValue(())
+            return
+
+        def read(task: object) -> tuple[Version, ...]:
+            try:
+                return versions(line).versions()
+            except InputError:
+                # No name of a model of the user's, or not yet: it is being typed.
+                return ()
+
+        def show(found: tuple[Version, ...]) -> None:
+            if self._line == line:
+                title = f"Versions of {_whose(line, self._panel.value().scope)}:"
+                self._panel.versions.setValue([_row(version) for version in found], title=title)
+
+        self._files.submit(read, returned=show, failed=self.failed.emit)
+
+    def _colour(self) -> None:
+        self._panel.set_colours(PlotColours.of_theme(str(self._viewer.theme)))
+
+
+def _whose(line: str, scope: Scope) -> str:
+    return "this scan's own model" if scope == "scan" else line
+
+
+def _row(version: Version) -> VersionRow:
+    return VersionRow(
+        number=version.number,
+        time=_local_time(version.time),
+        before=version.before,
+        after=version.after,
+        promoted=version.promoted,
+        current=version.current,
+        reason=version.reason,
+    )
+
+
+def _local_time(time: str) -> str:
+    """An ISO 8601 time as the user's clock has it, with the day where it is not today."""
+    try:
+        local = datetime.fromisoformat(time).astimezone()
+    except ValueError:
+        return time
+    return local.strftime("%H:%M" if local.date() == datetime.now().astimezone().date() else "%d %b %H:%M")
+
+
+def _versions(name: str) -> Versions:
+    from napari_unet_seg.engine.registry import Registry
+    from napari_unet_seg.engine.versions import VersionLine
+
+    return VersionLine(name, registry=Registry())

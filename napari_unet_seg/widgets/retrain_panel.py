@@ -1,0 +1,337 @@
+"""Panel Retrain: what to learn from the corrections, how long, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QRadioButton,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_unet_seg.engine.round_report import RoundReport, Scope
+from napari_unet_seg.widgets.outcome_table import OutcomeTable
+from napari_unet_seg.widgets.round_history import RoundHistory
+from napari_unet_seg.widgets.text_line import TextLine
+from napari_unet_seg.widgets.version_table import VersionTable
+
+if TYPE_CHECKING:
+    from napari_unet_seg.widgets.curve_plot import CurvePlot
+    from napari_unet_seg.widgets.plot_colours import PlotColours
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainSettings:
+    """What the panel says."""
+
+    scope: Scope = "scan"
+    seconds: float = 60.0
+    name: str = ""
+    """Of the model that a round for all scans goes to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainBoard:
+    """What there is to learn from."""
+
+    open: bool = False
+    """A dataset is open."""
+
+    case: str = ""
+    """The open case; empty for none."""
+
+    scan_slices: int = 0
+    """Its corrected and saved slices."""
+
+    slices: int = 0
+    """Those of the whole dataset."""
+
+    cases: int = 0
+    """Cases that these belong to."""
+
+    unsaved: int = 0
+    """Slices of the open case that wait to be saved."""
+
+    def learnable(self, scope: Scope) -> int:
+        """Slices that a round would learn from."""
+        return self.scan_slices if scope == "scan" else self.slices
+
+    def explain(self, scope: Scope) -> str:
+        """What a scope does, and what there is for it."""
+        if scope == "scan":
+            there = "no scan of a dataset is open" if not self.case else _slices(self.scan_slices)
+            return f"Adapts to the open scan, and is used for it alone: {there}."
+        cases = f" in {self.cases} case{'s' if self.cases != 1 else ''}" if self.slices else ""
+        there = f"{_slices(self.slices)}{cases}" if self.open else "no dataset is open"
+        return f"Improves the model for every scan: {there}."
+
+
+class RetrainPanel(QWidget):
+    """Starts and stops rounds, draws them, and lists the versions that they made."""
+
+    valueChanged = Signal(object)
+    """`RetrainSettings`, by the user."""
+    startRequested = Signal()
+    saveRequested = Signal()
+    """The unsaved slices should be saved, and a round started then."""
+    stopRequested = Signal()
+    restoreRequested = Signal(int)
+    revealRequested = Signal(QWidget)
+    """This part should be scrolled into view: the user has just asked for it."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._board = RetrainBoard()
+        self._running = False
+        self._colours: PlotColours | None = None
+        self._plot: CurvePlot | None = None
+
+        self._scan = QRadioButton("This scan")
+        self._model = QRadioButton("The model, for all scans")
+        self._scan.setChecked(True)
+        self._group = QButtonGroup(self)
+        self._group.addButton(self._scan)
+        self._group.addButton(self._model)
+        self._explanations: dict[Scope, QLabel] = {"scan": _wrapped(indent=22), "model": _wrapped(indent=22)}
+        self._seconds = QSpinBox()
+        self._seconds.setRange(15, 3600)
+        self._seconds.setSingleStep(15)
+        self._seconds.setValue(60)
+        self._seconds.setSuffix(" s")
+        self._seconds.setToolTip("Time that a round may take")
+        self._name = QLineEdit()
+        self._name.setToolTip("Name of the model that the result goes to; what was there before stays as a version")
+        self._name_title = QLabel("Result in")
+        self._hint = _wrapped()
+        self._start = QPushButton("Retrain")
+        self._start.setObjectName("retrain")
+        self._start.setToolTip("Learn from the saved corrections, in the background; you can go on working")
+        self._save_and_start = QPushButton("Save and retrain")
+        self._save_and_start.setToolTip("Save the corrected slices first, then learn from them too")
+        self._stop = QPushButton("Stop")
+        self._stop.setToolTip("End the round now; the best so far is kept, if it is better than before")
+        self._progress = QProgressBar()
+        self._live = TextLine()
+        self._round = QWidget()
+        self._plot_place = QVBoxLayout(self._round)
+        self._plot_place.setContentsMargins(0, 0, 0, 0)
+        self._verdict = _wrapped()
+        self._verdict.setTextFormat(Qt.TextFormat.PlainText)
+        self._verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._outcome = OutcomeTable()
+        self._versions = VersionTable()
+
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Time", self._seconds)
+        form.addRow(self._name_title, self._name)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self._start, 1)
+        buttons.addWidget(self._save_and_start, 1)
+        buttons.addWidget(self._stop)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._scan)
+        layout.addWidget(self._explanations["scan"])
+        layout.addWidget(self._model)
+        layout.addWidget(self._explanations["model"])
+        layout.addLayout(form)
+        layout.addWidget(self._hint)
+        layout.addLayout(buttons)
+        self._plot_place.addWidget(self._progress)
+        self._plot_place.addWidget(self._live)
+        layout.addWidget(self._round)
+        layout.addWidget(self._verdict)
+        layout.addWidget(self._outcome)
+        layout.addWidget(self._versions)
+        for part in (self._round, self._verdict):
+            part.setVisible(False)
+        self._show_board()
+
+        self._scan.toggled.connect(self._tell)
+        self._seconds.valueChanged.connect(self._tell)
+        self._name.textChanged.connect(self._tell)
+        self._start.clicked.connect(self._ask_to_start)
+        self._save_and_start.clicked.connect(self._ask_to_save)
+        self._stop.clicked.connect(self._ask_to_stop)
+        self._versions.restoreRequested.connect(self.restoreRequested)
+
+    def value(self) -> RetrainSettings:
+        """What is set."""
+        scope: Scope = "scan" if self._scan.isChecked() else "model"
+        return RetrainSettings(scope=scope, seconds=float(self._seconds.value()), name=self._name.text().strip())
+
+    def setValue(self, value: RetrainSettings) -> None:
+        """Set everything."""
+        if value == self.value():
+            return
+        with QSignalBlocker(self._scan), QSignalBlocker(self._seconds), QSignalBlocker(self._name):
+            (self._scan if value.scope == "scan" else self._model).setChecked(True)
+            self._seconds.setValue(round(value.seconds))
+            self._name.setText(value.name)
+        self._tell()
+
+    def board(self) -> RetrainBoard:
+        """What there is to learn from, as shown."""
+        return self._board
+
+    def set_board(self, board: RetrainBoard) -> None:
+        """Show what there is to learn from."""
+        if board != self._board:
+            self._board = board
+            self._show_board()
+
+    def prepare(self) -> None:
+        """Make the plot, if it is not there yet: the first one takes a tenth of a second or two."""
+        if self._plot is None and self._colours is not None:
+            from napari_unet_seg.widgets.curve_plot import CurvePlot
+
+            self._plot = CurvePlot(colours=self._colours)
+            self._plot_place.addWidget(self._plot)
+
+    def set_colours(self, colours: PlotColours) -> None:
+        """Draw the curves in these colours."""
+        self._colours = colours
+        if self._plot is not None:
+            self._plot.set_colours(colours)
+
+    def set_round(self, history: RoundHistory, *, elapsed: float, stopping: bool = False) -> None:
+        """Show how far a round is; `elapsed` seconds since it began to train, negative before."""
+        if not self._running:
+            self._set_running(True)
+            self.set_outcome("")
+            self._round.setVisible(True)
+            self.revealRequested.emit(self._round)
+        if elapsed < 0:
+            text = "Reading the corrections …"
+        elif stopping:
+            text = "Stopping; looking at what was reached …"
+        elif elapsed < history.budget:
+            text = f"{_duration(history.budget - elapsed)} left"
+        else:
+            text = "Comparing before and after …"
+        self._progress.setRange(0, 0 if elapsed < 0 else round(history.budget * 10))
+        self._progress.setValue(round(min(max(elapsed, 0), history.budget) * 10))
+        self._progress.setTextVisible(elapsed >= 0)
+        self._progress.setFormat(text)
+        scores = []
+        if history.dice:
+            scores = [f"Dice {history.dice[-1][1]:.3f}", f"before {history.before:.3f}"]
+        self._live.setValue(", ".join(scores) or text, f"{history.steps} steps" if history.steps else "")
+        self.prepare()
+        if self._plot is not None:
+            self._plot.setValue(history)
+
+    def set_idle(self) -> None:
+        """Be ready for the next round."""
+        self._set_running(False)
+
+    def verdict(self) -> str:
+        """What came of the last round, or why it failed; empty while one runs."""
+        return str(self._verdict.text()) if not self._verdict.isHidden() else ""
+
+    def set_outcome(self, verdict: str, report: RoundReport | None = None) -> None:
+        """Show what came of a round; an empty text takes it away."""
+        self._verdict.setText(verdict)
+        self._verdict.setVisible(bool(verdict))
+        self._outcome.setValue(report)
+
+    def outcome(self) -> list[tuple[str, ...]]:
+        """The rows of the table of scores before and after."""
+        return self._outcome.rows()
+
+    @property
+    def versions(self) -> VersionTable:
+        """The versions of what a round with the present settings goes to."""
+        return self._versions
+
+    @property
+    def plot(self) -> CurvePlot | None:
+        """The curves; None before the first round."""
+        return self._plot
+
+    def _set_running(self, running: bool) -> None:
+        self._running = running
+        self._progress.setVisible(running)
+        self._live.setVisible(running)
+        self._versions.set_ready(not running)
+        self._show_board()
+
+    def _show_board(self) -> None:
+        board, settings = self._board, self.value()
+        for scope, label in self._explanations.items():
+            if label.text() != board.explain(scope):
+                label.setText(board.explain(scope))
+        for_all = settings.scope == "model"
+        self._name.setVisible(for_all)
+        self._name_title.setVisible(for_all)
+        hint = self._make_hint(board, settings)
+        if hint != self._hint.text():
+            self._hint.setText(hint)
+        self._hint.setVisible(bool(hint))
+        named = bool(settings.name) or not for_all
+        ready = not self._running and board.open and named and (for_all or bool(board.case))
+        self._start.setEnabled(ready and board.learnable(settings.scope) > 0)
+        self._save_and_start.setVisible(board.unsaved > 0 and not self._running)
+        self._save_and_start.setEnabled(ready)
+        self._stop.setEnabled(self._running)
+        for part in (self._scan, self._model, self._seconds, self._name):
+            part.setEnabled(not self._running)
+
+    def _make_hint(self, board: RetrainBoard, settings: RetrainSettings) -> str:
+        if self._running or not board.open:
+            return ""
+        if board.unsaved:
+            one = board.unsaved == 1
+            count = f"{board.unsaved} unsaved slice{' is' if one else 's are'}"
+            return f"{count} not learned from; save {'it' if one else 'them'} first."
+        if not board.learnable(settings.scope):
+            return "Correct some slices and save them (panel Correct): a round learns from those."
+        return ""
+
+    # Methods, not lambdas: Qt would hold the panel, and with it the viewer, by a lambda.
+
+    def _ask_to_start(self) -> None:
+        self.startRequested.emit()
+
+    def _ask_to_save(self) -> None:
+        self.saveRequested.emit()
+
+    def _ask_to_stop(self) -> None:
+        self._stop.setEnabled(False)
+        self.stopRequested.emit()
+
+    def _tell(self) -> None:
+        self._show_board()
+        self.valueChanged.emit(self.value())
+
+
+def _wrapped(*, indent: int = 0) -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setIndent(indent)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return label
+
+
+def _slices(count: int) -> str:
+    if not count:
+        return "no slice is corrected and saved yet"
+    return f"{count} corrected slice{'s' if count != 1 else ''}"
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds + 0.999)
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"

@@ -1,0 +1,318 @@
+"""Rounds with the shipped model on phantoms; steps are bounded, so that a slow machine does the same as a fast one."""
+
+import errno
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from napari_unet_seg.data.dataset import Dataset, open_dataset
+from napari_unet_seg.data.volume import Mask
+from napari_unet_seg.engine import finetune as module
+from napari_unet_seg.engine.checkpoint import load_checkpoint
+from napari_unet_seg.engine.events import RoundFinished, RoundStarted, StepDone, ValidationDone
+from napari_unet_seg.engine.finetune import finetune, finetune_events
+from napari_unet_seg.engine.fit import LossNotFinite
+from napari_unet_seg.engine.image_hash import image_hash
+from napari_unet_seg.engine.metrics import count
+from napari_unet_seg.engine.policy import POLICIES
+from napari_unet_seg.engine.registry import Registry
+from napari_unet_seg.engine.segmenter import load_model
+from napari_unet_seg.engine.versions import VersionLine
+from napari_unet_seg.errors import InputError
+from tests.engine.datasets import SIZE, SLICES, truth_of, write_phantoms
+
+LONG = 600.0
+"""A time that no test takes: the steps end a round."""
+
+
+def policy(scope: str, steps: int) -> object:
+    known = POLICIES[scope]  # type: ignore[index]
+    return replace(known, fit=replace(known.fit, steps=steps))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def open_phantoms(tmp_path: Path) -> Callable[..., Dataset]:
+    def build(names: str = "a", masks: str = "") -> Dataset:
+        return open_dataset(write_phantoms(tmp_path / "data", names, masks=masks))
+
+    return build
+
+
+def wider(mask: Mask) -> Mask:
+    """A lesion as an annotator draws it who takes in its edge."""
+    return np.stack([ndimage.binary_dilation(plane, iterations=3) for plane in mask]).astype(np.uint8)
+
+
+def shipped() -> Path:
+    return Registry().path("default")
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def run(dataset: Dataset, *, scope: str = "scan", steps: int = 8, **options: object) -> dict[str, object]:
+    case = dataset.cases[0].case_id if scope == "scan" else None
+    settings = {"name": "mine", "seconds": LONG, "threads": 1, "policy": policy(scope, steps), **options}
+    return finetune(dataset, scope=scope, case=case, **settings)  # type: ignore[arg-type]
+
+
+def test_a_scan_learns_what_its_corrections_have_in_common(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset, truth = open_phantoms(), wider(truth_of("a"))
+    dataset.save_correction("a", truth, slices=[3, 4, 6])
+    before = digest(shipped())
+    report = run(dataset)
+    assert report["promoted"], report["reason"]
+    assert (report["name"], report["parent"], report["scope"]) == ("mine", "default", "scan")
+    assert (report["slices_corrected"], report["steps"], report["version"], report["stopped"]) == (3, 8, 1, False)
+    assert report["after"] > report["before"] + 0.01  # type: ignore[operator]
+    assert digest(shipped()) == before
+    volume = dataset["a"].read_image()
+    plane = [load_model(name).predict(volume)[5] >= 0.5 for name in ("default", "mine")]
+    assert count(plane[1], truth[5]).dice > count(plane[0], truth[5]).dice
+    found = Registry().adaptation(image_hash(volume))
+    assert found is not None
+    assert found.name == "mine"
+
+
+def test_events_tell_of_the_round_from_start_to_end(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4])
+    events = list(
+        finetune_events(
+            dataset, name="mine", scope="scan", case="a", seconds=LONG, threads=1, policy=policy("scan", 3)  # type: ignore[arg-type]
+        )
+    )
+    assert isinstance(events[0], RoundStarted)
+    assert (events[0].scope, events[0].slices_corrected, events[0].cases, events[0].seconds) == ("scan", 2, 1, LONG)
+    assert [event.step for event in events if isinstance(event, StepDone)] == [1, 2, 3]
+    looks = [event for event in events if isinstance(event, ValidationDone)]
+    assert looks
+    last = events[-1]
+    assert isinstance(last, RoundFinished)
+    assert looks[-1].before == pytest.approx(last.report.before)
+    assert {case.role for case in last.report.cases} == {"held back", "confident"}
+    elapsed = [event.elapsed for event in events[:-1]]  # type: ignore[union-attr]
+    assert elapsed == sorted(elapsed)
+
+
+def test_the_model_learns_from_several_cases(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms("abcdef", masks="f")
+    for name in "abc":
+        dataset.save_correction(name, wider(truth_of(name)), slices=[2, 3, 4, 5])
+    report = run(dataset, scope="model", steps=10, policy=replace(policy("model", 10), most_loss=1.0))  # type: ignore[type-var]
+    assert report["promoted"], report["reason"]
+    assert report["slices_corrected"] == 12
+    roles = {(case["case"], case["role"]) for case in report["cases"]}  # type: ignore[attr-defined]
+    assert roles >= {("a", "held back"), ("b", "held back"), ("c", "held back"), ("f", "rehearsal")}
+    _, description = load_checkpoint(Registry().path("mine"))
+    assert description.training["cases"][-3:] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", ["speckle", "elsewhere", "smooth"])
+def test_noise_is_never_promoted(open_phantoms: Callable[..., Dataset], kind: str) -> None:
+    dataset, rng = open_phantoms(), np.random.default_rng(0)
+    noise = np.zeros((SLICES, SIZE, SIZE), np.uint8)
+    if kind == "speckle":
+        noise = (rng.random(noise.shape) > 0.5).astype(np.uint8)
+    elif kind == "smooth":
+        noise = (ndimage.gaussian_filter(rng.normal(size=noise.shape), (0, 5, 5)) > 0.02).astype(np.uint8)
+    else:
+        for z in range(SLICES):
+            y, x = rng.integers(20, 66, 2)
+            noise[z, y : y + 12, x : x + 12] = 1
+    dataset.save_correction("a", noise, slices=[3, 4, 5])
+    parent = shipped()
+    before = digest(parent)
+    report = run(dataset)
+    assert not report["promoted"], report["reason"]
+    assert report["reason"]
+    # The name can be loaded, and is the parent to the last bit.
+    assert digest(parent) == before == digest(Registry().path("mine"))
+
+
+def test_speckle_costs_no_training(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms()
+    noise = (np.random.default_rng(0).random((SLICES, SIZE, SIZE)) > 0.5).astype(np.uint8)
+    dataset.save_correction("a", noise, slices=[3, 4])
+    report = run(dataset)
+    assert (report["steps"], report["slices_corrected"]) == (0, 0)
+    assert "look like noise, not like masks (slice 3 of a, slice 4 of a)" in str(report["reason"])
+
+
+def test_emptied_tumour_is_not_promoted(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", np.zeros((SLICES, SIZE, SIZE), np.uint8), slices=[3, 4, 6])
+    report = run(dataset, steps=25)
+    assert not report["promoted"], report
+
+
+def test_a_single_slice_moves_the_scan_only_a_little(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[4])
+    report = run(dataset, steps=4)
+    assert report["steps"] == 4
+    assert {case["role"] for case in report["cases"]} == {"confident"}  # type: ignore[attr-defined]
+    assert (report["before"], report["after"]) == (1.0, pytest.approx(report["cases"][0]["after"]))  # type: ignore[index]
+
+
+def test_the_newest_of_contradictory_corrections_counts(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset, truth = open_phantoms(), wider(truth_of("a"))
+    wrong = np.roll(truth, 30, axis=2)
+    for mask in (wrong, truth):
+        dataset.save_correction("a", mask, slices=[3, 4, 6])
+    report = run(dataset)
+    assert report["promoted"], report["reason"]
+    assert report["slices_corrected"] == 3
+
+
+def test_corrections_that_only_remove_false_masks(open_phantoms: Callable[..., Dataset], tmp_path: Path) -> None:
+    """A parent that sees tumour everywhere is told of three slices that have none."""
+    network, description = load_checkpoint(shipped())
+    from napari_unet_seg.engine.checkpoint import save_checkpoint
+
+    with torch.no_grad():
+        network.head.bias += 3.0
+    eager = tmp_path / "eager.safetensors"
+    save_checkpoint(eager, network, replace(description, name="eager"))
+    dataset = open_phantoms()
+    volume, truth = dataset["a"].read_image(), truth_of("a")
+    said = load_model(eager).predict(volume) >= 0.5
+    false = [z for z in range(SLICES) if said[z].any() and not truth[z].any()]
+    assert len(false) >= 3, "the eager model has no false masks"
+    dataset.save_correction("a", np.zeros_like(truth), slices=false[:3])
+    report = run(dataset, model=str(eager), steps=15)
+    tuned = load_model(VersionLine("mine", registry=Registry()).versions()[-1].path).predict(volume) >= 0.5
+    assert tuned[false].sum() < said[false].sum()
+    # The tumour that nobody cleared is still there.
+    assert count(tuned[truth.any(axis=(1, 2))], truth[truth.any(axis=(1, 2))]).recall > 0.5
+    assert report["reason"]
+
+
+def test_stop_keeps_what_was_learned(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    seen: list[StepDone] = []
+    events = finetune_events(
+        dataset,
+        name="mine",
+        scope="scan",
+        case="a",
+        seconds=LONG,
+        threads=1,
+        policy=policy("scan", 50),  # type: ignore[arg-type]
+        should_stop=lambda: len(seen) >= 4,
+    )
+    report = None
+    for event in events:
+        if isinstance(event, StepDone):
+            seen.append(event)
+        if isinstance(event, RoundFinished):
+            report = event.report
+    assert report is not None
+    assert (report.steps, report.stopped) == (4, True)
+    assert VersionLine("mine", registry=Registry()).versions()[-1].number == 1
+
+
+def test_a_stop_before_the_first_step_changes_nothing(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    report = run(dataset, should_stop=lambda: True)
+    assert (report["promoted"], report["stopped"], report["steps"]) == (False, True, 0)
+    assert report["reason"] == "stopped before it had learned anything"
+    assert digest(Registry().path("mine")) == digest(shipped())
+
+
+def test_a_loss_that_is_no_number_leaves_the_parent(
+    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    from napari_unet_seg.engine import fit as fit_module
+
+    monkeypatch.setattr(fit_module, "make_loss", lambda name: lambda logits, y, weight: logits.sum() * float("nan"))
+    before = digest(shipped())
+    with pytest.raises(LossNotFinite, match="the loss became nan at step 0"):
+        run(dataset)
+    assert digest(shipped()) == before
+    assert not Registry().folder.joinpath("mine.safetensors").exists()
+
+
+def test_a_full_disk_leaves_the_parent(open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    run(dataset, steps=1)
+    before = digest(Registry().path("mine"))
+
+    def full(*_args: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.VersionLine, "add", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(dataset, steps=1)
+    assert digest(Registry().path("mine")) == before
+
+
+def test_rounds_of_a_scan_begin_with_the_model_again(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset, truth = open_phantoms(), wider(truth_of("a"))
+    dataset.save_correction("a", truth, slices=[3, 4])
+    run(dataset, steps=2)
+    dataset.save_correction("a", truth, slices=[6])
+    assert run(dataset, steps=2)["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"scope": "scan", "case": None}, "scope scan needs a case"),
+        ({"scope": "model", "case": "a"}, "leave the case out"),
+        ({"scope": "all", "case": None}, "scope must be scan or model"),
+        ({"seconds": 0}, "seconds must be positive"),
+        ({"name": "default"}, "default"),
+        ({"name": "a/b"}, "name"),
+        ({"model": "nobody"}, "nobody"),
+        ({"case": "z"}, "there is no case 'z'"),
+    ],
+)
+def test_bad_input_is_one_line(
+    open_phantoms: Callable[..., Dataset], options: dict[str, object], problem: str
+) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", truth_of("a"), slices=[3])
+    settings: dict[str, object] = {"name": "mine", "scope": "scan", "case": "a", "seconds": 1.0, "threads": 1} | options
+    with pytest.raises(InputError, match=problem):
+        finetune(dataset, **settings)  # type: ignore[arg-type]
+
+
+def test_a_scans_name_is_not_taken_for_another(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset, truth = open_phantoms("ab"), wider(truth_of("a"))
+    dataset.save_correction("a", truth, slices=[3, 4, 6])
+    dataset.save_correction("b", wider(truth_of("b")), slices=[3, 4])
+    assert run(dataset)["promoted"]
+    options = {"name": "mine", "seconds": LONG, "threads": 1}
+    with pytest.raises(InputError, match="'mine' is adapted to the scan a; choose another name"):
+        finetune(dataset, scope="scan", case="b", **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'mine' is adapted to the scan a; choose another name"):
+        finetune(dataset, scope="model", **options)  # type: ignore[arg-type]
+
+
+def test_the_time_is_kept(open_phantoms: Callable[..., Dataset]) -> None:
+    """No assertion on seconds but on their use: a round of some seconds ends by its time, not by its steps."""
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    report = run(dataset, steps=100_000, seconds=4.0)
+    assert 0 < report["steps"] < 100_000  # type: ignore[operator]

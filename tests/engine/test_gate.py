@@ -1,0 +1,79 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_unet_seg.engine.gate import CONFIDENT, HELD_BACK, REHEARSAL, confident_dice, held_back_dice, judge
+from napari_unet_seg.engine.policy import POLICIES
+from napari_unet_seg.engine.round_report import CaseReport
+
+POLICY = replace(
+    POLICIES["model"], least_gain=0.01, most_loss=0.005, least_agreement=0.9, least_agreement_confirmed=0.25
+)
+
+
+def case(role: str, before: float, after: float, name: str = "a") -> CaseReport:
+    return CaseReport(case=name, role=role, slices=3, before=before, after=after)
+
+
+def test_a_gain_on_what_was_held_back_is_promoted() -> None:
+    verdict = judge([case(HELD_BACK, 0.5, 0.7), case(HELD_BACK, 0.7, 0.7, "b")], policy=POLICY, only_empty=False)
+    assert verdict.promoted
+    assert (verdict.before, verdict.after) == (pytest.approx(0.6), pytest.approx(0.7))
+    assert verdict.reason == "corrected slices held back from training rose from 0.600 to 0.700"
+
+
+@pytest.mark.parametrize(
+    ("cases", "why"),
+    [
+        ([case(HELD_BACK, 0.5, 0.505)], "less than the gain of 0.01"),
+        ([case(HELD_BACK, 0.5, 0.4)], "went from 0.500 to 0.400"),
+        ([case(HELD_BACK, 0.0, 0.2)], "do not agree with one another"),
+        ([case(HELD_BACK, 0.5, 0.7), case(REHEARSAL, 0.9, 0.89)], "other labelled cases fell from 0.900 to 0.890"),
+        ([case(HELD_BACK, 0.5, 0.7), case(CONFIDENT, 1.0, 0.2)], "nobody corrected it and the model was sure"),
+        ([case(CONFIDENT, 1.0, 0.8)], "at least 0.90 is asked for"),
+        ([], "nothing was there to check the round against"),
+    ],
+)
+def test_a_loss_is_not_promoted_and_says_why(cases: list[CaseReport], why: str) -> None:
+    verdict = judge(cases, policy=POLICY, only_empty=False)
+    assert not verdict.promoted
+    assert why in verdict.reason
+
+
+def test_a_small_loss_elsewhere_is_borne() -> None:
+    cases = [case(HELD_BACK, 0.5, 0.7), case(REHEARSAL, 0.9, 0.896), case(CONFIDENT, 1.0, 0.5)]
+    verdict = judge(cases, policy=POLICY, only_empty=False)
+    assert verdict.promoted
+    assert "other labelled cases went from 0.900 to 0.896" in verdict.reason
+
+
+def test_a_single_slice_passes_where_the_sure_mask_stays() -> None:
+    verdict = judge([case(CONFIDENT, 1.0, 0.95)], policy=POLICY, only_empty=False)
+    assert verdict.promoted
+    assert "a single corrected slice cannot be held back" in verdict.reason
+
+
+def test_empty_corrections_must_leave_the_rest_of_the_mask() -> None:
+    kept = [case(HELD_BACK, 0.0, 1.0), case(CONFIDENT, 1.0, 0.95)]
+    lost = [case(HELD_BACK, 0.0, 1.0), case(CONFIDENT, 1.0, 0.5)]
+    assert judge(kept, policy=POLICY, only_empty=True).promoted
+    refused = judge(lost, policy=POLICY, only_empty=True)
+    assert not refused.promoted
+    assert refused.reason.startswith("every correction is an empty slice")
+    assert judge(lost, policy=POLICY, only_empty=False).promoted
+
+
+def test_dice_over_slices_together_and_over_empty_ones_in_turn() -> None:
+    empty, full = np.zeros((4, 4), bool), np.ones((4, 4), bool)
+    speck = empty.copy()
+    speck[0, 0] = True
+    assert held_back_dice([full, speck], [full, empty]) == pytest.approx(32 / 33)
+    assert held_back_dice([empty, speck], [empty, empty]) == 0.5
+
+
+def test_agreement_counts_where_the_parent_was_sure() -> None:
+    before = np.array([0.99, 0.9, 0.6, 0.4, 0.01, 0.0], np.float32)
+    assert confident_dice(before, np.array([1, 1, 0, 1, 0, 0], np.uint8), threshold=0.5) == 1.0
+    assert confident_dice(before, np.array([1, 0, 0, 0, 0, 1], np.uint8), threshold=0.5) == 0.5
+    assert confident_dice(before[2:], np.zeros(4, np.uint8), threshold=0.5) is None

@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.phantom import make_phantom
+from napari_unet_seg.engine.round_data import Scan, SlicePools, is_speckled, read_round
+from napari_unet_seg.errors import InputError
+from tests.engine.datasets import SIZE, SLICES, write_phantoms
+
+ROLES = ("pre", "flair", "post")
+CPU = torch.device("cpu")
+
+
+def drawn(draw: object, *, count: int = 400) -> set[int]:
+    return set(draw(count, torch.Generator().manual_seed(0)).tolist())  # type: ignore[operator]
+
+
+def test_noise_is_told_from_masks() -> None:
+    rng = np.random.default_rng(0)
+    disc = (np.hypot(*np.mgrid[-16:16, -16:16]) < 6).astype(np.uint8)
+    assert not is_speckled(disc)
+    assert not is_speckled(np.zeros((32, 32), np.uint8))
+    assert is_speckled((rng.random((32, 32)) > 0.5).astype(np.uint8))
+    assert is_speckled((rng.random((64, 64)) > 0.95).astype(np.uint8))
+    small = np.zeros((32, 32), np.uint8)
+    small[3, 3:8] = 1
+    assert not is_speckled(small)
+
+
+def test_a_scan_is_learned_from_its_corrected_slices_alone(tmp_path: Path) -> None:
+    dataset = open_dataset(write_phantoms(tmp_path, "ab", masks="a"))
+    mask = dataset["a"].read_mask()
+    assert mask is not None
+    dataset.save_correction("a", mask, slices=[3, 5])
+    data = read_round(dataset, scope="scan", case="a", channel_names=ROLES)
+    assert [scan.case_id for scan in data.corrected] == ["a"]
+    assert data.corrected[0].corrected == (3, 5)
+    assert np.flatnonzero(data.corrected[0].labelled).tolist() == [3, 5]
+    assert (data.labelled, data.unlabelled, data.count()) == ([], [], 2)
+
+
+def test_the_model_keeps_the_other_cases_in_mind(tmp_path: Path) -> None:
+    dataset = open_dataset(write_phantoms(tmp_path, "abcd", masks="bc"))
+    dataset.save_correction("a", np.zeros((SLICES, SIZE, SIZE), np.uint8), slices=[2])
+    data = read_round(dataset, scope="model", case=None, channel_names=ROLES)
+    assert [scan.case_id for scan in data.corrected] == ["a"]
+    assert sorted(scan.case_id for scan in data.labelled) == ["b", "c"]
+    assert [scan.case_id for scan in data.unlabelled] == ["d"]
+
+
+def test_noise_is_not_learned(tmp_path: Path) -> None:
+    dataset = open_dataset(write_phantoms(tmp_path, "a", masks=""))
+    noise = (np.random.default_rng(0).random((SLICES, SIZE, SIZE)) > 0.5).astype(np.uint8)
+    noise[4] = 0
+    noise[4, 10:30, 10:30] = 1
+    dataset.save_correction("a", noise, slices=[2, 4])
+    data = read_round(dataset, scope="scan", case="a", channel_names=ROLES)
+    assert data.corrected[0].corrected == (4,)
+    assert data.speckled == [("a", 2)]
+
+
+def test_nothing_corrected_is_said(tmp_path: Path) -> None:
+    dataset = open_dataset(write_phantoms(tmp_path, "ab", masks="a"))
+    with pytest.raises(InputError, match="no slice of case a is corrected yet; correct and save some first"):
+        read_round(dataset, scope="scan", case="a", channel_names=ROLES)
+    with pytest.raises(InputError, match="no slice is corrected yet"):
+        read_round(dataset, scope="model", case=None, channel_names=ROLES)
+
+
+def test_a_correction_taken_back_is_none(tmp_path: Path) -> None:
+    dataset = open_dataset(write_phantoms(tmp_path, "a", masks="a"))
+    saved = dataset.save_correction("a", np.zeros((SLICES, SIZE, SIZE), np.uint8), slices=[2])
+    dataset.revert(saved.id)
+    with pytest.raises(InputError, match="no slice of case a is corrected"):
+        read_round(dataset, scope="scan", case="a", channel_names=ROLES)
+
+
+def phantom_scan(*corrected: int, probability: float | None = 0.0) -> Scan:
+    volume, mask = make_phantom(slices=8, size=48)
+    labelled = np.isin(np.arange(8), corrected)
+    said = None if probability is None else np.full(mask.shape, probability, np.float32)
+    return Scan(case_id="a", volume=volume, mask=mask, corrected=corrected, labelled=labelled, probability=said)
+
+
+def test_what_is_held_back_is_never_drawn() -> None:
+    pools = SlicePools([phantom_scan(2, 4, 5)], device=CPU, rehearsal_weight=0.5)
+    assert drawn(pools.drawer([], corrected_fraction=0.5, foreground_fraction=0.5)) == set(range(8))
+    hidden = pools.drawer([("a", 4)], corrected_fraction=0.5, foreground_fraction=0.5)
+    assert drawn(hidden) == set(range(8)) - {4}
+    assert drawn(pools.drawer([], corrected_fraction=1.0, foreground_fraction=0.5)) == {2, 4, 5}
+
+
+def test_targets_are_the_correction_or_the_parents_word() -> None:
+    scan = phantom_scan(4, probability=0.25)
+    store = SlicePools([scan], device=CPU, rehearsal_weight=0.5).store
+    _, target, _ = store.batch(torch.tensor([4, 5]), context=0)
+    assert np.array_equal(target[0, 0].numpy(), (scan.mask[4] > 0).astype(np.float32))
+    assert torch.allclose(target[1], torch.tensor(0.25), atol=1 / 255)
+    assert store.weights[[4, 5]].tolist() == [1.0, 0.5]
+
+
+def test_unlabelled_slices_without_a_prediction_are_left_out() -> None:
+    pools = SlicePools([phantom_scan(2, 4, probability=None)], device=CPU, rehearsal_weight=0.5)
+    assert drawn(pools.drawer([], corrected_fraction=0.5, foreground_fraction=0.5)) == {2, 4}

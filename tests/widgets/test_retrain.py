@@ -1,0 +1,359 @@
+"""Retraining through the dock, with rounds that only pretend."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from napari.components import ViewerModel
+from pytestqt.qtbot import QtBot
+
+from napari_unet_seg.engine.events import StepDone, ValidationDone
+from napari_unet_seg.engine.image_hash import image_hash
+from napari_unet_seg.engine.round_process import RoundError
+from napari_unet_seg.errors import InputError, ReadOnlyError
+from napari_unet_seg.widgets.adaptations import adaptation_name, is_adaptation_name
+from napari_unet_seg.widgets.dock import UNetDock
+from napari_unet_seg.widgets.retrain_panel import RetrainBoard
+from tests.fakes import FakeDataset, FakeRound, FakeSegmenter, FakeVersion, FakeVersions, round_report, round_started
+
+Settle = Callable[[], None]
+
+
+@pytest.fixture
+def corrected(segmented: UNetDock, viewer: ViewerModel, settle: Settle) -> UNetDock:
+    """With slice 2 of case "one" corrected and saved."""
+    viewer.layers["Segmentation"].paint((2, 5, 5), 1)
+    segmented.corrector.save()
+    settle()
+    return segmented
+
+
+def own_model(dataset: FakeDataset, case: str = "one") -> str:
+    return adaptation_name(case, image_hash(dataset[case].volume))
+
+
+def press(dock: UNetDock, name: str) -> None:
+    button = getattr(dock.retrain_panel, f"_{name}")
+    assert button.isEnabled()
+    button.click()
+
+
+def choose_model_scope(dock: UNetDock) -> None:
+    dock.retrain_panel._model.setChecked(True)
+
+
+def test_the_panel_counts_what_is_saved(corrected: UNetDock, dataset: FakeDataset, settle: Settle) -> None:
+    assert corrected.retrain_panel.board() == RetrainBoard(open=True, case="one", scan_slices=1, slices=1, cases=1)
+    corrected.loader.open_case("two")
+    settle()
+    board = corrected.retrain_panel.board()
+    assert (board.case, board.scan_slices, board.slices, board.cases) == ("two", 0, 1, 1)
+    assert not corrected.retrain_panel._start.isEnabled()
+    choose_model_scope(corrected)
+    assert corrected.retrain_panel._start.isEnabled()
+
+
+def test_a_round_for_the_scan_asks_for_what_is_shown(
+    corrected: UNetDock, dataset: FakeDataset, rounds: FakeRound, qtbot: QtBot
+) -> None:
+    corrected.retrain_panel._seconds.setValue(30)
+    press(corrected, "start")
+    qtbot.waitUntil(lambda: bool(rounds.requests))
+    request = rounds.requests[0]
+    assert (request.dataset, request.overlay, request.model) == (Path("scans"), None, "default")
+    assert (request.name, request.scope, request.case, request.seconds) == (own_model(dataset), "scan", "one", 30)
+    rounds.finish(promoted=False)
+
+
+def test_events_draw_the_curves(corrected: UNetDock, rounds: FakeRound, qtbot: QtBot) -> None:
+    press(corrected, "start")
+    panel = corrected.retrain_panel
+    rounds.tell(
+        round_started(),
+        ValidationDone(step=0, dice=0.7, before=0.7, elapsed=0.1),
+        *(StepDone(step=step, steps=100, loss=1 / step, elapsed=step / 10) for step in range(1, 11)),
+        ValidationDone(step=10, dice=0.75, before=0.7, elapsed=1.1),
+    )
+    qtbot.waitUntil(lambda: panel.plot is not None and len(panel.plot.value()[0]) == 2, timeout=5000)
+    dice, loss = panel.plot.value()
+    assert dice == [(0.1, 0.7), (1.1, 0.75)]
+    assert (loss[0], len(loss)) == ((0.1, 1.0), 10)
+    assert panel._live.value() == ("Dice 0.750, before 0.700", "10 steps")
+    assert "s left" in panel._progress.format()
+    assert not panel._start.isEnabled()
+    rounds.finish(promoted=False)
+    qtbot.waitUntil(lambda: panel._start.isEnabled())
+
+
+def test_a_promoted_round_for_the_scan_segments_it_again(
+    corrected: UNetDock,
+    dataset: FakeDataset,
+    rounds: FakeRound,
+    segmenter: FakeSegmenter,
+    viewer: ViewerModel,
+    settle: Settle,
+    adaptations: dict[str, str],
+) -> None:
+    painted = viewer.layers["Segmentation"].data[2].copy()
+    calls = len(segmenter.calls)
+    press(corrected, "start")
+    rounds.finish(reason="it got better")
+    settle()
+    assert corrected.retrain_panel.verdict() == "Promoted: it got better."
+    assert corrected.retrain_panel.outcome()[0] == ("Corrected slices", "0.700", "0.800", "+0.100")
+    assert len(segmenter.calls) == calls + 1
+    assert corrected.session.work.model == own_model(dataset)
+    assert (viewer.layers["Segmentation"].data[2] == painted).all()
+    assert "by the model adapted to this scan" in corrected.status.value()
+    assert not corrected.segment_panel._adapted.isHidden()
+    # The chosen model is what it was, and what other cases are segmented with.
+    assert corrected.runner.chosen_model == "default"
+    adaptations[image_hash(dataset["one"].volume)] = own_model(dataset)
+    corrected.loader.open_case("two")
+    settle()
+    assert (corrected.runner.model(), corrected.segment_panel._adapted.isHidden()) == ("default", True)
+    corrected.loader.open_case("one")
+    settle()
+    assert corrected.runner.model() == own_model(dataset)
+
+
+def test_the_plain_model_is_a_click_away(
+    opened: UNetDock, dataset: FakeDataset, adaptations: dict[str, str], settle: Settle
+) -> None:
+    adaptations[image_hash(dataset["one"].volume)] = "one-adapted"
+    opened.loader.open_case("one")
+    settle()
+    opened.segment_panel._segment.click()
+    settle()
+    assert opened.session.work.model == "one-adapted"
+    opened.segment_panel._adapted.click()
+    settle()
+    assert opened.session.work.model == "default"
+    opened.segment_panel._adapted.click()
+    settle()
+    assert opened.session.work.model == "one-adapted"
+
+
+def test_an_adaptation_is_for_its_own_images_alone(
+    opened: UNetDock, viewer: ViewerModel, dataset: FakeDataset, adaptations: dict[str, str], settle: Settle
+) -> None:
+    adaptations[image_hash(dataset["one"].volume)] = "one-adapted"
+    opened.loader.open_case("one")
+    settle()
+    other = viewer.add_image(dataset["two"].volume.data[1], name="another flair")
+    opened.roles.prefer([other])
+    assert opened.runner.model() == "default"
+
+
+def test_a_round_that_is_not_promoted_changes_nothing(
+    corrected: UNetDock, rounds: FakeRound, segmenter: FakeSegmenter, settle: Settle
+) -> None:
+    calls = len(segmenter.calls)
+    press(corrected, "start")
+    rounds.finish(promoted=False, reason="other cases fell")
+    settle()
+    assert corrected.retrain_panel.verdict() == "Not promoted: other cases fell."
+    assert (len(segmenter.calls), corrected.runner.model()) == (calls, "default")
+
+
+def test_a_promoted_model_is_chosen_and_segments_again(
+    corrected: UNetDock, rounds: FakeRound, segmenter: FakeSegmenter, settle: Settle, qtbot: QtBot
+) -> None:
+    choose_model_scope(corrected)
+    assert corrected.retrain_panel.value().name == "default-tuned"
+    corrected.retrain_panel._name.setText("mine")
+    calls = len(segmenter.calls)
+    press(corrected, "start")
+    rounds.finish(scope="model")
+    settle()
+    request = rounds.requests[0]
+    assert (request.name, request.scope, request.case) == ("mine", "model", None)
+    assert len(segmenter.calls) == calls + 1
+    assert corrected.session.work.model == "mine"
+    assert (corrected.segment_panel.value().model, corrected.runner.chosen_model) == ("mine", "mine")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (RoundError("the training process was ended from outside (signal 9)"), "ended from outside (signal 9)"),
+        (RuntimeError("CUDA out of memory"), "RuntimeError: CUDA out of memory"),
+        (MemoryError(), "MemoryError"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (InputError("there is no dataset any more"), "there is no dataset any more"),
+    ],
+)
+def test_a_failed_round_is_one_line_and_the_next_can_start(
+    corrected: UNetDock, rounds: FakeRound, settle: Settle, error: Exception, text: str, caplog: object
+) -> None:
+    press(corrected, "start")
+    rounds.tell(round_started(), error)
+    settle()
+    verdict = corrected.retrain_panel.verdict()
+    assert text in verdict
+    assert "\n" not in verdict
+    assert corrected.status.is_error
+    assert corrected.retrain_panel._round.isHidden() is False
+    press(corrected, "start")
+    rounds.finish()
+    settle()
+    assert corrected.retrain_panel.verdict().startswith("Promoted")
+    assert rounds.running == 0
+
+
+def test_stopping_keeps_the_best_so_far(corrected: UNetDock, rounds: FakeRound, settle: Settle, qtbot: QtBot) -> None:
+    rounds.on_stop = round_report(stopped=True, reason="better already")
+    press(corrected, "start")
+    qtbot.waitUntil(lambda: rounds.running == 1)
+    press(corrected, "stop")
+    assert not corrected.retrain_panel._stop.isEnabled()
+    settle()
+    assert corrected.retrain_panel.verdict() == "Promoted: better already."
+
+
+def test_unsaved_slices_are_told_of_and_saved_first(
+    segmented: UNetDock, viewer: ViewerModel, rounds: FakeRound, dataset: FakeDataset, qtbot: QtBot, settle: Settle
+) -> None:
+    viewer.layers["Segmentation"].paint((2, 5, 5), 1)
+    segmented.corrector.value()
+    panel = segmented.retrain_panel
+    assert panel._hint.text() == "1 unsaved slice is not learned from; save it first."
+    assert not panel._start.isEnabled()
+    press(segmented, "save_and_start")
+    qtbot.waitUntil(lambda: rounds.running == 1, timeout=5000)
+    assert dataset["one"].corrected_slices() == [2]
+    assert panel._save_and_start.isHidden()
+    rounds.finish(promoted=False)
+    settle()
+    assert panel._hint.isHidden()
+
+
+def test_what_cannot_be_saved_is_not_learned_from(
+    segmented: UNetDock, viewer: ViewerModel, rounds: FakeRound, dataset: FakeDataset, settle: Settle
+) -> None:
+    dataset.error = ReadOnlyError("this dataset is read-only")
+    viewer.layers["Segmentation"].paint((2, 5, 5), 1)
+    segmented.corrector.value()
+    press(segmented, "save_and_start")
+    settle()
+    assert "read-only" in segmented.status.value()
+    assert rounds.requests == []
+    # The next save is one like any other.
+    dataset.error = None
+    segmented.corrector.save()
+    settle()
+    assert rounds.requests == []
+
+
+def test_a_case_corrected_meanwhile_counts_afterwards(
+    corrected: UNetDock, viewer: ViewerModel, rounds: FakeRound, qtbot: QtBot, settle: Settle
+) -> None:
+    press(corrected, "start")
+    qtbot.waitUntil(lambda: rounds.running == 1)
+    viewer.layers["Segmentation"].paint((3, 5, 5), 1)
+    corrected.corrector.save()
+    qtbot.waitUntil(lambda: corrected.retrain_panel.board().scan_slices == 2, timeout=5000)
+    rounds.finish(promoted=False)
+    settle()
+    assert corrected.retrain_panel._start.isEnabled()
+
+
+def test_a_scan_that_was_left_is_segmented_again_when_it_comes_back(
+    corrected: UNetDock, rounds: FakeRound, dataset: FakeDataset, qtbot: QtBot, settle: Settle
+) -> None:
+    press(corrected, "start")
+    qtbot.waitUntil(lambda: rounds.running == 1)
+    corrected.loader.open_case("two")
+    qtbot.waitUntil(lambda: corrected.session.case is not None and corrected.session.case.case_id == "two")
+    rounds.finish()
+    settle()
+    assert corrected.runner.model() == "default"
+    corrected.loader.open_case("one")
+    settle()
+    assert corrected.session.work.model == own_model(dataset)
+
+
+def test_versions_are_listed_and_brought_back(
+    corrected: UNetDock,
+    versions: FakeVersions,
+    rounds: FakeRound,
+    segmenter: FakeSegmenter,
+    dataset: FakeDataset,
+    settle: Settle,
+) -> None:
+    original = FakeVersion(0, scope="model", before=None, after=None)
+    versions.found = [original, FakeVersion(1), FakeVersion(2, current=True)]
+    press(corrected, "start")
+    rounds.finish()
+    settle()
+    table = corrected.retrain_panel.versions
+    assert [row[0] for row in table.texts()] == ["2", "1", "0"]
+    assert [row[-1] for row in table.texts()] == ["in use", "promoted", "original"]
+    assert versions.names[-1] == own_model(dataset)
+    assert not table._use.isEnabled()
+    table._table.selectRow(1)
+    table._use.click()
+    settle()
+    assert [version.current for version in versions.found] == [False, True, False]
+    assert [row[-1] for row in table.texts()] == ["promoted", "in use", "original"]
+    assert corrected.session.work.model == own_model(dataset)
+    table._table.selectRow(2)
+    table._use.click()
+    settle()
+    # As it was before the scan had a model of its own.
+    assert (corrected.runner.model(), corrected.session.work.model) == ("default", "default")
+    assert len(table.texts()) == 3
+
+
+def test_versions_follow_the_name(corrected: UNetDock, versions: FakeVersions, settle: Settle) -> None:
+    choose_model_scope(corrected)
+    settle()
+    assert versions.names[-1] == "default-tuned"
+    corrected.retrain_panel._name.setText("mine")
+    settle()
+    assert versions.names[-1] == "mine"
+
+
+def test_nothing_is_brought_back_while_a_round_runs(
+    corrected: UNetDock, versions: FakeVersions, rounds: FakeRound, qtbot: QtBot, settle: Settle
+) -> None:
+    versions.found = [FakeVersion(0), FakeVersion(1, current=True)]
+    corrected.retrain.restore(0)
+    settle()
+    press(corrected, "start")
+    qtbot.waitUntil(lambda: rounds.running == 1)
+    corrected.retrain.restore(1)
+    assert not corrected.retrain_panel.versions._use.isEnabled()
+    rounds.finish(promoted=False)
+    settle()
+    assert [version.current for version in versions.found] == [True, False]
+
+
+def test_closing_ends_a_round_at_once(corrected: UNetDock, rounds: FakeRound, qtbot: QtBot) -> None:
+    press(corrected, "start")
+    rounds.tell(round_started())
+    qtbot.waitUntil(lambda: rounds.running == 1)
+    corrected.shutdown()
+    assert rounds.running == 0
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("unet-seg")] == []
+
+
+def test_closing_ends_a_round_that_is_stopping(corrected: UNetDock, rounds: FakeRound, qtbot: QtBot) -> None:
+    press(corrected, "start")
+    qtbot.waitUntil(lambda: rounds.running == 1)
+    press(corrected, "stop")
+    corrected.shutdown()
+    assert rounds.running == 0
+
+
+@pytest.mark.parametrize("case", ["one", "a case/of 2 words", "…", "x" * 300])
+def test_an_adaptation_s_name_is_a_file_s_name(case: str) -> None:
+    name = adaptation_name(case, "0123456789abcdef" * 4)
+    assert is_adaptation_name(name)
+    assert len(name) < 100
+    assert name[0].isalnum()
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+    assert not is_adaptation_name("my-scan-model")
