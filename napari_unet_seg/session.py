@@ -96,6 +96,8 @@ class Work:
     """Name of the model that made it."""
 
     rule: MaskRule = field(default_factory=MaskRule)
+    scores: list[float] = field(default_factory=list)
+    """Dice of the volume against the ground truth, after each segmentation and each save."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,12 @@ def test_predicting_reaches_nothing_that_can_end_the_window_s_process() -> None:
     assert loaded_by(statement, names=forbidden) - {"torch.optim.adamw"} == set()
 
 
+def test_the_window_s_widgets_load_no_torch() -> None:
+    forbidden = ("torch", "monai", "lightning_fabric", "triton")
+    statement = "import napari_unet_seg.widgets.dock, napari_unet_seg.widgets.curve_plot, napari_unet_seg.engine.suggest"
+    assert loaded_by(statement, names=forbidden) == set()
+
+
 def test_every_public_name_is_there() -> None:
     import napari_unet_seg
 

@@ -39,8 +39,8 @@ class Finetune:
     case: str | None = None
     """The case to adapt to."""
 
-    model: str = "default"
-    """What to begin with: a model's name, or a model file."""
+    model: str | None = None
+    """What to begin with, a model's name or a model file (default: for all scans NAME itself, once it is there)."""
 
     seconds: float = 60.0
     """Time that it may take."""
@@ -59,7 +59,9 @@ class Finetune:
             raise InputError("--scope scan adapts to one case: say which with --case")
         if not (math.isfinite(self.seconds) and self.seconds > 0):
             raise InputError(f"--seconds must be a number above 0, got {self.seconds:g}")
-        Registry().own_path(self.name)
+        own = Registry().own_path(self.name)
+        again = self.scope == "model" and own.is_file()
+        model = self.model or (self.name if again else "default")
 
         from napari_unet_seg.data.dataset import open_dataset
 
@@ -79,7 +81,7 @@ class Finetune:
             try:
                 for event in finetune_events(
                     dataset,
-                    model=self.model,
+                    model=model,
                     name=self.name,
                     scope=self.scope,
                     case=self.case,

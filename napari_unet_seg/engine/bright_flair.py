@@ -25,7 +25,8 @@ _SMALLEST = 50
 def bright_region(flair: Array) -> NDArray[np.float64]:
     """Pixels, in each slice, of the largest region that is bright and whose mirror image is not.
 
-    It finds half of the tumours, so it is for scans in which the model finds none.
+    Tumour is in about two of three slices where it is largest, twice as many as by chance (36 patients of the LGG
+    dataset): poor beside a model, so it is for scans in which the model finds nothing.
 
     Parameters
     ----------

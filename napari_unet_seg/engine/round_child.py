@@ -188,5 +188,5 @@ if __name__ == "__main__":
     status = main()
     with contextlib.suppress(OSError):
         sys.stderr.flush()
-    # Taking torch down takes seconds and has been known to crash; what counts is on the disk and said.
+    # Taking torch down takes seconds on a busy machine; what counts is on the disk, and has been said.
     os._exit(status)

@@ -11,7 +11,7 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_unet_seg.engine.events import RoundEvent
-from napari_unet_seg.session import LoadedCase, Session
+from napari_unet_seg.session import LoadedCase, Session, Written
 from napari_unet_seg.widgets.adaptations import is_adaptation_name
 from napari_unet_seg.widgets.case_loader import CaseLoader
 from napari_unet_seg.widgets.channel_roles import ChannelRoles
@@ -83,8 +83,8 @@ class UNetDock(QWidget):
         self._ask = ask or ask_about_edits
         self.session = session if session is not None else Session()
         # Plain threads, not children of this widget: Qt must not delete them while they run.
-        self._lanes = tuple(Lane(f"unet-seg-{name}") for name in ("files", "model", "saves", "rounds"))
-        file_lane, model_lane, save_lane, round_lane = self._lanes
+        self._lanes = tuple(Lane(f"unet-seg-{name}") for name in ("files", "model", "saves", "rounds", "ranking"))
+        file_lane, model_lane, save_lane, round_lane, ranking_lane = self._lanes
 
         self.roles = ChannelRoles(viewer=viewer, wanted=_ROLES)
         self.data_panel = DataPanel(roles=self.roles)
@@ -122,7 +122,7 @@ class UNetDock(QWidget):
             session=self.session,
             segmentation=self.segmentation,
             viewer=viewer,
-            lane=file_lane,
+            lane=ranking_lane,
             sources=self.roles.value,
             suggest=suggest,
             parent=self,
@@ -245,6 +245,7 @@ class UNetDock(QWidget):
         self.segment_panel.cancelRequested.connect(self.runner.cancel)
         self.runner.modelLoaded.connect(self._on_model_loaded)
         self.runner.modelFailed.connect(self._on_model_failed)
+        self.runner.segmented.connect(self._on_segmented)
         self.runner.busy.connect(self.segment_panel.set_busy)
         self.runner.idle.connect(self.segment_panel.set_idle)
         self.runner.adaptationChanged.connect(self.segment_panel.set_adaptation)
@@ -315,6 +316,9 @@ class UNetDock(QWidget):
             min_fraction=description.min_fraction,
         )
         self.roles.set_wanted(description.channel_names)
+
+    def _on_segmented(self, written: Written) -> None:
+        self.scores.note_progress()
 
     def _on_model_failed(self, error: Exception) -> None:
         self.segment_panel.set_device("no model is loaded")

@@ -8,6 +8,7 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.saving import SaveResult
 from napari_unet_seg.scores import Box, LiveScores, Side
 from napari_unet_seg.session import Session, Written
 from napari_unet_seg.widgets.labels_watch import LabelsWatch
@@ -60,10 +61,12 @@ class ScoreKeeper(QObject):
         segmentation.edited.connect(self._on_edited)
         segmentation.passed.connect(self._on_passed)
         segmentation.written.connect(self._on_written)
+        session.saved.connect(self._on_saved)
         viewer.dims.events.connect(self._on_dims)
 
     def disconnect_all(self) -> None:
         """Disconnect from the viewer and the layers."""
+        self._session.saved.disconnect(self._on_saved)
         self._viewer.dims.events.disconnect(self._on_dims)
         self._segmentation.layerChanged.disconnect(self._restart)
         self._set_truth_watch(None)
@@ -94,6 +97,18 @@ class ScoreKeeper(QObject):
         if self._truth_watch is not None:
             self._truth_watch.settle()
         return self._board
+
+    def note_progress(self) -> None:
+        """Add the volume's Dice to the history of the open scan: it was saved or segmented."""
+        volume, work = self.settled().volume, self._session.work
+        if work is not None and volume is not None and self._truth is not None:
+            work.scores.append(volume.dice)
+            self._tell()
+
+    def _on_saved(self, result: SaveResult) -> None:
+        work = self._session.work
+        if result.saved and work is not None and work.mask is result.job.work:
+            self.note_progress()
 
     def _restart(self) -> None:
         self._scores = None
@@ -174,7 +189,7 @@ class ScoreKeeper(QObject):
             self.valueChanged.emit(board)
 
     def _make_board(self) -> ScoreBoard:
-        layer = self._segmentation.layer
+        layer, work = self._segmentation.layer, self._session.work
         if self._scores is None or layer is None:
             return ScoreBoard()
         z = slice_of(layer, self._viewer.dims.point)
@@ -189,5 +204,6 @@ class ScoreKeeper(QObject):
             volume_voxels=self._scores.voxels(),
             labelled=None if labelled[0] == labelled[1] else labelled,
             voxel_ml=spacing[0] * spacing[1] * spacing[2] / 1000 if known else None,
+            history=() if self._truth is None or work is None else tuple(work.scores),
             against_model=self._truth is None,
         )

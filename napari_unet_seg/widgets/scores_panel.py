@@ -9,6 +9,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_unet_seg.engine.metrics import Counts
+from napari_unet_seg.widgets.score_history import ScoreHistory
 
 NO_TRUTH = "(none)"
 _DASH = "\N{EN DASH}"
@@ -36,6 +37,9 @@ class ScoreBoard:
     labelled: tuple[int, int] | None = None
     """Slices that the ground truth speaks of, and all; None for all of them."""
 
+    history: tuple[float, ...] = ()
+    """Dice of the volume after each segmentation and each save."""
+
     against_model: bool = False
     """There is no ground truth: the edited mask is compared with the model's."""
 
@@ -61,6 +65,7 @@ class ScoresPanel(QWidget):
         self._explanation = QLabel()
         self._explanation.setWordWrap(True)
         self._explanation.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._history = ScoreHistory()
         self._slice_title = QLabel("Slice")
         self._truth_title = QLabel("Ground truth")
         self._cells: dict[tuple[str, str], QLabel] = {}
@@ -91,6 +96,7 @@ class ScoresPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addLayout(grid)
+        layout.addWidget(self._history)
         layout.addWidget(self._explanation)
         self.set_board(self._board)
 
@@ -131,6 +137,7 @@ class ScoresPanel(QWidget):
                 texts["true"] = _amount(counts.tp + counts.fn, board.voxel_ml)
             for key, text in texts.items():
                 _set(self._cells[key, part], text)
+        self._history.setValue(board.history)
         if board.volume_voxels is None:
             explanation = "Scores appear once there is a segmentation."
         elif board.against_model:

@@ -181,7 +181,7 @@ def test_the_newest_of_contradictory_corrections_counts(open_phantoms: Callable[
 
 
 def test_corrections_that_only_remove_false_masks(open_phantoms: Callable[..., Dataset], tmp_path: Path) -> None:
-    """A parent that sees tumour everywhere is told of three slices that have none."""
+    """A parent that sees tumour above and below it is told of two slices that have none."""
     network, description = load_checkpoint(shipped())
     from napari_unet_seg.engine.checkpoint import save_checkpoint
 
@@ -193,8 +193,8 @@ def test_corrections_that_only_remove_false_masks(open_phantoms: Callable[..., D
     volume, truth = dataset["a"].read_image(), truth_of("a")
     said = load_model(eager).predict(volume) >= 0.5
     false = [z for z in range(SLICES) if said[z].any() and not truth[z].any()]
-    assert len(false) >= 3, "the eager model has no false masks"
-    dataset.save_correction("a", np.zeros_like(truth), slices=false[:3])
+    assert len(false) >= 2, "the eager model has no false masks"
+    dataset.save_correction("a", np.zeros_like(truth), slices=false[:2])
     report = run(dataset, model=str(eager), steps=15)
     tuned = load_model(VersionLine("mine", registry=Registry()).versions()[-1].path).predict(volume) >= 0.5
     assert tuned[false].sum() < said[false].sum()

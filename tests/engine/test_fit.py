@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,3 +129,50 @@ def test_the_rate_rises_then_falls(coarse: float) -> None:
     assert all(np.diff(factors[: peak + 1]) >= 0)
     assert all(np.diff(factors[peak:]) <= 1e-9)
     assert factors[-1] < 0.02
+
+
+def statistics(network: UNet) -> list[torch.Tensor]:
+    return [value.clone() for name, value in network.state_dict().items() if "running" in name]
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_statistics_stay(frozen: bool) -> None:
+    torch.manual_seed(0)
+    network = UNet(SMALL)
+    before = statistics(network)
+    list(fit(network, SliceStore([labelled()], device=CPU), replace(QUICK, frozen_statistics=frozen)))
+    same = all(torch.equal(old, new) for old, new in zip(before, statistics(network), strict=True))
+    assert same == frozen
+
+
+def test_the_time_ends_it_and_the_rate_follows_the_time() -> None:
+    config = replace(QUICK, steps=100_000, seconds=0.5, steps_per_epoch=1)
+    events = list(fit(UNet(SMALL), SliceStore([labelled()], device=CPU), config))
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert 0 < len(steps) < 100_000
+    assert [event.elapsed for event in steps] == sorted(event.elapsed for event in steps)
+    assert isinstance(events[-1], FitFinished)
+    assert not events[-1].stopped
+
+
+def test_the_anchor_keeps_the_weights_near_their_start() -> None:
+    moved = []
+    for anchor in (0.0, 100.0):
+        torch.manual_seed(0)
+        network = UNet(SMALL)
+        start = [parameter.detach().clone() for parameter in network.parameters()]
+        config = replace(QUICK, steps=20, learning_rate=1e-2, weight_decay=0.0, anchor=anchor)
+        list(fit(network, SliceStore([labelled()], device=CPU), config))
+        moved.append(sum(((a - b) ** 2).sum().item() for a, b in zip(network.parameters(), start, strict=True)))
+    assert moved[1] < 0.5 * moved[0]
+
+
+def test_batches_come_from_the_callers_draw() -> None:
+    drawn: list[int] = []
+
+    def draw(count: int, generator: torch.Generator) -> torch.Tensor:
+        drawn.append(count)
+        return torch.full((count,), 3)
+
+    list(fit(UNet(SMALL), SliceStore([labelled()], device=CPU), QUICK, draw=draw))
+    assert drawn == [QUICK.batch_size] * QUICK.steps

@@ -97,6 +97,7 @@ def test_in_a_scan_without_any_mask_the_bright_side_is_shown() -> None:
     assert all(truth[suggestion.slice].any() for suggestion in found[:3])
     # A person looked and left it empty.
     assert suggest_slices(volume, nothing, case="a", flair=1, corrected=[found[0].slice]) == []
+    assert set(reasons(suggest_slices(volume, nothing, case="a", flair=1, corrected=[0]))) == set(reasons(found))
 
 
 def test_a_head_alike_on_both_sides_has_no_bright_region() -> None:

@@ -153,6 +153,7 @@ def test_what_is_scored_is_not_rehearsed(data: Path, names: list[str], fold: Pat
     assert cohort.labelled == (names[3],)
     assert make_cohort(dataset, fold, correct=names[:1], other=[names[3]], rehearse_labelled=True).labelled == ()
     assert make_cohort(dataset, fold, correct=names[:1], alone=True).beside == ()
+    assert make_cohort(dataset, fold, correct=names[:1], other=names[1:2]).beside == (names[0], names[2])
 
 
 @pytest.mark.parametrize(

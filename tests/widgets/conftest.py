@@ -1,16 +1,19 @@
-"""A dock on a viewer without a window: fast, and enough for all but drawing."""
+"""A dock on a viewer without a window: fast, and enough for all but drawing; and one in a window."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from napari.components import ViewerModel
+from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
 from napari_unet_seg.session import Session
+from napari_unet_seg.widgets.demo import add_dock
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.leaving import Answer
 from tests.fakes import FakeDataset, FakeRound, FakeSegmenter, FakeSuggestion, FakeVersions, fake_dataset
@@ -60,27 +63,21 @@ def adaptations() -> dict[str, str]:
 
 
 @pytest.fixture
-def dock(
-    qtbot: QtBot,
-    viewer: ViewerModel,
-    segmenter: FakeSegmenter,
-    dataset: FakeDataset,
-    rounds: FakeRound,
-    versions: FakeVersions,
-    suggestions: list[FakeSuggestion],
-    adaptations: dict[str, str],
-) -> Iterator[UNetDock]:
-    session = Session(
+def session(segmenter: FakeSegmenter, dataset: FakeDataset, adaptations: dict[str, str]) -> Session:
+    return Session(
         open_dataset=lambda path: dataset, load_model=lambda name: segmenter, find_adaptation=adaptations.get
     )
-    dock = UNetDock(
-        viewer,
-        session=session,
-        list_models=lambda: ["default", "other"],
-        run_round=rounds,
-        versions=versions,
-        suggest=lambda *arguments, **options: suggestions,
-    )
+
+
+@pytest.fixture
+def pretended(rounds: FakeRound, versions: FakeVersions, suggestions: list[FakeSuggestion]) -> dict[str, Any]:
+    """Options of the dock, in place of what would take long."""
+    return {"run_round": rounds, "versions": versions, "suggest": lambda *arguments, **options: suggestions}
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, viewer: ViewerModel, session: Session, pretended: dict[str, Any]) -> Iterator[UNetDock]:
+    dock = UNetDock(viewer, session=session, list_models=lambda: ["default", "other"], **pretended)
     qtbot.addWidget(dock)
     yield dock
     dock.shutdown()
@@ -113,3 +110,16 @@ def segmented(opened: UNetDock, settle: Callable[[], None]) -> UNetDock:
     opened.runner.segment()
     settle()
     return opened
+
+
+@pytest.fixture
+def window(make_napari_viewer: Callable[..., Viewer]) -> Viewer:
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def docked(window: Viewer, session: Session, pretended: dict[str, Any], qtbot: QtBot) -> UNetDock:
+    """In a real window."""
+    dock = add_dock(window, session=session, **pretended)
+    qtbot.waitUntil(lambda: session.segmenter is not None and not dock.busy(), timeout=20_000)
+    return dock

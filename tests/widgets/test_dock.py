@@ -245,3 +245,30 @@ def test_a_model_that_cannot_be_loaded_is_said(qtbot: QtBot, viewer: ViewerModel
     qtbot.waitUntil(lambda: dock.status.is_error, timeout=5000)
     assert dock.status.value() == "there is no model 'default'"
     dock.shutdown()
+
+
+def test_the_volume_s_dice_is_followed_from_save_to_save(
+    segmented: UNetDock, viewer: ViewerModel, settle: Settle
+) -> None:
+    layer, truth = viewer.layers["Segmentation"], viewer.layers["Ground truth"].data
+    expected = [count(layer.data, truth).dice]
+    for z in (2, 3):
+        layer.data[z] = truth[z]
+        layer.refresh()
+        segmented.corrector.value()
+        segmented.corrector.save()
+        settle()
+        expected.append(count(layer.data, truth).dice)
+    assert expected[0] < expected[1] < expected[2]
+    shown = segmented.scores_panel._history
+    assert shown.value() == tuple(expected)
+    assert not shown.isHidden()
+    # With another case's return, its own history is back.
+    segmented.loader.open_case("two")
+    settle()
+    assert shown.value() == ()
+    segmented.loader.open_case("one")
+    settle()
+    assert shown.value() == tuple(expected)
+    segmented.scores_panel.setValue("")
+    assert shown.value() == ()

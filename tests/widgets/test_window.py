@@ -1,63 +1,18 @@
 """The dock in a real window, worked with mouse and keys."""
 
-import threading
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 from napari.utils.shortcuts import default_shortcuts
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QScrollArea, QWidget
 
 from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.engine.metrics import count
-from napari_unet_seg.session import Session
-from napari_unet_seg.widgets.demo import add_dock
 from napari_unet_seg.widgets.dock import UNetDock
-from tests.fakes import FakeDataset, FakeSegmenter
-
-MakeViewer = Callable[..., Viewer]
-
-
-@pytest.fixture
-def window(make_napari_viewer: MakeViewer) -> Viewer:
-    return make_napari_viewer(show=True)
-
-
-@pytest.fixture
-def docked(window: Viewer, segmenter: FakeSegmenter, dataset: FakeDataset, qtbot: QtBot) -> UNetDock:
-    session = Session(open_dataset=lambda path: dataset, load_model=lambda name: segmenter)
-    dock = add_dock(window, session=session)
-    qtbot.waitUntil(lambda: session.segmenter is not None and not dock.busy(), timeout=20_000)
-    return dock
-
-
-def our_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("unet-seg")]
-
-
-def wait_idle(dock: UNetDock, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: not dock.busy(), timeout=20_000)
-
-
-def open_case(dock: UNetDock, qtbot: QtBot) -> None:
-    dock.loader.open_path(Path("scans"))
-    wait_idle(dock, qtbot)
-    dock.loader.open_case("one")
-    wait_idle(dock, qtbot)
-
-
-def on_canvas(viewer: Viewer, y: float, x: float) -> tuple[QWidget, QPoint]:
-    """The canvas, and where on it a point of the image lies."""
-    canvas = viewer.window._qt_viewer.canvas
-    camera = viewer.scene.camera
-    width, height = canvas.size[1], canvas.size[0]
-    row = height / 2 + (y - camera.center[1]) * camera.zoom
-    column = width / 2 + (x - camera.center[2]) * camera.zoom
-    return canvas.native, QPoint(round(column), round(row))
+from tests.fakes import FakeSegmenter
+from tests.widgets.windows import on_canvas, open_case, our_threads, wait_idle
 
 
 def test_a_stroke_with_the_mouse_and_its_undo_are_scored(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:

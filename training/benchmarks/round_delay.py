@@ -135,8 +135,7 @@ def round_delay(*, seconds: float = 60.0, repeats: int = 1, slices: int = 40, si
     -------
     dict
         ``without`` and ``with_round``: percentiles and worst of all turns' delays of a 10 ms timer, and what the hand
-        did; ``difference_ms``: with a round minus without; ``rounds``: what came
-        of each in words.
+        did; ``difference_ms``: with a round minus without; ``rounds``: what came of each, in words.
 
     Raises
     ------

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from training.simulation.summary import by_patient
 
@@ -122,6 +123,7 @@ def _save(
     if any(curve.floor for curve in curves):
         left.plot([], [], linestyle="--", color="grey", label="corrected slices put in, no retraining")
     left.set(xlabel="slices corrected", ylabel=what)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.grid(alpha=0.3)
     left.legend(fontsize="small")
     ordered = sorted(changes, key=lambda change: change.before)

@@ -149,8 +149,8 @@ def make_cohort(
         correct=tuple(corrected),
         evaluate=tuple(evaluated),
         other=tuple(others),
-        beside=() if alone else tuple(unseen),
-        # What is to show forgetting must not be rehearsed.
+        # What is to show forgetting is not in the dataset: the round must not keep it in mind, with or without masks.
+        beside=tuple(case for case in unseen if not alone and case not in others),
         labelled=tuple(case for case in trained if rehearse_labelled and case not in others),
     )
 
