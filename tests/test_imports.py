@@ -32,7 +32,8 @@ def test_predicting_reaches_nothing_that_can_end_the_window_s_process() -> None:
 
 def test_the_window_s_widgets_load_no_torch() -> None:
     forbidden = ("torch", "monai", "lightning_fabric", "triton")
-    statement = "import napari_unet_seg.widgets.dock, napari_unet_seg.widgets.curve_plot, napari_unet_seg.engine.suggest"
+    modules = ("widgets.dock", "widgets.curve_plot", "engine.suggest")
+    statement = "; ".join(f"import napari_unet_seg.{module}" for module in modules)
     assert loaded_by(statement, names=forbidden) == set()
 
 

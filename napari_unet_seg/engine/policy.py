@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari_unet_seg.engine.config import AugmentConfig, FitConfig
 from napari_unet_seg.engine.round_report import Scope
@@ -75,5 +75,7 @@ _FIT = FitConfig(
 
 POLICIES: dict[Scope, TunePolicy] = {
     "scan": TunePolicy(fit=_FIT),
-    "model": TunePolicy(fit=_FIT, folds=2, rehearsal_weight=1.0, blend=0.5),
+    "model": TunePolicy(
+        fit=replace(_FIT, learning_rate=4e-4, augment=AugmentConfig()), folds=2, rehearsal_weight=1.0, blend=0.5
+    ),
 }

@@ -198,7 +198,7 @@ class SlicePools:
             corrected |= {start + z for z in scan.corrected}
             start += len(scan.mask)
         self._corrected = corrected
-        tumour = set(self.store.tumour.tolist())
+        tumour = self._with_tumour = set(self.store.tumour.tolist())
         usable = self.store.labelled.tolist()
         self._tumour = [place for place in usable if place in tumour and place not in corrected]
         self._empty = [place for place in usable if place not in tumour and place not in corrected]
@@ -216,19 +216,25 @@ class SlicePools:
             See `TunePolicy`.
         """
         hidden = {self._place[key] for key in held_back}
-        corrected = torch.tensor(sorted(self._corrected - hidden), dtype=torch.long)
+        seen = self._corrected - hidden
+        kinds = [sorted(seen & self._with_tumour), sorted(seen - self._with_tumour)]
+        # Slices that were emptied and slices with tumour count alike, however many there are of each.
+        corrected = [torch.tensor(kind, dtype=torch.long) for kind in kinds if kind]
         tumour, empty = torch.tensor(self._tumour, dtype=torch.long), torch.tensor(self._empty, dtype=torch.long)
 
         def draw(count: int, generator: torch.Generator) -> torch.Tensor:
             others = 0 if not len(tumour) + len(empty) else round(count * (1 - corrected_fraction))
-            if not len(corrected):
+            if not corrected:
                 others = count
             with_tumour = int((torch.rand(others, generator=generator) < foreground_fraction).sum())
             with_tumour = 0 if not len(tumour) else others if not len(empty) else with_tumour
+            wanted = [(tumour, with_tumour), (empty, others - with_tumour)]
+            if corrected:
+                first = (count - others) // len(corrected)
+                first += int((count - others) % len(corrected) and torch.rand((), generator=generator) < 0.5)
+                wanted += zip(corrected, (first, count - others - first), strict=False)
             parts = [
-                pool[torch.randint(len(pool), (number,), generator=generator)]
-                for pool, number in ((corrected, count - others), (tumour, with_tumour), (empty, others - with_tumour))
-                if number
+                pool[torch.randint(len(pool), (number,), generator=generator)] for pool, number in wanted if number
             ]
             return torch.cat(parts)
 

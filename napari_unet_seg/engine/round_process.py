@@ -140,6 +140,9 @@ def _start(command: Sequence[str]) -> ChildProcess:
 def _environment() -> dict[str, str]:
     """Ours, and the child imports the package from where we did."""
     environment = dict(os.environ)
+    # Threads that spin while they wait for one another would burn the time that the window leaves them.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment.setdefault("KMP_BLOCKTIME", "0")
     home = str(Path(napari_unet_seg.__file__).resolve().parents[1])
     # What is installed the child finds by itself; first on its path, old backports there would hide Python's modules.
     if Path(home).name not in ("site-packages", "dist-packages"):
