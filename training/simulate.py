@@ -27,6 +27,7 @@ from napari_unet_seg.engine.finetune import finetune
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.suggest import suggest_slices
 from napari_unet_seg.errors import InputError
+from training.simulation.ablation import changed_policy
 from training.simulation.annotator import parse_hand
 from training.simulation.figure import save_model_figure, save_scan_figure
 from training.simulation.model import dice_by_case, reference_dice, simulate_model
@@ -136,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rounds=given.rounds,
             seconds=given.seconds,
             degrade=given.degrade,
+            policy=changed_policy(given.scope, given.set),
             device=given.device,
             threads=given.threads,
         )
@@ -161,6 +163,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--slices", type=int, default=3, help="corrections before each round; in scope model over all cases together")
     add("--rounds", type=int, default=1)
     add("--seconds", type=float, default=60.0, help="time budget of a round")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a round's policy: blend=1, fit.steps=20",
+    )
     add("--degrade", default="", help="shift:N moves the border by N pixels, drop misses the smallest piece")
     add("--cases", nargs="+", help="scope scan: these alone; * stands for anything, here and below")
     add("--limit", type=int, help="scope scan: the first so many cases")
@@ -192,6 +201,7 @@ def _protocol(given: argparse.Namespace, plan: Plan) -> Result:
         seeds=given.seeds,
         rehearse_labelled=given.rehearse_labelled,
         alone=given.alone,
+        changed=given.set,
     )
 
 

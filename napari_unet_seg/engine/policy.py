@@ -42,7 +42,7 @@ class TunePolicy:
     least_agreement: float = 0.9
     """Dice against the parent's own mask, where the parent is sure of it, below which it is not."""
 
-    least_agreement_confirmed: float = 0.25
+    least_agreement_confirmed: float = 0.4
     """The same where corrected slices were held back and gained: a scan that the parent gets wrong has to change."""
 
 

@@ -13,7 +13,7 @@ from napari_unet_seg.widgets.plot_colours import PlotColours
 from napari_unet_seg.widgets.round_history import Point, RoundHistory
 
 _HEIGHT = 190
-_AXIS_WIDTH = 46
+_AXIS_WIDTH = 52
 
 
 class CurvePlot(pg.GraphicsLayoutWidget):
@@ -35,7 +35,7 @@ class CurvePlot(pg.GraphicsLayoutWidget):
         self.ci.layout.setRowStretchFactor(0, 5)
         self.ci.layout.setRowStretchFactor(1, 6)
         self._dice = self._dice_plot.plot(symbol="o", symbolSize=5, antialias=True)
-        self._loss = self._loss_plot.plot(antialias=True)
+        self._loss = self._loss_plot.plot(symbolSize=5, antialias=True)
         self._before = pg.InfiniteLine(angle=0)
         self._before.setVisible(False)
         self.setToolTip("Dice on slices held back from the round (dashed: before it), and the loss")
@@ -63,12 +63,14 @@ class CurvePlot(pg.GraphicsLayoutWidget):
         _draw(self._dice, history.dice)
         losses = history.loss_curve()
         _draw(self._loss, losses)
+        # One point makes no line.
+        self._loss.setSymbol("o" if len(losses) == 1 else None)
         self._before.setVisible(history.before is not None)
         if history.before is not None:
             self._before.setValue(history.before)
         values = [dice for _, dice in history.dice] + ([] if history.before is None else [history.before])
         self._dice_plot.setYRange(*_with_margin(values, least=0.05), padding=0)
-        self._loss_plot.setYRange(*_with_margin([loss for _, loss in losses], least=0.01), padding=0)
+        self._loss_plot.setYRange(*_with_margin([loss for _, loss in losses], least=0.05), padding=0)
         self._dice_plot.setXRange(0, max(history.budget, history.elapsed), padding=0.01)
 
     def set_colours(self, colours: PlotColours) -> None:
@@ -81,8 +83,8 @@ class CurvePlot(pg.GraphicsLayoutWidget):
                 axis.setTextPen(pg.mkPen(QColor(*(colour if side == "left" else colours.text))))
         for curve, colour in ((self._dice, colours.dice), (self._loss, colours.loss)):
             curve.setPen(pg.mkPen(QColor(*colour), width=2))
-        self._dice.setSymbolBrush(QColor(*colours.dice))
-        self._dice.setSymbolPen(None)
+            curve.setSymbolBrush(QColor(*colour))
+            curve.setSymbolPen(None)
         self._before.setPen(pg.mkPen(QColor(*colours.text), style=Qt.PenStyle.DashLine))
 
     def _add_plot(self, row: int, name: str) -> pg.PlotItem:

@@ -201,10 +201,8 @@ class NextSlice(QObject):
         if not left:
             return NOTHING_LEFT
         reasons = {suggestion.slice: suggestion.reason for suggestion in self._suggestions}
-        if shown in left:
-            return f"Slice {shown}: {reasons[shown]}"
-        first = next((z for z in left if z not in self._passed), left[0])
-        return f"Next, slice {first}: {reasons[first]}"
+        z = shown if shown in left else next((z for z in left if z not in self._passed), left[0])
+        return f"Slice {z}: {reasons[z]}"
 
 
 def _of_any_class(probability: NDArray[np.float32]) -> NDArray[np.float32]:

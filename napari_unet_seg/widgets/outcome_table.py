@@ -59,7 +59,8 @@ class OutcomeTable(QTableWidget):
     def _add(self, name: str, before: float, after: float, explanation: str, *, bold: bool = False) -> None:
         row = self.rowCount()
         self.insertRow(row)
-        change = round(after - before, 3)
+        # The difference of the figures that are shown.
+        change = round(round(after, 3) - round(before, 3), 3)
         signed = f"{change:+.3f}".replace("-", "\N{MINUS SIGN}") if change else "0.000"
         texts = (name, f"{before:.3f}", f"{after:.3f}", signed)
         for column, text in enumerate(texts):

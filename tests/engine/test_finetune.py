@@ -94,7 +94,13 @@ def test_events_tell_of_the_round_from_start_to_end(open_phantoms: Callable[...,
     dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4])
     events = list(
         finetune_events(
-            dataset, name="mine", scope="scan", case="a", seconds=LONG, threads=1, policy=policy("scan", 3)  # type: ignore[arg-type]
+            dataset,
+            name="mine",
+            scope="scan",
+            case="a",
+            seconds=LONG,
+            threads=1,
+            policy=policy("scan", 3),  # type: ignore[arg-type]
         )
     )
     assert isinstance(events[0], RoundStarted)
@@ -288,9 +294,7 @@ def test_rounds_of_a_scan_begin_with_the_model_again(open_phantoms: Callable[...
         ({"case": "z"}, "there is no case 'z'"),
     ],
 )
-def test_bad_input_is_one_line(
-    open_phantoms: Callable[..., Dataset], options: dict[str, object], problem: str
-) -> None:
+def test_bad_input_is_one_line(open_phantoms: Callable[..., Dataset], options: dict[str, object], problem: str) -> None:
     dataset = open_phantoms()
     dataset.save_correction("a", truth_of("a"), slices=[3])
     settings: dict[str, object] = {"name": "mine", "scope": "scan", "case": "a", "seconds": 1.0, "threads": 1} | options

@@ -20,6 +20,7 @@ from napari_unet_seg.engine.segmenter import (
     head_box,
     load_model,
 )
+from napari_unet_seg.engine.working_grid import working_factor
 from napari_unet_seg.errors import InputError
 from tests.engine.models import SMALL, save_small, small_network
 

@@ -64,7 +64,7 @@ def test_the_ranking_gets_what_is_known(
 
 
 def test_the_worst_slice_and_its_reason_are_shown(ranked: UNetDock, viewer: ViewerModel) -> None:
-    assert ranked.correct_panel.suggestion() == "Next, slice 4: the mask jumps"
+    assert ranked.correct_panel.suggestion() == "Slice 4: the mask jumps"
     ranked.correct_panel._next.click()
     assert shown(viewer) == 4
     assert ranked.correct_panel.suggestion() == "Slice 4: the mask jumps"
@@ -73,7 +73,7 @@ def test_the_worst_slice_and_its_reason_are_shown(ranked: UNetDock, viewer: View
 def test_a_corrected_slice_is_not_suggested_again(ranked: UNetDock, viewer: ViewerModel) -> None:
     ranked.correct_panel._next.click()
     ranked.corrector.accept()
-    assert ranked.correct_panel.suggestion() == "Next, slice 1: unsure"
+    assert ranked.correct_panel.suggestion() == "Slice 1: unsure"
     ranked.corrector.accept()
     assert ranked.correct_panel.suggestion() == "Slice 4: the mask jumps"
     ranked.corrector.accept()

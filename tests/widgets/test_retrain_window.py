@@ -67,7 +67,7 @@ def corrected(
     open_case(docked, qtbot)
     click(docked.segment_panel._segment, qtbot)
     wait_idle(docked, qtbot)
-    qtbot.waitUntil(lambda: docked.correct_panel.suggestion().startswith("Next, slice 4"), timeout=5000)
+    qtbot.waitUntil(lambda: docked.correct_panel.suggestion().startswith("Slice 4"), timeout=5000)
     canvas = window.window._qt_viewer.canvas.native
     qtbot.keyClick(canvas, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
     assert window.dims.current_step[0] == 4

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from napari_unet_seg.data.dataset import Dataset
+from napari_unet_seg.engine.policy import TunePolicy
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter, load_model
 from napari_unet_seg.engine.versions import VersionLine
@@ -32,6 +33,7 @@ class Finetune(Protocol):
         seed: int,
         threads: int | None,
         registry: Registry,
+        policy: TunePolicy | None,
     ) -> dict[str, Any]:
         """Retrain from the corrections in a dataset; what `RoundReport.to_json` gives."""
 
@@ -52,6 +54,9 @@ class Plan:
 
     degrade: str = ""
     """What is wrong with the annotator's hand; see `annotator.parse_hand`."""
+
+    policy: TunePolicy | None = None
+    """How a round is done; None for the plugin's own way."""
 
     device: str = "auto"
     threads: int | None = None
@@ -118,6 +123,7 @@ class Line:
             seed=seed,
             threads=self._plan.threads,
             registry=self._registry,
+            policy=self._plan.policy,
         )
         wall = time.perf_counter() - began
         self._began = True
