@@ -33,7 +33,7 @@ class TunePolicy:
     fold_batch: int = 4
     """Samples in a step of those."""
 
-    least_gain: float = 0.01
+    least_gain: float = 0.002
     """Gain in Dice on what was held back from which a round is promoted."""
 
     most_loss: float = 0.005
@@ -42,7 +42,7 @@ class TunePolicy:
     least_agreement: float = 0.9
     """Dice against the parent's own mask, where the parent is sure of it, below which it is not."""
 
-    least_agreement_confirmed: float = 0.4
+    least_agreement_confirmed: float = 0.25
     """The same where corrected slices were held back and gained: a scan that the parent gets wrong has to change."""
 
 
