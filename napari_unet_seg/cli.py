@@ -15,7 +15,7 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 from napari_unet_seg.commands.finetune import Finetune
 from napari_unet_seg.commands.models import Models
-from napari_unet_seg.commands.status import INTERRUPTED, OK, report_problem
+from napari_unet_seg.commands.status import INTERRUPTED, OK, report_failure, report_problem
 from napari_unet_seg.commands.suggest import Suggest
 from napari_unet_seg.errors import InputError
 
@@ -220,8 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 when it worked, 2 when the input is at fault (one line on standard error says how), 130 when
-        interrupted.
+        Exit status: 0 when it worked, 1 when the computation failed, for want of memory say, 2 when the input is at
+        fault (one line on standard error says how, in both cases), 130 when interrupted.
     """
     command: Demo | Predict | Evaluate | Finetune | Suggest | Convert | Models | Doctor = tyro.cli(
         Command,
@@ -241,3 +241,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output, such as head, has seen enough; nothing more may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except Exception as error:
+        return report_failure(error, work=type(command).__name__.lower())

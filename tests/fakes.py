@@ -130,6 +130,10 @@ class FakeDataset:
     """Who else has it open."""
     error: Exception | None = None
     """What the next save fails with, unless it overwrites."""
+    log_error: Exception | None = None
+    """What looking at the log of corrections fails with."""
+    counted: list[str] = field(default_factory=list)
+    """Threads on which the corrections of all cases were asked for."""
     saves: list[dict[str, object]] = field(default_factory=list)
     autosaves: dict[str, FakeAutosave] = field(default_factory=dict)
 
@@ -139,6 +143,12 @@ class FakeDataset:
         self[case_id].corrected.update({z: mask[z].copy() for z in slices})
         self.saves.append({"case": case_id, "slices": slices, **told})
         self.autosaves.pop(case_id, None)
+
+    def corrected_slices(self) -> dict[str, list[int]]:
+        self.counted.append(threading.current_thread().name)
+        if self.log_error is not None:
+            raise self.log_error
+        return {case.case_id: case.corrected_slices() for case in self.cases if case.corrected}
 
     def read_autosave(self, case_id: str) -> FakeAutosave | None:
         return self.autosaves.get(case_id)
@@ -205,6 +215,8 @@ class FakeRound:
     said: queue.Queue[RoundEvent | Exception] = field(default_factory=queue.Queue)
     on_stop: RoundReport | None = None
     """What it ends with when it is asked to."""
+    nothing_on_stop: bool = False
+    """It ends without a result when it is asked to."""
     running: int = 0
 
     def tell(self, *events: RoundEvent | Exception) -> None:
@@ -219,7 +231,10 @@ class FakeRound:
         self.running += 1
         try:
             while True:
-                if should_stop() and self.on_stop is not None:
+                stopping = should_stop()
+                if stopping and self.nothing_on_stop:
+                    return
+                if stopping and self.on_stop is not None:
                     yield RoundFinished(report=self.on_stop)
                     return
                 try:

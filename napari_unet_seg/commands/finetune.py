@@ -16,7 +16,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from napari_unet_seg.commands.status import OK
+from napari_unet_seg.commands.status import OK, report_failure
 from napari_unet_seg.errors import InputError
 
 
@@ -70,10 +70,14 @@ class Finetune:
             # An unknown one shows before torch is loaded.
             _ = dataset[self.case]
 
-        from napari_unet_seg.data.formats.atomic import write_bytes
+        from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
+
+        if self.json is not None:
+            check_writable(self.json)
         from napari_unet_seg.engine.events import RoundFinished
         from napari_unet_seg.engine.finetune import finetune_events
         from napari_unet_seg.engine.fit import LossNotFinite
+        from napari_unet_seg.engine.round_process import AS_IT_WAS
         from napari_unet_seg.engine.round_text import RoundProgress, report_text
 
         progress, report, told = RoundProgress(), None, False
@@ -99,6 +103,10 @@ class Finetune:
                         print("stopping with the best so far; Ctrl-C again gives up", file=sys.stderr, flush=True)
             except LossNotFinite as error:
                 raise InputError(f"{error}; nothing was kept, and the model is as it was", path=self.path) from error
+            except (InputError, BrokenPipeError):
+                raise
+            except Exception as error:
+                return report_failure(error, work="the round", outcome=AS_IT_WAS)
         if report is None:
             raise KeyboardInterrupt
         print(report_text(report))

@@ -40,12 +40,14 @@ class Suggest:
     def run(self) -> int:
         """Segment case by case; one that cannot be used is reported, and the others go on."""
         from napari_unet_seg.data.dataset import open_dataset
-        from napari_unet_seg.data.formats.atomic import write_bytes
+        from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
         from napari_unet_seg.engine.segmenter import load_model
         from napari_unet_seg.engine.suggest import suggest
 
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit must be 1 or more, got {self.limit}")
+        if self.json is not None:
+            check_writable(self.json)
         dataset = open_dataset(self.path)
         cases = None if self.case is None else [dataset[self.case].case_id]
         segmenter = load_model(self.model, device=self.device)

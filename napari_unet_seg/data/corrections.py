@@ -89,6 +89,11 @@ class CorrectionStore:
         """Slices that show a standing correction."""
         return list(self._ledger.history().shown(case_id))
 
+    def all_corrected_slices(self) -> dict[str, list[int]]:
+        """The same of every case that has such slices; the log is looked at once."""
+        history = self._ledger.history()
+        return {case_id: list(shown) for case_id in self._scans if (shown := history.shown(case_id))}
+
     def read(self, scan: Scan) -> StoredMask:
         """The mask as it is on disk now; a slice that changes afterwards is not replaced without a question."""
         stored = self.reader.read(scan)

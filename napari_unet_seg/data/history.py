@@ -48,8 +48,9 @@ class History:
         """Take in further lines."""
         for line in corrections:
             self._by_id[line.id] = line
-            self._by_case.setdefault(line.case, []).append(line)
+            # Before it is listed: another thread may be reading.
             self._set(line.id, True)
+            self._by_case.setdefault(line.case, []).append(line)
             for change in line.files:
                 known = self._files.get(change.file)
                 if known is None:

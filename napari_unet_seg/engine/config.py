@@ -158,6 +158,10 @@ class FitConfig:
     seconds: float | None = None
     """Time budget: the rate follows the time where that runs out before the steps do."""
 
+    travel: float | None = None
+    """Sum of the rates over the whole training: however many steps the time allows, the weights go equally far.
+    ``learning_rate`` is the most that one step takes then."""
+
     frozen_statistics: bool = False
     """Leave the statistics of the batch normalisation as they are: a few slices cannot tell them."""
 
@@ -178,5 +182,7 @@ class FitConfig:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.seconds is not None and self.seconds <= 0:
             raise ValueError(f"seconds must be positive, got {self.seconds}")
+        if self.travel is not None and self.travel <= 0:
+            raise ValueError(f"travel must be positive, got {self.travel}")
         if self.anchor < 0:
             raise ValueError(f"anchor must not be negative, got {self.anchor}")

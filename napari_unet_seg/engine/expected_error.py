@@ -36,7 +36,8 @@ class SliceSigns:
     """Mask."""
 
     unsure: NDArray[np.float64]
-    """Error by the model's own word: ``sum(min(p, 1 - p))``."""
+    """Error by the model's own word: the sum of ``min(p / t, (1 - p) / (1 - t)) / 2`` over the pixels whose
+    probability p is 0.02 or more; t is the threshold, and with t = 0.5 the summand is ``min(p, 1 - p)``."""
 
     border: NDArray[np.float64]
     """Mask pixels with a neighbour outside: even where a model is sure, a border is drawn half a pixel off."""

@@ -19,12 +19,12 @@ from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.engine.checkpoint import file_hash, load_checkpoint
 from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
-from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.engine.policy import POLICIES, TunePolicy
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.round_data import read_round
 from napari_unet_seg.engine.round_report import RoundReport, Scope
 from napari_unet_seg.engine.tuning import Round
+from napari_unet_seg.engine.unet import UNet
 from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
 
@@ -100,11 +100,12 @@ def finetune_events(
     if not seconds > 0:
         raise InputError(f"seconds must be positive, got {seconds:g}")
     registry = registry or Registry()
+    line = VersionLine(name, registry=registry)
     parent = registry.path(str(model))
     network, description = load_checkpoint(parent)
+    parent_hash, parent_bytes = file_hash(parent), parent.read_bytes()
     if description.network.classes != 1:
         raise InputError("models of several classes cannot be retrained yet", path=parent)
-    line = VersionLine(name, registry=registry)
     with _threads(threads):
         data = read_round(
             dataset,
@@ -114,7 +115,7 @@ def finetune_events(
             seed=seed,
             should_stop=should_stop,
         )
-        hash_of_scan = image_hash(data.corrected[0].volume) if scope == "scan" else ""
+        hash_of_scan = data.corrected[0].image_hash if scope == "scan" else ""
         _check_line(line, scope=scope, scan=hash_of_scan)
         one_round = Round(
             data=data,
@@ -127,9 +128,10 @@ def finetune_events(
             deadline=started + seconds,
             started=started,
             should_stop=should_stop,
+            incumbent=_incumbent(line, parent_hash),
         )
         yield from one_round.run()
-        line.begin(parent)
+        line.begin(parent, content=parent_bytes)
         record: dict[str, Any] = {
             "scope": scope,
             "case": case,
@@ -146,21 +148,20 @@ def finetune_events(
             "cases": [vars(each) for each in one_round.cases],
         }
         learned = [text for scan in data.corrected for text in scan.fingerprints()]
-        corrected = [scan.case_id for scan in data.corrected if scan.corrected]
+        seen = [*(scan.case_id for scan in data.corrected if scan.corrected), *one_round.learned_from]
         cases = list(description.training.get("cases", []))
         tuned = replace(
             description,
             name=name,
-            parent=file_hash(parent),
+            parent=parent_hash,
             # Scores of the parent say nothing of its child.
             metrics={},
             training={
                 "scope": scope,
                 "case": case,
                 "image_hash": hash_of_scan,
-                "dataset": str(dataset.root),
-                "cases": [*cases, *(each for each in corrected if each not in cases)],
-                "held_out": [each for each in description.training.get("held_out", []) if each not in corrected],
+                "cases": [*cases, *(each for each in seen if each not in cases)],
+                "held_out": [each for each in description.training.get("held_out", []) if each not in seen],
                 "learned": sorted({*learned, *(description.training.get("learned", []) if scope == "model" else [])}),
                 "data_fingerprint": _fingerprint(learned),
                 "round": record,
@@ -168,7 +169,9 @@ def finetune_events(
                 "device": str(choose_device(device).device),
             },
         )
-        version = line.add(one_round.network, tuned, promoted=one_round.verdict.promoted)
+        number = 0
+        if one_round.steps:
+            number = line.add(one_round.network, tuned, promoted=one_round.verdict.promoted).number
         yield RoundFinished(
             report=RoundReport(
                 name=name,
@@ -181,7 +184,7 @@ def finetune_events(
                 before=one_round.verdict.before,
                 after=one_round.verdict.after,
                 reason=one_round.verdict.reason,
-                version=version.number,
+                version=number,
                 stopped=one_round.stopped,
                 cases=tuple(one_round.cases),
             )
@@ -235,12 +238,22 @@ def finetune(
 
 def _check_line(line: VersionLine, *, scope: Scope, scan: str) -> None:
     """Refuse a name under which something else lies: an adaptation is worth nothing for other scans."""
-    current = next((version for version in line.versions() if version.current), None)
-    known = {} if current is None else current.description.training
-    if known.get("scope") == "scan" and (scope == "model" or known.get("image_hash") != scan):
-        raise InputError(f"model {line.name!r} is adapted to the scan {known.get('case')}; choose another name")
-    if known.get("scope") == "model" and scope == "scan":
+    versions = line.versions()
+    # Version 0 is what the line began with, whatever that was.
+    rounds = [version.description.training for version in versions if version.number and version.scope]
+    for known in rounds:
+        if known.get("scope") == "scan" and (scope == "model" or known.get("image_hash") != scan):
+            raise InputError(f"model {line.name!r} is adapted to the scan {known.get('case')}; choose another name")
+    if scope == "scan" and line.path.is_file() and (not versions or any(k.get("scope") != "scan" for k in rounds)):
         raise InputError(f"model {line.name!r} is one for all scans; choose another name for a scan's own")
+
+
+def _incumbent(line: VersionLine, parent_hash: str) -> tuple[UNet, list[str]] | None:
+    """What a promoted round would replace, if that is not its parent, and what it has learned."""
+    if not line.path.is_file() or file_hash(line.path) == parent_hash:
+        return None
+    network, description = load_checkpoint(line.path)
+    return network, list(description.training.get("learned", []))
 
 
 def _fingerprint(learned: Sequence[str]) -> str:
@@ -251,7 +264,9 @@ def _fingerprint(learned: Sequence[str]) -> str:
 def _threads(wanted: int | None) -> Iterator[None]:
     """Train on this many threads, and leave the caller's number as it was."""
     before = torch.get_num_threads()
-    torch.set_num_threads(wanted or os.cpu_count() or 1)
+    # Those that this process may use, not those that the machine has.
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(wanted or usable or 1)
     try:
         yield
     finally:

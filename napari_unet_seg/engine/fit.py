@@ -20,7 +20,7 @@ from napari_unet_seg.engine.unet import UNet, to_channels_last
 
 
 class LossNotFinite(ArithmeticError):
-    """The loss became NaN or infinite; the network that was passed in is unchanged."""
+    """The loss became NaN or infinite; the network that was passed in is as the last `EpochDone` left it."""
 
 
 def learning_rate_factor(progress: float, *, coarse_fraction: float = 0.0) -> float:
@@ -132,6 +132,7 @@ def fit(
     half_precision = device.type == "cuda"
     started = time.perf_counter()
     epoch_started, epoch_loss, done, stopped = started, 0.0, 0, False
+    before = 0.0
     for step in range(config.steps):
         if should_stop():
             stopped = True
@@ -141,10 +142,14 @@ def fit(
             progress = max(progress, (time.perf_counter() - started) / config.seconds)
             if progress >= 1 and done:
                 break
+        factor = learning_rate_factor(min(progress, 1.0), coarse_fraction=config.coarse_fraction)
+        rate = config.learning_rate * factor
+        if config.travel is not None:
+            # The mean of the factor over a training is a half.
+            rate = min(rate, 2 * config.travel * factor * max(progress - before, 1 / config.steps))
+            before = progress
         for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_factor(
-                min(progress, 1.0), coarse_fraction=config.coarse_fraction
-            )
+            group["lr"] = rate
         index = draw(config.batch_size, generator)
         image, mask, centre = store.batch(index, context=network.config.context)
         image, mask = augment(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +58,14 @@ def confident_dice(before: NDArray[np.float32], after: Mask, *, threshold: float
     return count((after > 0) & sure, kept).dice
 
 
-def judge(cases: Sequence[CaseReport], *, policy: TunePolicy, only_empty: bool) -> Verdict:
+def judge(
+    cases: Sequence[CaseReport],
+    *,
+    policy: TunePolicy,
+    corrected: Collection[str],
+    only_empty: bool,
+    incumbent: tuple[float, float] | None = None,
+) -> Verdict:
     """Weigh what a round gained on held-back slices against what it lost elsewhere.
 
     Parameters
@@ -67,54 +74,107 @@ def judge(cases: Sequence[CaseReport], *, policy: TunePolicy, only_empty: bool) 
         Roles ``"held back"``, ``"rehearsal"`` (true masks) and ``"confident"`` (the parent's own, where it is sure).
     policy : TunePolicy
         The limits.
+    corrected : collection of str
+        Names of the cases that were corrected.
     only_empty : bool
         Whether every corrected slice is empty, so that nothing says where tumour is.
+    incumbent : (float, float), optional
+        Dice on news of what the round would replace, where that is not its parent, and of the round.
     """
-    by_role = {role: [case for case in cases if case.role == role] for role in (HELD_BACK, REHEARSAL, CONFIDENT)}
-    means = {
-        role: (float(np.mean([c.before for c in found])), float(np.mean([c.after for c in found])))
-        for role, found in by_role.items()
-        if found
-    }
-    before, after = means.get(HELD_BACK) or means.get(CONFIDENT) or means.get(REHEARSAL) or (0.0, 0.0)
-    refusal = _refusal(means, policy=policy, only_empty=only_empty)
+    gained = [case for case in cases if case.role == HELD_BACK]
+    known = [case for case in cases if case.role == REHEARSAL]
+    own = [case for case in cases if case.role == CONFIDENT and case.case in corrected]
+    others = [case for case in cases if case.role == CONFIDENT and case.case not in corrected]
+    speaking = gained or own or others or known
+    before, after = (_mean_before(speaking), _mean_after(speaking)) if speaking else (0.0, 0.0)
+    refusal = (
+        "nothing was there to check the round against"
+        if not speaking
+        else _no_gain(gained, policy, incumbent)
+        or _lost_own(own, policy, confirmed=bool(gained), only_empty=only_empty, alone=not known)
+        or _lost_others(others, policy)
+        or _lost_known(known, policy)
+    )
     if refusal:
         return Verdict(promoted=False, reason=refusal, before=before, after=after)
-    if HELD_BACK in means:
+    if gained:
         reason = f"corrected slices held back from training rose from {before:.3f} to {after:.3f}"
     else:
         reason = "a single corrected slice cannot be held back; the mask was kept wherever the model was sure"
-    if REHEARSAL in means:
-        known = means[REHEARSAL]
-        reason += f"; other labelled cases went from {known[0]:.3f} to {known[1]:.3f}"
+    if known:
+        reason += f"; other labelled cases went from {_mean_before(known):.3f} to {_mean_after(known):.3f}"
     return Verdict(promoted=True, reason=reason, before=before, after=after)
 
 
-def _refusal(means: dict[str, tuple[float, float]], *, policy: TunePolicy, only_empty: bool) -> str:
-    """Why a round is not promoted; empty if it is."""
-    if not means:
-        return "nothing was there to check the round against"
-    if HELD_BACK in means:
-        before, after = means[HELD_BACK]
-        if after < before + policy.least_gain and not (before > 0.98 and after >= before):
-            return (
-                f"corrected slices held back from training went from {before:.3f} to {after:.3f}, "
-                f"less than the gain of {policy.least_gain:.2f} that is asked for"
-            )
-        if after < _LEAST_DICE:
-            return f"the corrections do not agree with one another: held back, they score {after:.3f}"
-    if CONFIDENT in means:
-        agreement = means[CONFIDENT][1]
-        # What held-back corrections confirm may change the mask; what nothing confirms may not.
-        asked = policy.least_agreement_confirmed if HELD_BACK in means and not only_empty else policy.least_agreement
-        if agreement < asked:
-            what = "every correction is an empty slice, and " if only_empty else ""
-            return (
-                f"{what}the mask would change where nobody corrected it and the model was sure (agreement "
-                f"{agreement:.3f}, at least {asked:.2f} is asked for)"
-            )
-    if REHEARSAL in means:
-        before, after = means[REHEARSAL]
-        if after < before - policy.most_loss:
-            return f"other labelled cases fell from {before:.3f} to {after:.3f}"
+def _mean_before(cases: Sequence[CaseReport]) -> float:
+    return float(np.mean([case.before for case in cases]))
+
+
+def _mean_after(cases: Sequence[CaseReport]) -> float:
+    return float(np.mean([case.after for case in cases]))
+
+
+def _no_gain(gained: Sequence[CaseReport], policy: TunePolicy, incumbent: tuple[float, float] | None) -> str:
+    """Why what was held back does not speak for a round; empty if it does, or nothing was."""
+    if not gained:
+        return ""
+    before, after = _mean_before(gained), _mean_after(gained)
+    if after < before + policy.least_gain:
+        return f"corrected slices held back from training went from {before:.3f} to {after:.3f}, which is no gain"
+    if after < _LEAST_DICE:
+        return f"the corrections do not agree with one another: held back, they score {after:.3f}"
+    if incumbent is not None and incumbent[1] < incumbent[0]:
+        return (
+            f"the version in use does better on what is new ({incumbent[0]:.3f} against {incumbent[1]:.3f}); "
+            "go on from that one"
+        )
+    return ""
+
+
+def _lost_own(own: Sequence[CaseReport], policy: TunePolicy, *, confirmed: bool, only_empty: bool, alone: bool) -> str:
+    """Why the other slices of corrected scans speak against a round."""
+    if not own:
+        if only_empty and alone:
+            return "every correction is an empty slice, and nothing says which tumour is to stay"
+        return ""
+    # What held-back corrections confirm may change the mask; what nothing confirms may not.
+    asked = policy.least_agreement_confirmed if confirmed and not only_empty else policy.least_agreement
+    agreement = _mean_after(own)
+    if agreement >= asked:
+        return ""
+    what = "every correction is an empty slice, and " if only_empty else ""
+    return (
+        f"{what}the mask would change where nobody corrected it and the model was sure (agreement {agreement:.3f}, "
+        f"at least {asked:.2f} is asked for)"
+    )
+
+
+def _lost_others(others: Sequence[CaseReport], policy: TunePolicy) -> str:
+    """Why scans that nobody corrected, and that have no mask, speak against a round."""
+    if not others:
+        return ""
+    worst = min(others, key=lambda case: case.after)
+    if _mean_after(others) < policy.least_agreement:
+        return (
+            f"the masks of other cases would change where the model was sure (agreement {_mean_after(others):.3f}, at "
+            f"least {policy.least_agreement:.2f} is asked for)"
+        )
+    if worst.after < policy.least_agreement_of_one:
+        return (
+            f"the mask of case {worst.case} would change where the model was sure (agreement {worst.after:.3f}, at "
+            f"least {policy.least_agreement_of_one:.2f} is asked for)"
+        )
+    return ""
+
+
+def _lost_known(known: Sequence[CaseReport], policy: TunePolicy) -> str:
+    """Why labelled scans speak against a round."""
+    if not known:
+        return ""
+    before, after = _mean_before(known), _mean_after(known)
+    if after < before - policy.most_loss:
+        return f"other labelled cases fell from {before:.3f} to {after:.3f}"
+    worst = min(known, key=lambda case: case.after - case.before)
+    if worst.after < worst.before - policy.most_loss_of_one:
+        return f"case {worst.case} fell from {worst.before:.3f} to {worst.after:.3f}"
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from napari_unet_seg.engine.round_data import Scan
 
@@ -11,7 +12,18 @@ Key = tuple[str, int]
 """A case and a slice of it."""
 
 
-def turns(scans: Sequence[Scan], *, learned: Collection[str], most: int, seed: int = 0) -> list[list[Key]]:
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What one training does not see."""
+
+    held_back: tuple[Key, ...]
+    """Corrected slices that tell what it has learned."""
+
+    whole_cases: bool
+    """Whether it sees nothing else of their cases either."""
+
+
+def turns(scans: Sequence[Scan], *, learned: Collection[str], most: int, seed: int = 0) -> list[Turn]:
     """Corrected slices in groups, each of which one training does not see.
 
     Several cases are held back whole: slices of one scan are too alike to speak for other scans. A single scan's
@@ -31,28 +43,29 @@ def turns(scans: Sequence[Scan], *, learned: Collection[str], most: int, seed: i
 
     Returns
     -------
-    list of list of (str, int)
+    list of Turn
         Empty where there is but one corrected slice.
     """
     fresh = {scan.case_id: _fresh(scan, learned) for scan in scans}
     if not any(fresh.values()):
         fresh = {scan.case_id: list(scan.corrected) for scan in scans}
-    with_slices = [(case, slices) for case, slices in fresh.items() if slices]
-    total = sum(len(scan.corrected) for scan in scans)
-    if total < 2:
+    news = [(case, slices) for case, slices in fresh.items() if slices]
+    if sum(len(scan.corrected) for scan in scans) < 2:
         return []
-    if len(with_slices) > 1:
-        random.Random(seed).shuffle(with_slices)
+    if sum(bool(scan.corrected) for scan in scans) > 1:
+        random.Random(seed).shuffle(news)
         # The cases with most slices first, each into the smallest group.
-        with_slices.sort(key=lambda item: -len(item[1]))
-        groups: list[list[Key]] = [[] for _ in range(min(most, len(with_slices)))]
-        for case, slices in with_slices:
+        news.sort(key=lambda item: -len(item[1]))
+        groups: list[list[Key]] = [[] for _ in range(min(most, len(news)))]
+        for case, slices in news:
             min(groups, key=len).extend((case, z) for z in slices)
-        return groups
-    case, slices = with_slices[0]
+        return [Turn(held_back=tuple(group), whole_cases=True) for group in groups]
+    case, slices = news[0]
     number = min(most, len(slices))
-    return [[(case, z) for z in slices[start::number]] for start in range(number)]
+    return [
+        Turn(held_back=tuple((case, z) for z in slices[start::number]), whole_cases=False) for start in range(number)
+    ]
 
 
 def _fresh(scan: Scan, learned: Collection[str]) -> list[int]:
-    return [z for z, key in zip(scan.corrected, scan.fingerprints(), strict=True) if key not in learned]
+    return [z for z, text in zip(scan.corrected, scan.fingerprints(), strict=True) if text not in learned]

@@ -21,10 +21,10 @@ class TunePolicy:
     foreground_fraction: float = 0.6
     """Share of those others drawn from slices with tumour."""
 
-    rehearsal_weight: float = 0.5
+    rehearsal_weight: float = 1.0
     """How much a slice counts whose mask is but the parent's own word."""
 
-    blend: float = 0.75
+    blend: float = 0.5
     """Weights that are kept: the parent's, moved this far towards the tuned ones (Wortsman et al. 2022)."""
 
     folds: int = 3
@@ -39,8 +39,14 @@ class TunePolicy:
     most_loss: float = 0.005
     """Loss of mean Dice on labelled scans kept in mind from which it is not."""
 
+    most_loss_of_one: float = 0.05
+    """The same for a single one of them."""
+
     least_agreement: float = 0.9
     """Dice against the parent's own mask, where the parent is sure of it, below which it is not."""
+
+    least_agreement_of_one: float = 0.7
+    """The same for a single scan that nobody corrected."""
 
     least_agreement_confirmed: float = 0.25
     """The same where corrected slices were held back and gained: a scan that the parent gets wrong has to change."""
@@ -65,6 +71,7 @@ _FIT = FitConfig(
     steps=400,
     batch_size=8,
     learning_rate=1e-3,
+    travel=0.0075,
     weight_decay=0.0,
     loss="weighted bce+dice",
     ema_decay=0.9,
@@ -76,6 +83,7 @@ _FIT = FitConfig(
 POLICIES: dict[Scope, TunePolicy] = {
     "scan": TunePolicy(fit=_FIT),
     "model": TunePolicy(
-        fit=replace(_FIT, learning_rate=4e-4, augment=AugmentConfig()), folds=2, rehearsal_weight=1.0, blend=0.5
+        fit=replace(_FIT, travel=0.01, augment=AugmentConfig()),
+        folds=2,
     ),
 }

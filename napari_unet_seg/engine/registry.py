@@ -185,6 +185,10 @@ class Registry:
             raise InputError(f"model {name!r} comes with the package and stays as it is; choose another name")
         return self.folder / f"{name}{SUFFIX}"
 
+    def owns(self, name: str) -> bool:
+        """Whether the user has a model of that name."""
+        return _NAME.fullmatch(name) is not None and (self.folder / f"{name}{SUFFIX}").is_file()
+
     def versions_folder(self, name: str) -> Path:
         """Where the versions of a model of the user's lie; see `VersionLine`."""
         return self.folder / f"{name}.versions"

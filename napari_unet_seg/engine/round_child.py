@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from io import FileIO
@@ -29,7 +30,6 @@ ORPHAN_SECONDS = 20.0
 
 _NICENESS = 10
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_NO_MEMORY = f"there is not enough memory for this round; close other programs and start it again; {AS_IT_WAS}"
 
 
 def main() -> int:
@@ -60,7 +60,9 @@ def main() -> int:
     return 0
 
 
-def describe(error: BaseException, request: RoundRequest | None = None) -> dict[str, str]:
+def describe(
+    error: BaseException, request: RoundRequest | None = None, *, work: str = "the round", outcome: str = AS_IT_WAS
+) -> dict[str, str]:
     """What to tell of an error.
 
     Parameters
@@ -68,39 +70,57 @@ def describe(error: BaseException, request: RoundRequest | None = None) -> dict[
     error : BaseException
     request : RoundRequest, optional
         What the round was to do.
+    work : str
+        What has failed.
+    outcome : str
+        How things are now; it closes the line of what is not the input's fault.
 
     Returns
     -------
     dict
-        ``kind``: "input" where the user can put it right, "memory", "disk" or "other"; ``message``: one line.
+        ``kind``: "input" where the user can put it right, "memory", "disk", "computation" where the network failed on
+        its device, or "other"; ``message``: one line.
     """
-    kind, message = _kind_and_message(error, request)
+    kind, message = _kind_and_message(error, request, work)
+    if kind != "input" and outcome:
+        message = f"{message}; {outcome}"
     return {"kind": kind, "message": " ".join(message.split())}
 
 
-def _kind_and_message(error: BaseException, request: RoundRequest | None) -> tuple[str, str]:
+def _kind_and_message(error: BaseException, request: RoundRequest | None, work: str) -> tuple[str, str]:
     full = next((each for each in (error, error.__cause__) if getattr(each, "errno", None) in _FULL), None)
     if isinstance(full, OSError):
         path = getattr(error, "path", None) or full.filename
         where = f"{path}: " if path else ""
-        return "disk", f"{where}the disk is full; make room and start the round again; {AS_IT_WAS}"
+        return "disk", f"{where}the disk is full; make room and start {work} again"
     if isinstance(error, InputError):
         return "input", str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _of_torch(error)):
-        return "memory", _NO_MEMORY
+    if _out_of_memory(error):
+        return "memory", f"there is not enough memory for {work}; close other programs and start it again"
+    if _of_the_network(error):
+        return "computation", str(error)
     if isinstance(error, FileNotFoundError) and request is not None and _inside(error.filename, request):
         return "input", f"{error.filename}: this is no longer there; is the disk still connected? {AS_IT_WAS}"
     said = " ".join(str(error).split())[:300]
-    return "other", f"the round failed ({type(error).__name__}{': ' if said else ''}{said}); {AS_IT_WAS}"
+    return "other", f"{work} failed ({type(error).__name__}{': ' if said else ''}{said})"
 
 
-def _of_torch(error: RuntimeError) -> bool:
-    """Whether torch has run out of memory."""
-    if "torch" not in sys.modules:
-        return False
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether Python or torch has run out of memory."""
+    if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
     from napari_unet_seg.engine.segmenter import out_of_memory
 
     return out_of_memory(error)
+
+
+def _of_the_network(error: BaseException) -> bool:
+    """Whether it is a SegmentationError, which says all there is to say."""
+    if "torch" not in sys.modules:
+        return False
+    from napari_unet_seg.engine.segmenter import SegmentationError
+
+    return isinstance(error, SegmentationError)
 
 
 def _inside(name: object, request: RoundRequest) -> bool:
@@ -119,16 +139,25 @@ def _round(request: RoundRequest, *, should_stop: Callable[[], bool]) -> Iterato
         return
     from napari_unet_seg.engine.finetune import finetune_events
 
+    if should_stop():
+        return
     yield from finetune_events(
         dataset,
         model=request.model,
         name=request.name,
         scope=cast(Scope, request.scope),
         case=request.case,
-        seconds=request.seconds,
+        seconds=_seconds_left(request),
         device=request.device,
         should_stop=should_stop,
     )
+
+
+def _seconds_left(request: RoundRequest) -> float:
+    """What is left of the user's seconds; half of them at least, so that a slow start leaves time to learn."""
+    gone = time.time() - request.asked
+    # Somebody may have put the clock back meanwhile.
+    return request.seconds - min(max(gone, 0.0), request.seconds / 2)
 
 
 def _take_pipes() -> tuple[FileIO, FileIO]:

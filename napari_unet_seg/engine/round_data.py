@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_unet_seg.data.checks import check_usable
 from napari_unet_seg.data.dataset import Case, Dataset
 from napari_unet_seg.data.roles import arrange_channels
 from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.engine.round_report import Scope
 from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
 from napari_unet_seg.engine.working_grid import to_working_grid
@@ -32,6 +34,9 @@ class Scan:
     volume: Volume
     """Its channels in the model's order."""
 
+    image_hash: str = ""
+    """`image_hash.image_hash` of the case as it was read."""
+
     mask: Mask
     """``(Z, Y, X)`` as the dataset has it; 0 where nothing is labelled."""
 
@@ -44,10 +49,13 @@ class Scan:
     probability: NDArray[np.float32] | None = None
     """``(Z, Y, X)``: what the parent says of it."""
 
+    predicted: NDArray[np.bool_] | None = None
+    """``(Z,)``: slices of which it was asked; None for all."""
+
     def fingerprints(self) -> list[str]:
         """What is learned of it: a text for each corrected slice, that changes with its pixels."""
         return [
-            f"{self.case_id}:{z}:{hashlib.sha256(np.packbits(self.mask[z] > 0).tobytes()).hexdigest()[:16]}"
+            f"{self.image_hash[:16]}:{z}:{hashlib.sha256(np.packbits(self.mask[z] > 0).tobytes()).hexdigest()[:16]}"
             for z in self.corrected
         ]
 
@@ -72,13 +80,26 @@ class RoundData:
 
 
 def is_speckled(plane: NDArray[np.generic]) -> bool:
-    """Whether a slice of a mask ``(Y, X)`` is noise: most of its pixels belong to nothing wider than two pixels."""
+    """Whether a slice of a mask ``(Y, X)`` is noise: most of its pixels, or of its holes, belong to nothing of a size.
+
+    Small masks are not judged: many small lesions look the same.
+    """
     foreground = plane != 0
-    area = int(np.count_nonzero(foreground))
-    # A few pixels are a small lesion.
-    if area < 30:
+    least = max(30, foreground.size // 200)
+    if np.count_nonzero(foreground) < least:
         return False
-    return bool(np.count_nonzero(ndimage.binary_opening(foreground)) < 0.5 * area)
+    rows, columns = np.flatnonzero(foreground.any(axis=1)), np.flatnonzero(foreground.any(axis=0))
+    inside = foreground[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return _is_dust(inside, least) or _is_dust(~inside, least)
+
+
+def _is_dust(pixels: NDArray[np.bool_], least: int) -> bool:
+    area = np.count_nonzero(pixels)
+    if area < least:
+        return False
+    # A thin ring is gone when a cross is asked for, and stays when a square of two pixels is.
+    crosses, squares = (ndimage.binary_opening(pixels, structure=shape) for shape in (None, np.ones((2, 2), bool)))
+    return bool(np.count_nonzero(crosses) < 0.5 * area and np.count_nonzero(squares) < 0.65 * area)
 
 
 def read_round(
@@ -106,7 +127,7 @@ def read_round(
     seed : int
         Decides which of many other cases are kept in mind.
     should_stop : callable
-        Asked before each case.
+        Asked before each case but the first.
 
     Raises
     ------
@@ -128,6 +149,8 @@ def read_round(
         scan.corrected = tuple(z for z in scan.corrected if z not in speckled)
         scan.labelled[speckled] = False
         data.corrected.append(scan)
+    if not data.count() and not data.speckled:
+        raise InputError("the masks of the corrected slices are gone; save the corrections again", path=dataset.root)
     if scope == "model":
         others = [each for each in dataset.cases if each not in corrected]
         random.Random(seed).shuffle(others)
@@ -157,21 +180,29 @@ def _read_others(
 
 
 def _read(case: Case, channel_names: Sequence[str], *, scan_alone: bool) -> Scan:
-    volume, _ = arrange_channels(case.read_image(), channel_names)
+    # Before the mask: a slice that is saved meanwhile counts in the next round, not here with its old pixels.
+    wanted = case.corrected_slices()
+    image = case.read_image()
+    check_usable(image)
     mask = case.read_mask()
     if mask is None:
-        mask = np.zeros(volume.shape, np.uint8)
-    if mask.shape != volume.shape:
-        raise InputError(
-            f"the mask of case {case.case_id} is {mask.shape}, the image {volume.shape}", path=volume.source
-        )
-    corrected = tuple(case.corrected_slices())
+        mask = np.zeros(image.shape, np.uint8)
+    if mask.shape != image.shape:
+        raise InputError(f"the mask of case {case.case_id} is {mask.shape}, the image {image.shape}", path=image.source)
+    labelled = case.labelled_slices()
+    # A mask file that is gone since says nothing.
+    corrected = tuple(z for z in wanted if labelled[z])
     if scan_alone:
-        labelled = np.zeros(len(mask), bool)
-        labelled[list(corrected)] = True
-    else:
-        labelled = case.labelled_slices()
-    return Scan(case_id=case.case_id, volume=volume, mask=mask, corrected=corrected, labelled=labelled)
+        labelled = np.isin(np.arange(len(mask)), corrected)
+    volume, _ = arrange_channels(image, channel_names)
+    return Scan(
+        case_id=case.case_id,
+        volume=volume,
+        image_hash=image_hash(image),
+        mask=mask,
+        corrected=corrected,
+        labelled=labelled,
+    )
 
 
 class SlicePools:
@@ -204,23 +235,36 @@ class SlicePools:
         self._empty = [place for place in usable if place not in tumour and place not in corrected]
 
     def drawer(
-        self, held_back: Iterable[tuple[str, int]], *, corrected_fraction: float, foreground_fraction: float
+        self,
+        held_back: Collection[tuple[str, int]],
+        *,
+        whole_cases: bool = False,
+        corrected_fraction: float,
+        foreground_fraction: float,
     ) -> Callable[[int, torch.Generator], torch.Tensor]:
-        """A way to draw batches that never holds some of the corrected slices.
+        """A way to draw batches that never holds some of the slices.
 
         Parameters
         ----------
-        held_back : iterable of (str, int)
+        held_back : collection of (str, int)
             Case and slice.
+        whole_cases : bool
+            Whether no slice of those cases is drawn.
         corrected_fraction, foreground_fraction : float
             See `TunePolicy`.
         """
         hidden = {self._place[key] for key in held_back}
+        if whole_cases:
+            cases = {case for case, _ in held_back}
+            hidden |= {place for (case, _), place in self._place.items() if case in cases}
         seen = self._corrected - hidden
         kinds = [sorted(seen & self._with_tumour), sorted(seen - self._with_tumour)]
         # Slices that were emptied and slices with tumour count alike, however many there are of each.
         corrected = [torch.tensor(kind, dtype=torch.long) for kind in kinds if kind]
-        tumour, empty = torch.tensor(self._tumour, dtype=torch.long), torch.tensor(self._empty, dtype=torch.long)
+        tumour, empty = (
+            torch.tensor([place for place in pool if place not in hidden], dtype=torch.long)
+            for pool in (self._tumour, self._empty)
+        )
 
         def draw(count: int, generator: torch.Generator) -> torch.Tensor:
             others = 0 if not len(tumour) + len(empty) else round(count * (1 - corrected_fraction))
@@ -247,12 +291,14 @@ def _samples(scan: Scan, rehearsal_weight: float) -> LabelledVolume:
     target = (scan.mask > 0).astype(np.float32)
     usable = known.copy()
     if scan.probability is not None:
-        target[~known] = scan.probability[~known]
-        usable[:] = True
+        told = ~known if scan.predicted is None else scan.predicted & ~known
+        target[told] = scan.probability[told]
+        usable |= told
     volume, target = to_working_grid(scan.volume, target)
     return LabelledVolume(
         volume=volume,
-        mask=(target >= 0.5).astype(np.uint8),
+        # Of a soft store only the targets are looked at.
+        mask=np.zeros(target.shape, np.uint8),
         labelled=usable,
         soft=target,
         weight=np.where(known, 1.0, rehearsal_weight).astype(np.float32),

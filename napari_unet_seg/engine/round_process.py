@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ _log = logging.getLogger(__name__)
 
 AS_IT_WAS = "the model is as it was"
 STOP_SECONDS = 15.0
-"""How long a child has to answer a stop with the end of the round."""
+"""How long a child may say nothing at all once it was asked to stop."""
+
+LONGEST_STOP_SECONDS = 60.0
+"""How long it has to come to its end then, whatever it says: what was learned is compared with what was before."""
 
 # The current folder stays out of the path (-P): a random.py there would be imported in place of Python's.
 _COMMAND = ("-P", "-m", "napari_unet_seg.engine.round_child")
@@ -64,7 +67,11 @@ class RoundRequest:
     scope: str = "model"
     case: str | None = None
     seconds: float = 60.0
+    """Counted from `asked`: starting the child and loading torch come out of them, up to half of them."""
+
     device: str = "auto"
+    asked: float = field(default_factory=time.time)
+    """When the user asked for it, in seconds since 1970: a clock that the child has too."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -92,14 +99,15 @@ def run_round(
     request : RoundRequest
     should_stop : callable
         Asked several times a second. Once it says yes, the child is asked to come to an end; what it kept comes in its
-        `RoundFinished`, as ever.
+        `RoundFinished`, as ever. It is killed if it falls silent for `STOP_SECONDS`, or takes longer than
+        `LONGEST_STOP_SECONDS`.
     command : sequence of str, optional
         What to run in place of our own child.
 
     Yields
     ------
     RoundEvent
-        The last one is a `RoundFinished`.
+        The last one is a `RoundFinished`; there is none where the round was stopped while it still started or read.
 
     Raises
     ------
@@ -108,17 +116,21 @@ def run_round(
     RoundError
         If the round failed, or the process died, or did not stop.
     """
-    asked: float | None = None
+    stopped = heard = time.monotonic()
+    stopping = False
     with _start(command if command is not None else (sys.executable, *_COMMAND)) as child:
         child.send(json.dumps(request.to_json()).encode())
         while not child.ended:
             # Asked again after a yes: a caller that will wait no longer says so by raising.
-            if should_stop() and asked is None:
+            if should_stop() and not stopping:
                 child.send(b'{"stop": true}')
-                asked = time.monotonic()
-            if asked is not None and time.monotonic() > asked + STOP_SECONDS:
+                stopping, stopped = True, time.monotonic()
+            if stopping and time.monotonic() > min(max(stopped, heard) + STOP_SECONDS, stopped + LONGEST_STOP_SECONDS):
                 child.kill()
-            record = _parse(child.read_line())
+            line = child.read_line()
+            if line:
+                heard = time.monotonic()
+            record = _parse(line)
             if "error" in record:
                 child.close()
                 raise _error(record["error"], details=child.stderr_tail)
@@ -127,7 +139,9 @@ def run_round(
                 yield event
             if isinstance(event, RoundFinished):
                 return
-    raise RoundError(f"{_what_happened(child, asked=asked is not None)}; {AS_IT_WAS}", details=child.stderr_tail)
+    if stopping and child.exit_status == 0 and not child.was_killed:
+        return
+    raise RoundError(f"{_what_happened(child, stopping=stopping)}; {AS_IT_WAS}", details=child.stderr_tail)
 
 
 def _start(command: Sequence[str]) -> ChildProcess:
@@ -179,11 +193,11 @@ def _error(told: Any, *, details: str) -> InputError | RoundError:
     return InputError(message) if told.get("kind") == "input" else RoundError(message, details=details)
 
 
-def _what_happened(child: ChildProcess, *, asked: bool) -> str:
+def _what_happened(child: ChildProcess, *, stopping: bool) -> str:
     """Why there is no `RoundFinished`, in words."""
     status = child.exit_status
     if child.was_killed or status is None:
-        return f"the training process {'did not stop' if asked else 'fell silent'} and was ended"
+        return f"the training process {'did not stop' if stopping else 'fell silent'} and was ended"
     if -status == _KILLED:
         return "the training process was ended from outside (signal 9, perhaps for lack of memory)"
     if -status in _FROM_OUTSIDE:
@@ -191,6 +205,6 @@ def _what_happened(child: ChildProcess, *, asked: bool) -> str:
     if status < 0:
         return f"the training process crashed (signal {-status})"
     if status == 0:
-        return "stopped before there was anything to keep" if asked else "the training process ended without a result"
+        return "the training process ended without a result"
     last = next((line.strip() for line in reversed(child.stderr_tail.splitlines()) if line.strip()), "no word why")
     return f"the training process ended before its time (exit status {status}: {last[:200]})"

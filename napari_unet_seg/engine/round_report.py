@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Scope = Literal["scan", "model"]
-Role = Literal["held back", "rehearsal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,8 +15,9 @@ class CaseReport:
 
     case: str
     role: str
-    """``"held back"``: corrected slices that were kept from the training they are scored under; ``"rehearsal"``: what
-    the model should still do as before."""
+    """``"held back"``: corrected slices, each predicted by a training that did not see it, against the correction;
+    ``"rehearsal"``: a case with a mask, against that; ``"confident"``: slices that nobody corrected, against the
+    parent's own mask wherever it was sure, so that ``before`` is 1."""
 
     slices: int
     """Slices that were scored."""
@@ -47,7 +47,8 @@ class RoundReport:
     steps: int
     slices_corrected: int
     before: float
-    """Mean Dice on what was held back, with the parent's weights."""
+    """Mean Dice on what was held back, with the parent's weights; where a single slice is corrected, and nothing can
+    be held back, 1: the agreement of the parent's sure mask with itself."""
 
     after: float
     """The same after the round."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,13 +18,14 @@ from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.events import EpochDone, FitEvent, RoundEvent, RoundStarted, StepDone, ValidationDone
 from napari_unet_seg.engine.fit import fit
 from napari_unet_seg.engine.gate import CONFIDENT, HELD_BACK, REHEARSAL, Verdict, confident_dice, held_back_dice, judge
-from napari_unet_seg.engine.hold_back import Key, turns
+from napari_unet_seg.engine.hold_back import Key, Turn, turns
 from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.engine.policy import TunePolicy
 from napari_unet_seg.engine.round_data import RoundData, Scan, SlicePools
 from napari_unet_seg.engine.round_report import CaseReport, Scope
 from napari_unet_seg.engine.segmenter import Segmenter, Stopped
 from napari_unet_seg.engine.unet import UNet
+from napari_unet_seg.errors import InputError
 
 _LOOKS = 10
 """Looks at what is held back in a round."""
@@ -31,11 +33,11 @@ _LOOKS = 10
 _CHECKED_CASES = 4
 """Most labelled, and most unlabelled, scans that are kept out of the training to check it."""
 
-_PREDICTING_SHARE = 0.15
-"""Part of the time that may go into predicting scans to keep in mind, beyond the corrected ones."""
+_CORRECTED_SHARE, _OTHERS_SHARE = 0.25, 0.15
+"""Parts of the time that may go into predicting the corrected scans, and others to keep in mind."""
 
-_SLACK = 0.02
-"""By how much the last look may be worse than the best one and its weights still be taken."""
+_FEW_STEPS = 5
+"""Steps below which a refusal says that the time was short."""
 
 
 def blend(parent: UNet, tuned: UNet, *, share: float) -> UNet:
@@ -50,11 +52,11 @@ def blend(parent: UNet, tuned: UNet, *, share: float) -> UNet:
 
 
 @dataclass(kw_only=True, eq=False)
-class _Turn:
+class _Blind:
     """A training beside the one that counts, blind to some corrected slices."""
 
     network: UNet
-    held_back: list[Key]
+    turn: Turn
     events: Iterator[FitEvent]
 
     def advance(self) -> None:
@@ -68,8 +70,9 @@ class _Turn:
 class _Look:
     """What the held-back slices said at one moment, and the weights of that moment."""
 
-    dice: float
-    by_case: dict[str, float]
+    planes: dict[Key, NDArray[np.float32]]
+    """What was said of each held-back slice, ``(Y, X)``."""
+
     network: UNet
 
 
@@ -95,14 +98,20 @@ class Round:
     """When everything must be done, by `time.perf_counter`, as `started`."""
 
     should_stop: Callable[[], bool]
+    incumbent: tuple[UNet, Collection[str]] | None = None
+    """What the weights would replace, where that is not the parent, and `Scan.fingerprints` of what it has learned."""
+
     steps: int = 0
     stopped: bool = False
+    learned_from: list[str] = field(default_factory=list)
+    """Names of other cases whose masks were learned."""
     cases: list[CaseReport] = field(default_factory=list)
     verdict: Verdict = field(default_factory=lambda: Verdict(promoted=False, reason="", before=0.0, after=0.0))
 
     def __post_init__(self) -> None:
         self._parent = copy.deepcopy(self.network)
         self._segmenters: dict[str, Segmenter] = {}
+        self._seconds_of: dict[str, float] = {}
         self._seconds_after = 0.5
         """What is to be done after the training takes about this long."""
 
@@ -121,20 +130,16 @@ class Round:
     def _run(self) -> Iterator[RoundEvent]:
         data = self.data
         if not data.count():
-            if not data.speckled:
-                raise Stopped
-            where = ", ".join(f"slice {z} of {case}" for case, z in data.speckled[:3])
-            self._refuse(f"the corrections look like noise, not like masks ({where}); nothing was learned")
+            self._refuse(f"the corrections look like noise, not like masks ({self._speckled()}); nothing was learned")
             return
         trained, checked = self._predict()
         learned = set(self.description.training.get("learned", []))
         held_back = turns(data.corrected, learned=learned, most=self.policy.folds, seed=self.seed)
-        truth = {(scan.case_id, z): scan.mask[z] > 0 for scan in data.corrected for z in scan.corrected}
-        probability = {scan.case_id: scan.probability for scan in data.corrected}
-        before = self._score(
-            {key: probability[key[0]][key[1]] for keys in held_back for key in keys},  # type: ignore[index]
-            truth,
-        )
+        if not held_back and not any(self._tells(scan) for scan in checked):
+            self._refuse("a single corrected slice cannot be checked in this scan; correct a second one")
+            return
+        self.learned_from = [scan.case_id for scan in trained if scan.labelled.any()]
+        before = self._before(held_back)
         yield RoundStarted(
             scope=self.scope,
             slices_corrected=data.count(),
@@ -143,52 +148,58 @@ class Round:
             seconds=self.deadline - self.started,
             elapsed=self._elapsed(),
         )
-        look = yield from self._train(held_back, trained, truth=truth, before=before)
+        look = yield from self._train(held_back, trained, before=before)
         if not self.steps:
             raise Stopped
         tuned = self.network if look is None else look.network
         self.network = blend(self._parent, tuned, share=self.policy.blend)
-        self._check(checked, held_back, before=before, look=look)
+        self._check(checked, before=before, look=look)
+
+    def _speckled(self) -> str:
+        return ", ".join(f"slice {z} of {case}" for case, z in self.data.speckled[:3])
 
     def _predict(self) -> tuple[list[Scan], list[Scan]]:
         """Have the parent predict every scan that needs it; the scans to keep in mind, and those to check by."""
         data = self.data
-        checked = self._halve(data.labelled) + self._halve(data.unlabelled)
-        for scan in data.corrected:
-            self._predict_scan(scan)
-        began, share = time.perf_counter(), _PREDICTING_SHARE * (self.deadline - self.started)
-        done = 0
+        began, budget = time.perf_counter(), self.deadline - self.started
+        for number, scan in enumerate(data.corrected):
+            late = number and time.perf_counter() - began > _CORRECTED_SHARE * budget
+            self._predict_scan(scan, only=scan.corrected if late else None)
+        began, told = time.perf_counter(), list[Scan]()
         for scan in data.unlabelled:
-            if done and time.perf_counter() - began > share:
+            if told and time.perf_counter() - began > _OTHERS_SHARE * budget:
                 break
-            self._predict_scan(scan)
-            done += 1
-        del data.unlabelled[done:]
+            try:
+                self._predict_scan(scan)
+            except InputError:
+                # Nobody corrected it: the round does not depend on it.
+                continue
+            told.append(scan)
+        data.unlabelled[:] = told
+        checked = self._half(data.labelled) + self._half(data.unlabelled)
+        others = [scan for scan in data.labelled + data.unlabelled if scan not in checked]
+        if len(checked) == 1 and not others:
+            # A single other scan has to do for both.
+            others = checked[:]
         if self.scope == "scan" or not data.unlabelled:
-            checked += [scan for scan in data.corrected if len(scan.corrected) < len(scan.mask)]
-        checked = [scan for scan in checked if scan.labelled.any() or scan.probability is not None]
+            checked += [scan for scan in data.corrected if scan.predicted is None]
         for scan in checked:
-            started = time.perf_counter()
             if scan.probability is None:
                 self._predict_scan(scan)
-                self._seconds_after += time.perf_counter() - started
-            else:
-                self._seconds_after += self._pace * len(scan.mask)
-        others = [scan for scan in data.labelled + data.unlabelled if scan not in checked]
-        if not others:
-            # A single other scan has to do for both.
-            others = data.labelled + data.unlabelled
+            self._seconds_after += self._seconds_of[scan.case_id]
         return others, checked
 
     @staticmethod
-    def _halve(scans: list[Scan]) -> list[Scan]:
+    def _half(scans: list[Scan]) -> list[Scan]:
         """The scans to check by: half of them at most, or the only one."""
         return scans[: min(_CHECKED_CASES, max(1, len(scans) // 2))]
 
-    def _predict_scan(self, scan: Scan) -> None:
+    def _predict_scan(self, scan: Scan, *, only: Sequence[int] | None = None) -> None:
         started = time.perf_counter()
-        scan.probability = self._segmenter(scan).predict(scan.volume, should_stop=self.should_stop)
-        self._pace = (time.perf_counter() - started) / len(scan.mask)
+        scan.probability = self._segmenter(scan).predict(scan.volume, slices=only, should_stop=self.should_stop)
+        if only is not None:
+            scan.predicted = np.isin(np.arange(len(scan.mask)), only)
+        self._seconds_of[scan.case_id] = time.perf_counter() - started
 
     def _segmenter(self, scan: Scan) -> Segmenter:
         """One for each scan: it keeps what it works out about the volume it sees."""
@@ -196,15 +207,25 @@ class Round:
             self._segmenters[scan.case_id] = Segmenter(self._parent, self.description, device=self.device)
         return self._segmenters[scan.case_id]
 
+    def _before(self, held_back: Sequence[Turn]) -> dict[str, float]:
+        """Dice of the parent on the held-back slices, by case."""
+        probability = {scan.case_id: scan.probability for scan in self.data.corrected}
+        planes: dict[Key, NDArray[np.float32]] = {}
+        for turn in held_back:
+            for case, z in turn.held_back:
+                said = probability[case]
+                assert said is not None
+                planes[case, z] = said[z]
+        return self._score(planes)
+
     def _train(
         self,
-        held_back: list[list[Key]],
+        held_back: Sequence[Turn],
         trained: list[Scan],
         *,
-        truth: dict[Key, NDArray[np.bool_]],
         before: dict[str, float],
     ) -> Generator[RoundEvent, None, _Look | None]:
-        """Advance all trainings in step; returns the look whose weights are to be taken, if there was one."""
+        """Advance all trainings in step; returns the last look, if there was one."""
         policy = self.policy
         pools = SlicePools(
             [*self.data.corrected, *trained],
@@ -213,13 +234,12 @@ class Round:
         )
         budget = max(0.5, self.deadline - time.perf_counter() - self._seconds_after)
         config = replace(policy.fit, seconds=budget, patch=self._patch(pools), seed=self.seed)
-        main = self._start(self.network, pools, config, hidden=[])
+        main = self._start(self.network, pools, config, turn=None)
         beside = []
-        for number, keys in enumerate(held_back, start=1):
+        for number, turn in enumerate(held_back, start=1):
             network = copy.deepcopy(self._parent)
             blind = replace(config, batch_size=policy.fold_batch, seed=self.seed + number)
-            events = self._start(network, pools, blind, hidden=keys)
-            beside.append(_Turn(network=network, held_back=keys, events=events))
+            beside.append(_Blind(network=network, turn=turn, events=self._start(network, pools, blind, turn=turn)))
         looks: list[_Look] = []
         next_look = time.perf_counter() + budget / _LOOKS
         cost = 0.0
@@ -231,15 +251,15 @@ class Round:
                 yield replace(event, elapsed=self._elapsed())
             if not isinstance(event, EpochDone):
                 continue
-            for turn in beside:
-                turn.advance()
+            for blind_one in beside:
+                blind_one.advance()
             fresh = True
             now = time.perf_counter()
             # Another step must fit, as well as the look after it.
             out_of_time = now + (now - began_step) + cost > self.deadline - self._seconds_after
             if beside and (now >= next_look or out_of_time) and not self.should_stop():
                 began = time.perf_counter()
-                looks.append(self._look(beside, truth))
+                looks.append(self._look(beside))
                 yield self._tell(looks[-1], before)
                 next_look, cost, fresh = time.perf_counter() + budget / _LOOKS, time.perf_counter() - began, False
             if out_of_time:
@@ -247,12 +267,9 @@ class Round:
             began_step = time.perf_counter()
         self.stopped = self.should_stop()
         if beside and self.steps and (not looks or (fresh and not self.stopped)):
-            looks.append(self._look(beside, truth))
+            looks.append(self._look(beside))
             yield self._tell(looks[-1], before)
-        if not looks:
-            return None
-        best = max(looks, key=lambda look: look.dice)
-        return looks[-1] if looks[-1].dice >= best.dice - _SLACK else best
+        return looks[-1] if looks else None
 
     def _patch(self, pools: SlicePools) -> tuple[int, int]:
         """What the network was trained on, or less where the scans are smaller."""
@@ -261,7 +278,7 @@ class Round:
         rows, columns = (-(-n // multiple) * multiple for n in pools.store.images.shape[-2:])
         return min(height, rows), min(width, columns)
 
-    def _start(self, network: UNet, pools: SlicePools, config: FitConfig, *, hidden: list[Key]) -> Iterator[FitEvent]:
+    def _start(self, network: UNet, pools: SlicePools, config: FitConfig, *, turn: Turn | None) -> Iterator[FitEvent]:
         names = self.description.channel_names
         return fit(
             network,
@@ -269,76 +286,114 @@ class Round:
             config,
             flair=names.index("flair") if "flair" in names else None,
             draw=pools.drawer(
-                hidden,
+                () if turn is None else turn.held_back,
+                whole_cases=turn is not None and turn.whole_cases,
                 corrected_fraction=self.policy.corrected_fraction,
                 foreground_fraction=self.policy.foreground_fraction,
             ),
             should_stop=self.should_stop,
         )
 
-    def _look(self, beside: Sequence[_Turn], truth: dict[Key, NDArray[np.bool_]]) -> _Look:
+    def _look(self, beside: Sequence[_Blind]) -> _Look:
         """Predict each held-back slice by the training that does not see it."""
-        scans = {scan.case_id: scan for scan in self.data.corrected}
         planes: dict[Key, NDArray[np.float32]] = {}
-        for turn in beside:
-            network = blend(self._parent, turn.network, share=self.policy.blend)
-            for case in dict.fromkeys(case for case, _ in turn.held_back):
-                wanted = [z for name, z in turn.held_back if name == case]
-                segmenter = self._segmenter(scans[case])
-                segmenter.use(network)
-                said = segmenter.predict(scans[case].volume, slices=wanted)
-                planes |= {(case, z): said[z] for z in wanted}
-        by_case = self._score(planes, truth)
-        return _Look(
-            dice=float(np.mean(list(by_case.values()))), by_case=by_case, network=copy.deepcopy(self.network).eval()
-        )
+        for blind in beside:
+            network = blend(self._parent, blind.network, share=self.policy.blend)
+            planes |= self._say(network, blind.turn.held_back)
+        return _Look(planes=planes, network=copy.deepcopy(self.network).eval())
 
-    def _score(self, planes: dict[Key, NDArray[np.float32]], truth: dict[Key, NDArray[np.bool_]]) -> dict[str, float]:
-        """Dice of some slices, by case."""
+    def _say(self, network: UNet, keys: Collection[Key]) -> dict[Key, NDArray[np.float32]]:
+        """What a network says of some corrected slices, ``(Y, X)`` each."""
+        planes: dict[Key, NDArray[np.float32]] = {}
+        for scan in self.data.corrected:
+            wanted = [z for case, z in keys if case == scan.case_id]
+            if wanted:
+                segmenter = self._segmenter(scan)
+                segmenter.use(network)
+                said = segmenter.predict(scan.volume, slices=wanted)
+                planes |= {(scan.case_id, z): said[z] for z in wanted}
+        return planes
+
+    def _score(self, planes: dict[Key, NDArray[np.float32]]) -> dict[str, float]:
+        """Dice of some corrected slices, by case."""
         threshold = self.description.threshold
+        masks = {scan.case_id: scan.mask for scan in self.data.corrected}
+        found: dict[str, list[int]] = {}
+        for case, z in planes:
+            found.setdefault(case, []).append(z)
         return {
-            case: held_back_dice(
-                [planes[key] >= threshold for key in planes if key[0] == case],
-                [truth[key] for key in planes if key[0] == case],
-            )
-            for case in dict.fromkeys(case for case, _ in planes)
+            case: held_back_dice([planes[case, z] >= threshold for z in slices], [masks[case][z] > 0 for z in slices])
+            for case, slices in found.items()
         }
 
     def _tell(self, look: _Look, before: dict[str, float]) -> ValidationDone:
         return ValidationDone(
-            step=self.steps, dice=look.dice, before=float(np.mean(list(before.values()))), elapsed=self._elapsed()
+            step=self.steps,
+            dice=_mean(self._score(look.planes)),
+            before=_mean(before),
+            elapsed=self._elapsed(),
         )
 
-    def _check(
-        self,
-        checked: Sequence[Scan],
-        held_back: Sequence[Sequence[Key]],
-        *,
-        before: dict[str, float],
-        look: _Look | None,
-    ) -> None:
+    def _check(self, checked: Sequence[Scan], *, before: dict[str, float], look: _Look | None) -> None:
         """Score the weights offered on everything they are to be checked by, and judge."""
         if look is not None:
-            slices = [case for keys in held_back for case, _ in keys]
+            after, slices = self._score(look.planes), Counter(case for case, _ in look.planes)
             self.cases += [
-                CaseReport(
-                    case=case, role=HELD_BACK, slices=slices.count(case), before=before[case], after=look.by_case[case]
-                )
+                CaseReport(case=case, role=HELD_BACK, slices=slices[case], before=before[case], after=after[case])
                 for case in before
             ]
         for scan in checked:
             report = self._check_scan(scan)
             if report is not None:
                 self.cases.append(report)
-        only_empty = not any((scan.mask[z] > 0).any() for scan in self.data.corrected for z in scan.corrected)
-        self.verdict = judge(self.cases, policy=self.policy, only_empty=only_empty)
+        self.verdict = judge(
+            self.cases,
+            policy=self.policy,
+            corrected={scan.case_id for scan in self.data.corrected},
+            only_empty=not any((scan.mask[z] > 0).any() for scan in self.data.corrected for z in scan.corrected),
+            incumbent=self._against_incumbent(look),
+        )
+        notes = []
+        if not self.verdict.promoted and self.steps < _FEW_STEPS:
+            notes.append(f"only {self.steps} step(s) fitted into the time: give it more")
+        if self.data.speckled:
+            notes.append(f"{self._speckled()} looked like noise and was left out")
+        self.verdict = replace(self.verdict, reason="; ".join([self.verdict.reason, *notes]))
+
+    def _against_incumbent(self, look: _Look | None) -> tuple[float, float] | None:
+        """Dice of what is to be replaced and of this round, on held-back slices that neither has learned."""
+        if self.incumbent is None or look is None:
+            return None
+        network, learned = self.incumbent
+        fresh = {
+            (scan.case_id, z)
+            for scan in self.data.corrected
+            for z, text in zip(scan.corrected, scan.fingerprints(), strict=True)
+            if text not in learned
+        } & set(look.planes)
+        if not fresh:
+            return None
+        ours = {key: look.planes[key] for key in fresh}
+        return _mean(self._score(self._say(network, fresh))), _mean(self._score(ours))
+
+    def _tells(self, scan: Scan) -> bool:
+        """Whether anything is known of a scan that the new weights can be checked by."""
+        assert scan.probability is not None
+        if not scan.corrected and scan.labelled.any():
+            return True
+        said, threshold = scan.probability[self._open(scan)], self.description.threshold
+        return confident_dice(said, (said >= threshold).astype(np.uint8), threshold=threshold) is not None
+
+    @staticmethod
+    def _open(scan: Scan) -> NDArray[np.bool_]:
+        """``(Z,)``: slices that nobody corrected."""
+        return ~np.isin(np.arange(len(scan.mask)), scan.corrected)
 
     def _check_scan(self, scan: Scan) -> CaseReport | None:
         assert scan.probability is not None
         segmenter = self._segmenter(scan)
         segmenter.use(self.network)
         said = segmenter.predict(scan.volume)
-        corrected = np.isin(np.arange(len(scan.mask)), scan.corrected)
         if not scan.corrected and scan.labelled.any():
             known = scan.labelled
             old, new = (segmenter.mask(each)[known] for each in (scan.probability, said))
@@ -349,15 +404,19 @@ class Round:
                 before=count(old, scan.mask[known]).dice,
                 after=count(new, scan.mask[known]).dice,
             )
-        open_slices = ~corrected
-        mask = (said[open_slices] >= self.description.threshold).astype(np.uint8)
-        dice = confident_dice(scan.probability[open_slices], mask, threshold=self.description.threshold)
+        rest = self._open(scan)
+        mask = (said[rest] >= self.description.threshold).astype(np.uint8)
+        dice = confident_dice(scan.probability[rest], mask, threshold=self.description.threshold)
         if dice is None:
             return None
-        return CaseReport(case=scan.case_id, role=CONFIDENT, slices=int(open_slices.sum()), before=1.0, after=dice)
+        return CaseReport(case=scan.case_id, role=CONFIDENT, slices=int(rest.sum()), before=1.0, after=dice)
 
     def _refuse(self, reason: str) -> None:
         self.verdict = Verdict(promoted=False, reason=reason, before=0.0, after=0.0)
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self.started
+
+
+def _mean(scores: Mapping[str, float]) -> float:
+    return float(np.mean(list(scores.values()))) if scores else 0.0

@@ -126,7 +126,7 @@ class VersionLine:
             )
         return tuple(reversed(found))
 
-    def begin(self, parent: Path) -> None:
+    def begin(self, parent: Path, *, content: bytes | None = None) -> None:
         """Start the line with a model, unless it has one.
 
         A file under the line's name that is none of its versions, imported for example, is kept as a version and
@@ -136,6 +136,8 @@ class VersionLine:
         ----------
         parent : Path
             A checkpoint; its bytes become version 0 and the model in use.
+        content : bytes, optional
+            Those bytes, where they were read before: the file may have been replaced since.
 
         Raises
         ------
@@ -146,11 +148,12 @@ class VersionLine:
         if self.path.is_file():
             self._keep_current()
             return
-        read_description(parent)
-        payload = read_bytes(parent)
+        if content is None:
+            read_description(parent)
+            content = read_bytes(parent)
         with self._writing():
-            self._write_new(payload, first=0)
-            replace(self.path, payload)
+            self._write_new(content, first=0)
+            replace(self.path, content)
 
     def add(self, network: UNet, description: Description, *, promoted: bool) -> Version:
         """Write the weights of a round as the next version.

@@ -222,25 +222,34 @@ class Corrector(QObject):
         self.said.emit(f"Filled {_listed(sorted(filled))} between {below} and {above}.")
         self._tell()
 
-    def save(self, *, overwrite: bool = False) -> None:
-        """Write the unsaved slices into the dataset, in the background."""
+    def saving(self) -> bool:
+        """Whether a save runs."""
+        return self._task is not None
+
+    def save(self, *, overwrite: bool = False) -> SaveJob | None:
+        """Write the unsaved slices into the dataset, in the background.
+
+        Returns what is being written, as `Session.saved` will tell of it; None where nothing is: there is nothing to
+        save, or no dataset, or a save runs already.
+        """
         if self._task is not None:
-            return
+            return None
         if self._session.work is not None and self._session.case is None:
             self.failed.emit(
                 InputError("this scan belongs to no dataset; open it in panel Data, or save the layer (File, Save)")
             )
-            return
+            return None
         job = self._job()
         if job is None:
             self.said.emit("Nothing to save.")
-            return
+            return None
         self.said.emit(f"Saving {_listed(sorted(job.planes))} …")
         self._task = self._lane.submit(
             lambda task: job.save(overwrite=overwrite), returned=self._session.take_saved, failed=self.failed.emit
         )
         self._task.finished.connect(self._on_finished)
         self._tell()
+        return job
 
     def save_now(self) -> bool:
         """Save, and return when it is done; whether nothing is left unsaved."""

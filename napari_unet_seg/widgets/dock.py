@@ -11,6 +11,7 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_unet_seg.engine.events import RoundEvent
+from napari_unet_seg.errors import InputError
 from napari_unet_seg.session import LoadedCase, Session, Written
 from napari_unet_seg.widgets.adaptations import is_adaptation_name
 from napari_unet_seg.widgets.case_loader import CaseLoader
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
+    from napari_unet_seg.data.dataset import Case
     from napari_unet_seg.engine.suggest import Suggestion
 
 _ROLES = ("pre", "flair", "post")
@@ -243,6 +245,8 @@ class UNetDock(QWidget):
         self.segment_panel.valueChanged.connect(self._on_settings)
         self.segment_panel.segmentRequested.connect(self.runner.segment)
         self.segment_panel.cancelRequested.connect(self.runner.cancel)
+        # At once: any other change in the panel would choose the model that it shows.
+        self.runner.modelChosen.connect(self.segment_panel.choose_model)
         self.runner.modelLoaded.connect(self._on_model_loaded)
         self.runner.modelFailed.connect(self._on_model_failed)
         self.runner.segmented.connect(self._on_segmented)
@@ -378,13 +382,18 @@ class UNetDock(QWidget):
         if dataset is None:
             return
         self.data_panel.set_path(Path(dataset.root))
-        self.data_panel.set_cases(
-            [CaseRow(case_id=case.case_id, state=self.session.state_of(case)) for case in dataset.cases]
-        )
+        self.data_panel.set_cases([CaseRow(case_id=case.case_id, state=self._state_of(case)) for case in dataset.cases])
 
     def _show_case_state(self) -> None:
         if self.session.case is not None:
-            self.data_panel.set_state(self.session.case.case_id, self.session.state_of(self.session.case))
+            self.data_panel.set_state(self.session.case.case_id, self._state_of(self.session.case))
+
+    def _state_of(self, case: Case) -> tuple[str, ...]:
+        try:
+            return self.session.state_of(case)
+        except InputError:
+            # Why is told by whoever counts the corrections.
+            return ("corrections unreadable",)
 
 
 def _registered_models() -> list[str]:

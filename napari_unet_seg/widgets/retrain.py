@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -14,10 +15,11 @@ from napari_unet_seg.engine.events import RoundEvent
 from napari_unet_seg.engine.round_process import RoundRequest
 from napari_unet_seg.engine.round_report import RoundReport, Scope
 from napari_unet_seg.errors import InputError
-from napari_unet_seg.saving import SaveResult
+from napari_unet_seg.saving import SaveJob, SaveResult
 from napari_unet_seg.session import LoadedCase, Session
 from napari_unet_seg.widgets.adaptations import adaptation_name
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
+from napari_unet_seg.widgets.correction_counts import CorrectionCounts
 from napari_unet_seg.widgets.corrector import Corrector
 from napari_unet_seg.widgets.plot_colours import PlotColours
 from napari_unet_seg.widgets.retrain_panel import RetrainBoard, RetrainPanel, RetrainSettings
@@ -61,7 +63,7 @@ class Retrain(QObject):
     rounds : Lane
         Where rounds are watched from; they may take minutes.
     files : Lane
-        Where versions are read and restored.
+        Where corrections are counted, and versions are read and restored.
     run_round : callable, optional
         As of `RoundRunner`.
     versions : callable, optional
@@ -94,11 +96,14 @@ class Retrain(QObject):
         self._files = files
         self._versions = versions or _versions
         self._request: RoundRequest | None = None
-        self._start_when_saved = False
+        self._awaited: tuple[SaveJob, float] | None = None
         self._line = ""
         self._own_line = ""
         self._renewed: dict[tuple[Path, str], str] = {}
         self.runner = RoundRunner(lane=rounds, run_round=run_round, parent=self)
+        self._counts = CorrectionCounts(session=session, lane=files, parent=self)
+        self._counts.valueChanged.connect(self._tell)
+        self._counts.failed.connect(self.failed)
         panel.startRequested.connect(self.start)
         panel.saveRequested.connect(self.save_and_start)
         panel.stopRequested.connect(self._stop)
@@ -111,7 +116,6 @@ class Retrain(QObject):
         segmenting.modelLoaded.connect(self._on_model)
         segmenting.adaptationChanged.connect(self._on_adaptation)
         corrector.valueChanged.connect(self._on_corrections)
-        session.dataset_changed.connect(self._tell)
         session.case_changed.connect(self._on_case_changed)
         session.saved.connect(self._on_saved)
         viewer.events.theme.connect(self._colour)
@@ -120,9 +124,9 @@ class Retrain(QObject):
     def disconnect_all(self) -> None:
         """Start nothing new, and disconnect."""
         self._viewer.events.theme.disconnect(self._colour)
-        self._session.dataset_changed.disconnect(self._tell)
         self._session.case_changed.disconnect(self._on_case_changed)
         self._session.saved.disconnect(self._on_saved)
+        self._counts.disconnect_all()
         self.runner.disconnect_all()
 
     def take_case(self, layers: Sequence[Layer], loaded: LoadedCase) -> None:
@@ -135,35 +139,45 @@ class Retrain(QObject):
         self._segmenting.set_adaptation(renewed or loaded.adaptation, layers=layers)
         if renewed is not None:
             self._segmenting.segment_again()
+        self._counts.note(loaded.case.case_id, len(loaded.corrected))
         self._tell()
         self._list_versions()
 
     def start(self) -> None:
         """Run a round with what is saved."""
+        self._start(asked=time.time())
+
+    def _start(self, *, asked: float) -> None:
         settings, dataset, case = self._panel.value(), self._session.dataset, self._session.case
         if self.runner.busy() or dataset is None or (settings.scope == "scan" and case is None):
             return
-        alone = settings.scope == "scan"
+        alone, name = settings.scope == "scan", self._line_name()
         self._request = RoundRequest(
             dataset=dataset.root,
             overlay=dataset.overlay,
             # What is in use now: a round is to be better than that.
-            model=self._segmenting.model() if alone else self._segmenting.chosen_model,
-            name=self._line_name(),
+            model=self._segmenting.model() if alone else _parent(name, chosen=self._segmenting.chosen_model),
+            name=name,
             scope=settings.scope,
             case=case.case_id if alone and case is not None else None,
             seconds=settings.seconds,
+            asked=asked,
         )
         self.said.emit("Retraining; you can go on working.")
         self.runner.start(self._request)
 
     def save_and_start(self) -> None:
-        """Save the unsaved slices, and run a round when that is done."""
+        """Save the unsaved slices, and run a round when that is done, if the case is still open then."""
+        asked = time.time()
         if not self._corrector.unsaved():
-            self.start()
+            self._start(asked=asked)
             return
-        self._start_when_saved = True
-        self._corrector.save()
+        if self._corrector.saving():
+            # What it writes is older than what the user sees.
+            self.said.emit("The save before still runs; press again when it is done.")
+            return
+        job = self._corrector.save()
+        self._awaited = None if job is None else (job, asked)
 
     def restore(self, number: int) -> None:
         """Go back to a version of the model that the panel lists."""
@@ -227,6 +241,7 @@ class Retrain(QObject):
     # What there is to learn from.
 
     def _on_case_changed(self) -> None:
+        self._awaited = None
         if self._session.case is None:
             self._own_line = ""
             self._segmenting.set_adaptation("", layers=())
@@ -238,9 +253,11 @@ class Retrain(QObject):
 
     def _on_saved(self, result: SaveResult) -> None:
         self._tell()
-        start, self._start_when_saved = self._start_when_saved, False
-        if start and result.error is None:
-            self.start()
+        if self._awaited is None or result.job is not self._awaited[0]:
+            return
+        (_, asked), self._awaited = self._awaited, None
+        if result.error is None:
+            self._start(asked=asked)
 
     def _on_settings(self, settings: RetrainSettings) -> None:
         if self._line_name() != self._line:
@@ -250,21 +267,24 @@ class Retrain(QObject):
         # A model that came with the package stays as it is.
         name = f"{Path(loaded.name).stem}-tuned" if loaded.fixed else loaded.name
         self._panel.setValue(replace(self._panel.value(), name=name))
+        # The name may be the same and what a round begins with another.
+        self._list_versions()
 
     def _on_adaptation(self) -> None:
         self._list_versions()
 
     def _tell(self) -> None:
         session = self._session
-        counts = [] if session.dataset is None else [len(case.corrected_slices()) for case in session.dataset.cases]
+        self._counts.follow()
+        counts = self._counts.value()
         case, work = session.case, session.work
         self._panel.set_board(
             RetrainBoard(
                 open=session.dataset is not None,
                 case="" if case is None else case.case_id,
-                scan_slices=0 if case is None else len(case.corrected_slices()),
-                slices=sum(counts),
-                cases=sum(count > 0 for count in counts),
+                scan_slices=0 if case is None else counts.get(case.case_id, 0),
+                slices=sum(counts.values()),
+                cases=sum(count > 0 for count in counts.values()),
                 unsaved=0 if work is None or case is None else len(work.mask.unsaved(thorough=False)),
             )
         )
@@ -277,28 +297,44 @@ class Retrain(QObject):
         return settings.name if settings.scope == "model" else self._own_line
 
     def _list_versions(self) -> None:
-        line, versions = self._line_name(), self._versions
+        line, versions, chosen = self._line_name(), self._versions, self._segmenting.chosen_model
+        if line != self._line:
+            self._panel.set_parent("")
         self._line = line
         if not line:
             self._panel.versions.setValue(())
             return
 
-        def read(task: object) -> tuple[Version, ...]:
+        def read(task: object) -> tuple[tuple[Version, ...], str]:
+            parent = _parent(line, chosen=chosen)
             try:
-                return versions(line).versions()
+                return versions(line).versions(), parent
             except InputError:
                 # No name of a model of the user's, or not yet: it is being typed.
-                return ()
+                return (), parent
 
-        def show(found: tuple[Version, ...]) -> None:
+        def show(found: tuple[tuple[Version, ...], str]) -> None:
             if self._line == line:
+                listed, parent = found
+                self._panel.set_parent(parent)
                 title = f"Versions of {_whose(line, self._panel.value().scope)}:"
-                self._panel.versions.setValue([_row(version) for version in found], title=title)
+                self._panel.versions.setValue([_row(version) for version in listed], title=title)
 
         self._files.submit(read, returned=show, failed=self.failed.emit)
 
     def _colour(self) -> None:
         self._panel.set_colours(PlotColours.of_theme(str(self._viewer.theme)))
+
+
+def _parent(line: str, *, chosen: str) -> str:
+    """The model that a round for all scans begins with, if its result goes to `line`.
+
+    What earlier rounds have put there is built on, also where another model is chosen to segment with: a promoted
+    round takes the place of all of that.
+    """
+    from napari_unet_seg.engine.registry import Registry
+
+    return line if Registry().owns(line) else chosen
 
 
 def _whose(line: str, scope: Scope) -> str:

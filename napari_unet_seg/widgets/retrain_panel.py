@@ -110,10 +110,12 @@ class RetrainPanel(QWidget):
         self._seconds.setSingleStep(15)
         self._seconds.setValue(60)
         self._seconds.setSuffix(" s")
-        self._seconds.setToolTip("Time that a round may take")
+        self._seconds.setToolTip("Time that a round may take, counted from the click")
         self._name = QLineEdit()
         self._name.setToolTip("Name of the model that the result goes to; what was there before stays as a version")
         self._name_title = QLabel("Result in")
+        self._parent = ""
+        self._origin = _wrapped()
         self._hint = _wrapped()
         self._start = QPushButton("Retrain")
         self._start.setObjectName("retrain")
@@ -148,6 +150,7 @@ class RetrainPanel(QWidget):
         layout.addWidget(self._model)
         layout.addWidget(self._explanations["model"])
         layout.addLayout(form)
+        layout.addWidget(self._origin)
         layout.addWidget(self._hint)
         layout.addLayout(buttons)
         self._plot_place.addWidget(self._progress)
@@ -192,6 +195,11 @@ class RetrainPanel(QWidget):
         if board != self._board:
             self._board = board
             self._show_board()
+
+    def set_parent(self, parent: str) -> None:
+        """Show which model a round for all scans begins with; an empty name where that is not known yet."""
+        self._parent = parent
+        self._show_board()
 
     def prepare(self) -> None:
         """Make the plot, if it is not there yet: the first one takes a tenth of a second or two."""
@@ -277,6 +285,8 @@ class RetrainPanel(QWidget):
         for_all = settings.scope == "model"
         self._name.setVisible(for_all)
         self._name_title.setVisible(for_all)
+        self._origin.setText(self._tell_origin(settings))
+        self._origin.setVisible(for_all)
         hint = self._make_hint(board, settings)
         if hint != self._hint.text():
             self._hint.setText(hint)
@@ -289,6 +299,14 @@ class RetrainPanel(QWidget):
         self._stop.setEnabled(self._running)
         for part in (self._scan, self._model, self._seconds, self._name):
             part.setEnabled(not self._running)
+
+    def _tell_origin(self, settings: RetrainSettings) -> str:
+        if not self._parent:
+            # Its place is kept, so that nothing moves while a name is typed.
+            return "\N{NO-BREAK SPACE}"
+        if self._parent == settings.name:
+            return f"Goes on from {self._parent}; what is there now stays as a version."
+        return f"Begins with {self._parent}, which stays as it is."
 
     def _make_hint(self, board: RetrainBoard, settings: RetrainSettings) -> str:
         if self._running or not board.open:

@@ -164,6 +164,13 @@ class SegmentPanel(QWidget):
             self._model.addItems(listed)
             self._model.setCurrentIndex(max(0, self._model.findText(chosen)))
 
+    def choose_model(self, name: str) -> None:
+        """Show that another model is chosen, before it is loaded."""
+        with QSignalBlocker(self._model):
+            if self._model.findText(name) < 0:
+                self._model.addItem(name)
+            self._model.setCurrentIndex(self._model.findText(name))
+
     def set_adaptation(self, name: str) -> None:
         """There is a model adapted to the open scan now, and it is used; or, with an empty name, there is none."""
         with QSignalBlocker(self._adapted):

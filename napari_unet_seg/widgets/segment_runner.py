@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
+    from napari_unet_seg.data.dataset import Case
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
@@ -59,6 +61,8 @@ class SegmentRunner(QObject):
         Gives the names of the models; called on the lane.
     """
 
+    modelChosen = Signal(str)
+    """Another model is to be loaded; its name."""
     modelLoaded = Signal(object)
     """A `LoadedModel`."""
     modelFailed = Signal(object)
@@ -99,6 +103,7 @@ class SegmentRunner(QObject):
         self._use_adaptation = True
         self._live = False
         self._task: Task | None = None
+        self._task_case: Case | None = None
         self._live_task: Task | None = None
         self._again = False
         self._activity = Activity("U-Net segmentation")
@@ -110,17 +115,20 @@ class SegmentRunner(QObject):
         self._live_timer.setInterval(self._LIVE_MS)
         self._live_timer.timeout.connect(self._predict_shown_slice)
         viewer.dims.events.current_step.connect(self._on_scrolled)
+        session.case_changed.connect(self._on_case_changed)
 
     def disconnect_all(self) -> None:
         """Stop asking for anything new; the lanes end what runs."""
         self._live_timer.stop()
         self._viewer.dims.events.current_step.disconnect(self._on_scrolled)
+        self._session.case_changed.disconnect(self._on_case_changed)
         self._activity.close()
 
     def load_model(self, name: str) -> None:
         """Load a model, and torch with it the first time; one whose file has changed is read again."""
         self._model = name
         self._predicted.clear()
+        self.modelChosen.emit(name)
 
         def work(task: Task) -> LoadedModel:
             segmenter = self._session.load_segmenter(name)
@@ -173,13 +181,15 @@ class SegmentRunner(QObject):
                 self.segment_again()
 
     def segment_again(self) -> None:
-        """Have another model's mask in place of the one that is shown, if one is."""
+        """Have another model's mask in place of the one that is shown, or being made, if one is."""
         self._predicted.clear()
         work = self._session.work
+        shown = work is not None and bool(work.probability.known.any())
         if self._task is not None:
             self._task.stop()
-            self._again = True
-        elif work is not None and work.probability.known.any():
+            # It may be of a case that was left.
+            self._again = shown or self._task_case is self._session.case
+        elif shown:
             self.segment()
 
     def segment(self) -> None:
@@ -195,7 +205,7 @@ class SegmentRunner(QObject):
         self.busy.emit(0, 0)
         self.said.emit("Segmenting …" if self._session.segmenter is not None else "Loading the model …")
         # The image may have been changed in place, so it is read again.
-        self._task = self._submit(sources, z=None, fresh=True)
+        self._task, self._task_case = self._submit(sources, z=None, fresh=True), self._session.case
         self._task.progressed.connect(self._on_progress)
         self._task.stopped.connect(self._on_stopped)
         self._task.finished.connect(self._on_finished)
@@ -266,6 +276,10 @@ class SegmentRunner(QObject):
             text += f" Nothing reaches the threshold of {self._session.rule.threshold:.2f}."
         self.said.emit(text + written.kept_text())
         self.segmented.emit(written)
+
+    def _on_case_changed(self) -> None:
+        # Nobody has asked to segment the one that is open now.
+        self._again = False
 
     def _on_scrolled(self) -> None:
         if self._live:

@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
 from napari_unet_seg.data.dataset import Dataset, open_dataset
+from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.engine import finetune as module
+from napari_unet_seg.engine import tuning
 from napari_unet_seg.engine.checkpoint import load_checkpoint
 from napari_unet_seg.engine.events import RoundFinished, RoundStarted, StepDone, ValidationDone
 from napari_unet_seg.engine.finetune import finetune, finetune_events
@@ -312,6 +315,49 @@ def test_a_scans_name_is_not_taken_for_another(open_phantoms: Callable[..., Data
         finetune(dataset, scope="scan", case="b", **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'mine' is adapted to the scan a; choose another name"):
         finetune(dataset, scope="model", **options)  # type: ignore[arg-type]
+
+
+def test_what_is_in_use_is_not_replaced_by_something_worse(
+    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second round from the same parent has to beat the version in use on what is new to it."""
+    dataset = open_phantoms("abc")
+    for name in "ab":
+        dataset.save_correction(name, wider(truth_of(name)), slices=[3, 4, 5])
+    easy = replace(policy("model", 8), most_loss=1.0, least_agreement=0.0, least_agreement_of_one=0.0)  # type: ignore[type-var]
+    assert run(dataset, scope="model", policy=easy)["promoted"]
+    in_use = digest(Registry().path("mine"))
+    dataset.save_correction("c", wider(truth_of("c")), slices=[3, 4, 5])
+    monkeypatch.setattr(tuning.Round, "_against_incumbent", lambda self, look: (0.9, 0.8))
+    report = run(dataset, scope="model", policy=easy)
+    assert "the version in use does better on what is new" in str(report["reason"])
+    assert digest(Registry().path("mine")) == in_use
+
+
+def test_a_general_model_does_not_become_a_scans_own(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    Registry().import_file(shipped(), name="mine")
+    with pytest.raises(InputError, match="'mine' is one for all scans; choose another name"):
+        run(dataset)
+
+
+def test_an_adaptation_is_found_by_the_scan_as_it_is_read(tmp_path: Path) -> None:
+    """FLAIR alone, as one file: the model sees it three times, the adaptation belongs to the file's own pixels."""
+    volume, _ = make_phantom(slices=SLICES, size=SIZE, seed=ord("a"))
+    nib.save(nib.Nifti1Image(volume.data[1].T, np.eye(4)), tmp_path / "a_flair.nii.gz")
+    dataset = open_dataset(tmp_path)
+    case = dataset.cases[0]
+    dataset.save_correction(case.case_id, np.zeros((SLICES, SIZE, SIZE), np.uint8), slices=[0])
+    mask = np.zeros((SLICES, SIZE, SIZE), np.uint8)
+    mask[3:6, 20:60, 30:60] = 1
+    dataset.save_correction(case.case_id, mask, slices=[3, 4, 5])
+    easy = replace(policy("scan", 2), least_gain=-1.0, least_agreement_confirmed=0.0)  # type: ignore[type-var]
+    report = run(dataset, policy=easy)
+    found = Registry().adaptation(image_hash(case.read_image()))
+    assert (found is not None) == report["promoted"]
+    _, description = load_checkpoint(VersionLine("mine", registry=Registry()).versions()[-1].path)
+    assert description.training["image_hash"] == image_hash(case.read_image())
 
 
 def test_the_time_is_kept(open_phantoms: Callable[..., Dataset]) -> None:

@@ -3,13 +3,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_unet_seg.engine.gate import CONFIDENT, HELD_BACK, REHEARSAL, confident_dice, held_back_dice, judge
+from napari_unet_seg.engine.gate import CONFIDENT, HELD_BACK, REHEARSAL, Verdict, confident_dice, held_back_dice, judge
 from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.round_report import CaseReport
 
 POLICY = replace(
-    POLICIES["model"], least_gain=0.01, most_loss=0.005, least_agreement=0.9, least_agreement_confirmed=0.25
+    POLICIES["model"],
+    least_gain=0.01,
+    most_loss=0.005,
+    most_loss_of_one=0.05,
+    least_agreement=0.9,
+    least_agreement_of_one=0.7,
+    least_agreement_confirmed=0.25,
 )
+
+
+def verdict_on(*cases: CaseReport, only_empty: bool = False, **options: tuple[float, float]) -> Verdict:
+    return judge(cases, policy=POLICY, corrected={"a", "b"}, only_empty=only_empty, **options)
 
 
 def case(role: str, before: float, after: float, name: str = "a") -> CaseReport:
@@ -17,51 +27,72 @@ def case(role: str, before: float, after: float, name: str = "a") -> CaseReport:
 
 
 def test_a_gain_on_what_was_held_back_is_promoted() -> None:
-    verdict = judge([case(HELD_BACK, 0.5, 0.7), case(HELD_BACK, 0.7, 0.7, "b")], policy=POLICY, only_empty=False)
+    verdict = verdict_on(case(HELD_BACK, 0.5, 0.7), case(HELD_BACK, 0.7, 0.7, "b"))
     assert verdict.promoted
     assert (verdict.before, verdict.after) == (pytest.approx(0.6), pytest.approx(0.7))
     assert verdict.reason == "corrected slices held back from training rose from 0.600 to 0.700"
 
 
+GAIN = case(HELD_BACK, 0.5, 0.7)
+
+
 @pytest.mark.parametrize(
     ("cases", "why"),
     [
-        ([case(HELD_BACK, 0.5, 0.505)], "less than the gain of 0.01"),
+        ([case(HELD_BACK, 0.5, 0.505)], "from 0.500 to 0.505, which is no gain"),
         ([case(HELD_BACK, 0.5, 0.4)], "went from 0.500 to 0.400"),
         ([case(HELD_BACK, 0.0, 0.2)], "do not agree with one another"),
-        ([case(HELD_BACK, 0.5, 0.7), case(REHEARSAL, 0.9, 0.89)], "other labelled cases fell from 0.900 to 0.890"),
-        ([case(HELD_BACK, 0.5, 0.7), case(CONFIDENT, 1.0, 0.2)], "nobody corrected it and the model was sure"),
+        ([GAIN, case(REHEARSAL, 0.9, 0.89, "r")], "other labelled cases fell from 0.900 to 0.890"),
+        (
+            [GAIN, *(case(REHEARSAL, 0.9, 0.92, name) for name in "stuv"), case(REHEARSAL, 0.9, 0.83, "r")],
+            "case r fell from 0.900 to 0.830",
+        ),
+        ([GAIN, case(CONFIDENT, 1.0, 0.2)], "nobody corrected it and the model was sure"),
+        ([GAIN, case(CONFIDENT, 1.0, 0.8, "r")], "the masks of other cases would change"),
+        (
+            [GAIN, *(case(CONFIDENT, 1.0, 1.0, name) for name in "stuv"), case(CONFIDENT, 1.0, 0.6, "r")],
+            "the mask of case r would change",
+        ),
         ([case(CONFIDENT, 1.0, 0.8)], "at least 0.90 is asked for"),
         ([], "nothing was there to check the round against"),
     ],
 )
 def test_a_loss_is_not_promoted_and_says_why(cases: list[CaseReport], why: str) -> None:
-    verdict = judge(cases, policy=POLICY, only_empty=False)
+    verdict = verdict_on(*cases)
     assert not verdict.promoted
     assert why in verdict.reason
 
 
 def test_a_small_loss_elsewhere_is_borne() -> None:
-    cases = [case(HELD_BACK, 0.5, 0.7), case(REHEARSAL, 0.9, 0.896), case(CONFIDENT, 1.0, 0.5)]
-    verdict = judge(cases, policy=POLICY, only_empty=False)
+    verdict = verdict_on(
+        GAIN, case(REHEARSAL, 0.9, 0.896, "r"), case(CONFIDENT, 1.0, 0.5), case(CONFIDENT, 1, 0.95, "s")
+    )
     assert verdict.promoted
     assert "other labelled cases went from 0.900 to 0.896" in verdict.reason
 
 
 def test_a_single_slice_passes_where_the_sure_mask_stays() -> None:
-    verdict = judge([case(CONFIDENT, 1.0, 0.95)], policy=POLICY, only_empty=False)
+    verdict = verdict_on(case(CONFIDENT, 1.0, 0.95))
     assert verdict.promoted
     assert "a single corrected slice cannot be held back" in verdict.reason
 
 
 def test_empty_corrections_must_leave_the_rest_of_the_mask() -> None:
-    kept = [case(HELD_BACK, 0.0, 1.0), case(CONFIDENT, 1.0, 0.95)]
-    lost = [case(HELD_BACK, 0.0, 1.0), case(CONFIDENT, 1.0, 0.5)]
-    assert judge(kept, policy=POLICY, only_empty=True).promoted
-    refused = judge(lost, policy=POLICY, only_empty=True)
+    gain = case(HELD_BACK, 0.0, 1.0)
+    kept, lost = case(CONFIDENT, 1.0, 0.95), case(CONFIDENT, 1.0, 0.5)
+    assert verdict_on(gain, kept, only_empty=True).promoted
+    refused = verdict_on(gain, lost, only_empty=True)
     assert not refused.promoted
     assert refused.reason.startswith("every correction is an empty slice")
-    assert judge(lost, policy=POLICY, only_empty=False).promoted
+    assert verdict_on(gain, lost).promoted
+    assert "nothing says which tumour is to stay" in verdict_on(gain, only_empty=True).reason
+
+
+def test_what_is_in_use_must_not_be_better() -> None:
+    assert verdict_on(GAIN, incumbent=(0.6, 0.7)).promoted
+    refused = verdict_on(GAIN, incumbent=(0.8, 0.7))
+    assert not refused.promoted
+    assert "the version in use does better on what is new (0.800 against 0.700)" in refused.reason
 
 
 def test_dice_over_slices_together_and_over_empty_ones_in_turn() -> None:

@@ -2,14 +2,18 @@ import numpy as np
 import pytest
 
 from napari_unet_seg.data.phantom import make_phantom
-from napari_unet_seg.engine.hold_back import turns
+from napari_unet_seg.engine.hold_back import Turn, turns
 from napari_unet_seg.engine.round_data import Scan
 
 
 def scan(name: str, *slices: int) -> Scan:
     volume, mask = make_phantom(slices=8, size=24)
     labelled = np.isin(np.arange(8), slices)
-    return Scan(case_id=name, volume=volume, mask=mask, corrected=slices, labelled=labelled)
+    return Scan(case_id=name, volume=volume, image_hash=name, mask=mask, corrected=slices, labelled=labelled)
+
+
+def keys(turn: Turn) -> list[tuple[str, int]]:
+    return list(turn.held_back)
 
 
 def test_a_single_slice_is_not_held_back() -> None:
@@ -20,21 +24,25 @@ def test_a_single_slice_is_not_held_back() -> None:
 def test_each_slice_of_one_scan_is_held_back_once(slices: tuple[int, ...]) -> None:
     groups = turns([scan("a", *slices)], learned=(), most=3)
     assert len(groups) == min(3, len(slices))
-    assert sorted(key for group in groups for key in group) == [("a", z) for z in slices]
-    assert max(map(len, groups)) - min(map(len, groups)) <= 1
+    assert sorted(key for group in groups for key in group.held_back) == [("a", z) for z in slices]
+    sizes = [len(group.held_back) for group in groups]
+    assert max(sizes) - min(sizes) <= 1
+    assert not any(group.whole_cases for group in groups)
 
 
 def test_cases_are_held_back_whole() -> None:
     groups = turns([scan("a", 1, 2, 3), scan("b", 4), scan("c", 5, 6)], learned=(), most=2)
-    assert sorted(map(len, groups)) == [3, 3]
-    for group in groups:
-        for case in {case for case, _ in group}:
-            assert not any(case == other for keys in groups if keys is not group for other, _ in keys)
+    assert sorted(len(group.held_back) for group in groups) == [3, 3]
+    assert all(group.whole_cases for group in groups)
+    cases = [{case for case, _ in group.held_back} for group in groups]
+    assert not cases[0] & cases[1]
 
 
 def test_what_the_parent_knows_is_not_held_back_while_there_is_news() -> None:
     old, new = scan("a", 1, 2), scan("b", 3, 4)
-    assert turns([old, new], learned=old.fingerprints(), most=2) == [[("b", 3)], [("b", 4)]]
+    groups = turns([old, new], learned=old.fingerprints(), most=2)
+    # News of one case among several: that case is held back whole.
+    assert [(keys(group), group.whole_cases) for group in groups] == [([("b", 3), ("b", 4)], True)]
     everything = [*old.fingerprints(), *new.fingerprints()]
     assert len(turns([old, new], learned=everything, most=2)) == 2
 
@@ -43,4 +51,4 @@ def test_a_slice_corrected_anew_is_news() -> None:
     before = scan("a", 1, 2)
     after = scan("a", 1, 2)
     after.mask[1, :5, :5] = 1
-    assert turns([after], learned=before.fingerprints(), most=3) == [[("a", 1)]]
+    assert [keys(group) for group in turns([after], learned=before.fingerprints(), most=3)] == [[("a", 1)]]

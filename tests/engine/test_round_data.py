@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from napari_unet_seg.data.dataset import open_dataset
@@ -25,9 +26,16 @@ def test_noise_is_told_from_masks() -> None:
     assert not is_speckled(np.zeros((32, 32), np.uint8))
     assert is_speckled((rng.random((32, 32)) > 0.5).astype(np.uint8))
     assert is_speckled((rng.random((64, 64)) > 0.95).astype(np.uint8))
+    assert is_speckled((rng.random((64, 64)) > 0.2).astype(np.uint8))
     small = np.zeros((32, 32), np.uint8)
     small[3, 3:8] = 1
     assert not is_speckled(small)
+    lesions = np.zeros((256, 256), np.uint8)
+    for row in range(8):
+        lesions[10 * row : 10 * row + 2, 40:43] = 1
+    assert not is_speckled(lesions)
+    distance = np.hypot(*np.mgrid[-128:128, -128:128])
+    assert not is_speckled(((distance > 50) & (distance < 52)).astype(np.uint8))
 
 
 def test_a_scan_is_learned_from_its_corrected_slices_alone(tmp_path: Path) -> None:
@@ -105,3 +113,38 @@ def test_targets_are_the_correction_or_the_parents_word() -> None:
 def test_unlabelled_slices_without_a_prediction_are_left_out() -> None:
     pools = SlicePools([phantom_scan(2, 4, probability=None)], device=CPU, rehearsal_weight=0.5)
     assert drawn(pools.drawer([], corrected_fraction=0.5, foreground_fraction=0.5)) == {2, 4}
+
+
+def test_a_case_held_back_whole_is_not_seen_at_all() -> None:
+    first, second = phantom_scan(2), phantom_scan(3, 5)
+    second.case_id = "b"
+    pools = SlicePools([first, second], device=CPU, rehearsal_weight=0.5)
+    draw = pools.drawer([("b", 3), ("b", 5)], whole_cases=True, corrected_fraction=0.5, foreground_fraction=0.5)
+    assert drawn(draw) == set(range(8))
+
+
+def test_a_mask_file_that_is_gone_is_no_empty_slice(tmp_path: Path) -> None:
+    dataset = open_dataset(write_phantoms(tmp_path, "a", masks=""))
+    dataset.save_correction("a", np.ones((SLICES, SIZE, SIZE), np.uint8), slices=[2, 4])
+    (tmp_path / "a" / "a_3_mask.tif").unlink()
+    data = read_round(open_dataset(tmp_path), scope="scan", case="a", channel_names=ROLES)
+    assert data.corrected[0].corrected == (4,)
+    (tmp_path / "a" / "a_5_mask.tif").unlink()
+    with pytest.raises(InputError, match="the masks of the corrected slices are gone"):
+        read_round(open_dataset(tmp_path), scope="scan", case="a", channel_names=ROLES)
+
+
+def test_a_scan_that_cannot_be_used_does_not_stop_the_others(tmp_path: Path) -> None:
+    dataset = open_dataset(write_phantoms(tmp_path, "abc", masks="b"))
+    for z in range(SLICES):
+        tifffile.imwrite(tmp_path / "c" / f"c_{z + 1}.tif", np.zeros((SIZE, SIZE, 3), np.uint8))
+    dataset.save_correction("a", np.ones((SLICES, SIZE, SIZE), np.uint8), slices=[2])
+    data = read_round(dataset, scope="model", case=None, channel_names=ROLES)
+    assert ([scan.case_id for scan in data.labelled], data.unlabelled) == (["b"], [])
+
+
+def test_slices_that_were_not_asked_about_are_not_learned() -> None:
+    scan = phantom_scan(2, 4)
+    scan.predicted = np.isin(np.arange(8), (2, 4, 6))
+    pools = SlicePools([scan], device=CPU, rehearsal_weight=0.5)
+    assert drawn(pools.drawer([], corrected_fraction=0.5, foreground_fraction=0.5)) == {2, 4, 6}

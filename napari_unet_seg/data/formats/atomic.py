@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -26,13 +27,32 @@ def write_bytes(path: Path, payload: bytes) -> None:
     try:
         replace(path, payload)
     except OSError as error:
-        raise InputError(f"cannot be written ({reason(error)}); choose another folder", path=path) from error
+        raise _unwritable(path, error) from error
+
+
+def check_writable(path: Path) -> None:
+    """Try whether `write_bytes` will work, before something that takes long; the folder is made if need be.
+
+    Raises
+    ------
+    InputError
+        As `write_bytes` would.
+    """
+    probe = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        write_through(probe, b"")
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def replace(path: Path, payload: bytes) -> None:
     """As `write_bytes`, for a caller who says what an OSError means."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _temporary(path)
     try:
         write_through(temporary, payload, mode_of=path)
         temporary.replace(path)
@@ -113,6 +133,14 @@ def refuse_overwriting(targets: Iterable[Path], *, inputs: Iterable[Path]) -> No
     for target in targets:
         if target.resolve() in taken:
             raise InputError("writing here would replace a file of the dataset; choose another folder", path=target)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot be written ({reason(error)}); choose another folder", path=path)
 
 
 def _write_all(descriptor: int, payload: bytes) -> None:

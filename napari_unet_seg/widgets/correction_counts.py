@@ -1,0 +1,76 @@
+"""Counts the corrected slices of the open dataset, off the window's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_unet_seg.saving import SaveResult
+from napari_unet_seg.session import Session
+from napari_unet_seg.widgets.workers import Lane
+
+if TYPE_CHECKING:
+    from napari_unet_seg.data.dataset import Dataset
+
+
+class CorrectionCounts(QObject):
+    """How many corrected and saved slices each case has; counted when a dataset is opened, and after each save.
+
+    Parameters
+    ----------
+    session : Session
+    lane : Lane
+        Where the log of corrections is read: the dataset may lie on a slow drive.
+    """
+
+    valueChanged = Signal()
+    failed = Signal(object)
+    """The log cannot be read; the error."""
+
+    def __init__(self, *, session: Session, lane: Lane, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._lane = lane
+        self._dataset: Dataset | None = None
+        self._counts: dict[str, int] = {}
+        session.dataset_changed.connect(self.follow)
+        session.saved.connect(self._on_saved)
+
+    def disconnect_all(self) -> None:
+        """Count no more."""
+        self._session.dataset_changed.disconnect(self.follow)
+        self._session.saved.disconnect(self._on_saved)
+
+    def value(self) -> Mapping[str, int]:
+        """Name of each case that has any to their number, as of the last count."""
+        return self._counts
+
+    def note(self, case_id: str, count: int) -> None:
+        """Take what reading a case has shown anyway; other programs may have corrected it since the last count."""
+        if self._counts.get(case_id, 0) != count:
+            self._counts[case_id] = count
+            self.valueChanged.emit()
+
+    def follow(self) -> None:
+        """Count anew if another dataset is open, or the same one with its corrections in another folder."""
+        if self._session.dataset is not self._dataset:
+            self._dataset, self._counts = self._session.dataset, {}
+            self._count()
+            self.valueChanged.emit()
+
+    def _on_saved(self, result: SaveResult) -> None:
+        self._count()
+
+    def _count(self) -> None:
+        dataset = self._dataset
+        if dataset is None:
+            return
+
+        def take(corrected: Mapping[str, list[int]]) -> None:
+            if self._dataset is dataset:
+                self._counts = {case_id: len(slices) for case_id, slices in corrected.items()}
+                self.valueChanged.emit()
+
+        self._lane.submit(lambda task: dataset.corrected_slices(), returned=take, failed=self.failed.emit)
