@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from napari_unet_seg.cli import main
 from napari_unet_seg.data.dataset import open_dataset
@@ -15,7 +16,7 @@ from napari_unet_seg.engine.events import RoundEvent, RoundFinished, RoundStarte
 from napari_unet_seg.engine.fit import LossNotFinite
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.round_report import CaseReport, RoundReport
-from napari_unet_seg.engine.segmenter import load_model
+from napari_unet_seg.engine.segmenter import SegmentationError, load_model
 from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
 from tests.engine.models import SMALL, save_small, small_network
@@ -185,6 +186,51 @@ def test_a_round_that_fails_is_one_line(
     assert main(["finetune", str(patients), "--name", "mine"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert str(error) in line
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            SegmentationError("the network failed on cuda: no kernel"),
+            "the network failed on cuda: no kernel; the model",
+        ),
+        (MemoryError(), "there is not enough memory for the round; close other programs and start it again; the model"),
+        (RuntimeError("CUDA out of memory. Tried to"), "there is not enough memory for the round; close"),
+        (torch.OutOfMemoryError("on the device"), "there is not enough memory for the round; close"),
+    ],
+)
+def test_a_computation_that_fails_is_not_the_input_s_fault(
+    patients: Path, fake_round: FakeRound, error: Exception, said: str, capsys: Capture
+) -> None:
+    def fail(step: int) -> None:
+        raise error
+
+    fake_round.at_step = fail
+    assert main(["finetune", str(patients), "--name", "mine"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"napari-unet-seg: {said}")
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(patients: Path, fake_round: FakeRound) -> None:
+    def fail(step: int) -> None:
+        raise KeyError("scan")
+
+    fake_round.at_step = fail
+    with pytest.raises(KeyError, match="scan"):
+        main(["finetune", str(patients), "--name", "mine"])
+
+
+@pytest.mark.parametrize("target", ["a file/round.json", "a folder"])
+def test_a_report_that_cannot_be_written_shows_before_the_round(
+    tmp_path: Path, patients: Path, fake_round: FakeRound, target: str, capsys: Capture
+) -> None:
+    (tmp_path / "a file").touch()
+    (tmp_path / "a folder").mkdir()
+    assert main(["finetune", str(patients), "--name", "mine", "--json", str(tmp_path / target)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / target}: cannot be written" in line
+    assert fake_round.called_with == {}
 
 
 @pytest.mark.parametrize("scope", [["--scope", "scan", "--case", CASE], ["--scope", "model"]])

@@ -6,6 +6,7 @@ import pytest
 
 from napari_unet_seg.cli import main
 from napari_unet_seg.data.phantom import write_kaggle
+from napari_unet_seg.engine.segmenter import SegmentationError
 from napari_unet_seg.engine.suggest import Suggestion
 from napari_unet_seg.errors import InputError
 from tests.engine.models import save_small
@@ -20,10 +21,13 @@ class FakeSuggest:
     def __init__(self) -> None:
         self.found = [Suggestion(case=CASE, slice=z, score=99.6 - z, reason=f"unsure about {z}") for z in range(25)]
         self.broken = False
+        self.error: Exception | None = None
         self.called_with: dict[str, Any] = {}
 
     def __call__(self, dataset: object, segmenter: object, **options: Any) -> list[Suggestion]:
         self.called_with = options
+        if self.error is not None:
+            raise self.error
         if self.broken:
             options["failed"](None, InputError("the file is empty", path="p_1.tif"))
         return self.found
@@ -84,6 +88,38 @@ def test_a_broken_case_is_reported_and_the_others_go_on(
     captured = capsys.readouterr()
     assert captured.err == "napari-unet-seg: p_1.tif: the file is empty\n"
     assert len(captured.out.splitlines()) == 21
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SegmentationError("the network failed on cpu: no"), "the network failed on cpu: no"),
+        (MemoryError(), "there is not enough memory for suggest; close other programs and start it again"),
+        (RuntimeError("CUDA out of memory"), "there is not enough memory for suggest; close other programs"),
+    ],
+)
+def test_a_computation_that_fails_is_one_line(
+    arguments: list[str], fake_suggest: FakeSuggest, error: Exception, said: str, capsys: Capture
+) -> None:
+    fake_suggest.error = error
+    assert main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"napari-unet-seg: {said}")
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(arguments: list[str], fake_suggest: FakeSuggest) -> None:
+    fake_suggest.error = RuntimeError("a shape is wrong")
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        main(arguments)
+
+
+def test_a_file_that_cannot_be_written_shows_first(
+    tmp_path: Path, arguments: list[str], fake_suggest: FakeSuggest, capsys: Capture
+) -> None:
+    (tmp_path / "a file").touch()
+    assert main([*arguments, "--json", str(tmp_path / "a file" / "s.json")]) == 2
+    assert "s.json: cannot be written" in capsys.readouterr().err
+    assert fake_suggest.called_with == {}
 
 
 def test_a_limit_of_nothing_is_one_line(arguments: list[str], fake_suggest: FakeSuggest, capsys: Capture) -> None:

@@ -54,6 +54,15 @@ class TestSave:
         with pytest.raises(InputError, match="the mask is as stored, so there is nothing to save; name the slices"):
             dataset.save_correction(CASE, flipped(mask, 1, 3))
 
+    def test_corrected_slices_of_all_cases_are_those_of_each(self, tmp_path):
+        dataset, mask = opened(kaggle(tmp_path))
+        assert dataset.corrected_slices() == {}
+        dataset.save_correction(CASE, flipped(mask, 1, 3))
+        line = dataset.save_correction(CASE, mask, [0])
+        assert dataset.corrected_slices() == {CASE: [0, 1, 3]}
+        dataset.revert(line.id)
+        assert dataset.corrected_slices() == {CASE: dataset[CASE].corrected_slices()} == {CASE: [1, 3]}
+
     def test_accepted_as_it_is(self, tmp_path):
         root = kaggle(tmp_path)
         dataset, mask = opened(root)

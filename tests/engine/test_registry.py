@@ -47,6 +47,12 @@ def test_names_are_not_taken_twice_nor_paths(tmp_path: Path) -> None:
             registry.import_file(file, name=name)
 
 
+def test_what_the_user_owns(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "models")
+    registry.import_file(save_small(tmp_path / "mine.safetensors"))
+    assert [name for name in ("mine", "default", "other", "../models/mine", "") if registry.owns(name)] == ["mine"]
+
+
 def test_an_export_overwrites_nothing(tmp_path: Path) -> None:
     taken = tmp_path / "taken.safetensors"
     taken.write_text("precious")

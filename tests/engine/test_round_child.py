@@ -3,6 +3,8 @@ import json
 import os
 import signal
 import subprocess
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,7 @@ from napari_unet_seg.engine.events import RoundFinished, StepDone
 from napari_unet_seg.engine.fit import LossNotFinite
 from napari_unet_seg.engine.round_child import describe
 from napari_unet_seg.engine.round_process import RoundError, RoundRequest, run_round
+from napari_unet_seg.engine.segmenter import SegmentationError
 from napari_unet_seg.errors import InputError
 from tests.engine.rounds import REPORT, has_ended, ours, run, start_window, steps, wait_until
 
@@ -31,8 +34,8 @@ def test_what_a_round_says_arrives(request_of: RoundRequest) -> None:
         print("a library says hello")
         os.system("echo and so does a program")
         assert sys.stdin.read() == ""
-        assert (len(dataset.cases), model, name, scope, case, seconds, device, should_stop()) == (
-            1, "default", "mine", "model", None, 60.0, "auto", False)
+        assert (len(dataset.cases), model, name, scope, case, device, should_stop()) == (
+            1, "default", "mine", "model", None, "auto", False)
         import numpy
         yield step(numpy.int64(1))
         yield step(2)
@@ -65,6 +68,23 @@ def test_a_stop_is_heard(request_of: RoundRequest) -> None:
     assert list(rounds) == [RoundFinished(report=REPORT)]
 
 
+def test_a_stop_before_it_has_learned_anything_is_no_error(request_of: RoundRequest) -> None:
+    body = """
+        while not should_stop():
+            time.sleep(0.01)
+        return
+        yield
+    """
+    assert run(ours(body), request=request_of, should_stop=lambda: True) == []
+
+
+@pytest.mark.parametrize(("ago", "least", "most"), [(20, 30, 40), (1000, 30, 30), (-1000, 60, 60)])
+def test_the_seconds_count_from_the_click(request_of: RoundRequest, ago: float, least: int, most: int) -> None:
+    request = replace(request_of, asked=time.time() - ago)
+    ((seconds,),) = [steps(run(ours("yield step(int(seconds)); yield FINISHED"), request=request))]
+    assert least <= seconds <= most
+
+
 @pytest.mark.parametrize(
     ("body", "expected", "message"),
     [
@@ -73,8 +93,8 @@ def test_a_stop_is_heard(request_of: RoundRequest) -> None:
             RoundError,
             r"the round failed \(RuntimeError: boom and more\); the m",
         ),
-        ("raise MemoryError", RoundError, "not enough memory for this round; close other programs"),
-        ("import torch; raise torch.OutOfMemoryError('CUDA')", RoundError, "not enough memory for this round"),
+        ("raise MemoryError", RoundError, "not enough memory for the round; close other programs"),
+        ("import torch; raise torch.OutOfMemoryError('CUDA')", RoundError, "not enough memory for the round"),
         ("raise OSError(errno.ENOSPC, 'No space', 'm.safetensors')", RoundError, r"^m\.safetensors: the disk is full;"),
         ("import shutil; shutil.rmtree(dataset.root); dataset.cases[0].read_image()", InputError, "scans.*: .*no"),
         ("import shutil; shutil.rmtree(dataset.root); open(dataset.root / 'x')", InputError, "scans.*x: .*no longer"),
@@ -107,6 +127,13 @@ def test_kinds_of_errors(tmp_path: Path) -> None:
     assert kind(FileNotFoundError(errno.ENOENT, "gone", str(tmp_path / "overlay" / "a.tif"))) == "input"
     assert kind(FileNotFoundError(errno.ENOENT, "gone", str(tmp_path / "models" / "a"))) == "other"
     assert kind(FileNotFoundError("no file named")) == "other"
+    failed = SegmentationError("the network failed on cuda: no kernel image")
+    assert describe(failed) == {"kind": "computation", "message": f"{failed}; the model is as it was"}
+    assert describe(failed, outcome="")["message"] == str(failed)
+    assert describe(MemoryError(), work="suggest", outcome="") == {
+        "kind": "memory",
+        "message": "there is not enough memory for suggest; close other programs and start it again",
+    }
     told = describe(LossNotFinite("the loss became nan at step 3"))
     assert told == {
         "kind": "other",

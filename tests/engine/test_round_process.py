@@ -25,7 +25,25 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals and process groups o
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(round_process, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(round_process, "LONGEST_STOP_SECONDS", 0.6)
     monkeypatch.setattr(ChildProcess, "EXIT_SECONDS", 0.3)
+
+
+class Clock:
+    """A clock that runs when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(round_process, "time", clock)
+    return clock
 
 
 def stop_after(calls: int) -> object:
@@ -59,6 +77,7 @@ def test_the_request_arrives_as_it_was(overlay: Path | None) -> None:
         case="a",
         seconds=7.5,
         device="cpu",
+        asked=1234.5,
     )
     assert RoundRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
     with pytest.raises(InputError) as raised:
@@ -163,9 +182,33 @@ def test_a_stop_brings_what_was_kept() -> None:
     assert events[-1] == RoundFinished(report=REPORT)
 
 
-def test_a_stop_before_there_is_anything() -> None:
-    with pytest.raises(RoundError, match="stopped before there was anything to keep"):
-        run(plain("hear()"), should_stop=stop_after(0))
+def test_a_stop_before_there_is_anything_is_no_error() -> None:
+    assert run(plain("hear()"), should_stop=stop_after(0)) == []
+    assert steps(run(plain("step(); hear()"), should_stop=stop_after(0))) == [1]
+
+
+def test_a_child_that_is_stopped_may_take_its_time_while_it_tells_of_itself(clock: Clock) -> None:
+    told = []
+    for event in run_round(
+        REQUEST, should_stop=stop_after(0), command=plain("[step(n) for n in range(5)]; say(FINISHED)")
+    ):
+        told.append(event)
+        clock.now += round_process.STOP_SECONDS - 4
+    assert steps(told) == list(range(5))
+    assert told[-1] == RoundFinished(report=REPORT)
+
+
+@pytest.mark.parametrize(("body", "lives"), [("while True: step()", 60.0), ("step(); time.sleep(600)", 15.0)])
+def test_a_child_that_is_stopped_does_not_live_for_ever(clock: Clock, body: str, lives: float) -> None:
+    rounds = run_round(REQUEST, should_stop=stop_after(0), command=plain(body))
+    # Those that lie in the pipe when it is killed still come.
+    next(rounds)
+    clock.now += lives - 1
+    if body.startswith("while"):
+        next(rounds)
+    clock.now += 2
+    with pytest.raises(RoundError, match="did not stop and was ended"):
+        list(rounds)
 
 
 @pytest.mark.usefixtures("impatient")

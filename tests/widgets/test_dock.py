@@ -134,6 +134,37 @@ def test_cancelling_changes_nothing(
     assert opened.segment_panel._segment.isEnabled()
 
 
+@pytest.mark.parametrize("when", ["before the case is left", "after"])
+def test_another_case_is_not_segmented_unasked(
+    segmented: UNetDock, segmenter: FakeSegmenter, qtbot: QtBot, settle: Settle, when: str
+) -> None:
+    segmenter.delay = 0.05
+    with qtbot.waitSignal(segmented.runner.busy, check_params_cb=lambda done, total: done >= 1, timeout=5000):
+        segmented.runner.segment()
+    if when == "before the case is left":
+        segmented.runner.segment_again()
+    case = segmented.session.dataset["two"]
+    segmented.session.take_case(case)
+    if when == "after":
+        segmented.runner.segment_again()
+    calls = len(segmenter.calls)
+    settle()
+    assert len(segmenter.calls) == calls
+    assert not segmented.runner._again
+
+
+def test_a_model_that_changes_meanwhile_segments_again(
+    opened: UNetDock, segmenter: FakeSegmenter, qtbot: QtBot, settle: Settle
+) -> None:
+    segmenter.delay = 0.02
+    with qtbot.waitSignal(opened.runner.busy, check_params_cb=lambda done, total: done >= 1, timeout=5000):
+        opened.runner.segment()
+    opened.runner.load_model("other")
+    opened.runner.segment_again()
+    settle()
+    assert opened.session.work.model == "other"
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [

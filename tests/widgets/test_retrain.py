@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,21 @@ from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.engine.round_process import RoundError
 from napari_unet_seg.errors import InputError, ReadOnlyError
 from napari_unet_seg.widgets.adaptations import adaptation_name, is_adaptation_name
+from napari_unet_seg.widgets.correct_panel import CorrectionBoard
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.retrain_panel import RetrainBoard
-from tests.fakes import FakeDataset, FakeRound, FakeSegmenter, FakeVersion, FakeVersions, round_report, round_started
+from napari_unet_seg.working_mask import SliceState
+from tests.fakes import (
+    FakeCase,
+    FakeDataset,
+    FakeRound,
+    FakeSegmenter,
+    FakeVersion,
+    FakeVersions,
+    fake_dataset,
+    round_report,
+    round_started,
+)
 
 Settle = Callable[[], None]
 
@@ -176,6 +189,39 @@ def test_a_promoted_model_is_chosen_and_segments_again(
     assert (corrected.segment_panel.value().model, corrected.runner.chosen_model) == ("mine", "mine")
 
 
+def test_a_model_round_goes_on_from_the_line_that_is_there(
+    corrected: UNetDock, rounds: FakeRound, own_registry: Path, settle: Settle
+) -> None:
+    line = own_registry / "models" / "default-tuned.safetensors"
+    line.parent.mkdir()
+    line.touch()
+    choose_model_scope(corrected)
+    settle()
+    assert corrected.runner.chosen_model == "default"
+    assert corrected.retrain_panel._origin.text().startswith("Goes on from default-tuned;")
+    press(corrected, "start")
+    rounds.finish(scope="model", promoted=False)
+    settle()
+    corrected.retrain_panel._name.setText("mine")
+    settle()
+    assert corrected.retrain_panel._origin.text().startswith("Begins with default,")
+    press(corrected, "start")
+    rounds.finish(scope="model", promoted=False)
+    settle()
+    assert [(request.name, request.model) for request in rounds.requests] == [
+        ("default-tuned", "default-tuned"),
+        ("mine", "default"),
+    ]
+
+
+def test_the_threshold_may_be_moved_while_a_promoted_model_loads(corrected: UNetDock, settle: Settle) -> None:
+    corrected.runner.load_model("mine")
+    assert corrected.segment_panel.value().model == "mine"
+    corrected.segment_panel._threshold.setValue(0.3)
+    settle()
+    assert (corrected.segment_panel.value().model, corrected.runner.chosen_model) == ("mine", "mine")
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [
@@ -214,6 +260,72 @@ def test_stopping_keeps_the_best_so_far(corrected: UNetDock, rounds: FakeRound, 
     assert corrected.retrain_panel.verdict() == "Promoted: better already."
 
 
+def test_stopping_before_there_is_anything_is_no_failure(
+    corrected: UNetDock, rounds: FakeRound, settle: Settle, qtbot: QtBot
+) -> None:
+    rounds.nothing_on_stop = True
+    press(corrected, "start")
+    qtbot.waitUntil(lambda: rounds.running == 1)
+    press(corrected, "stop")
+    settle()
+    assert corrected.retrain_panel.verdict() == "Stopped; the model is as it was."
+    assert corrected.status.value() == "Retraining stopped; the model is as it was."
+    assert not corrected.status.is_error
+    assert corrected.retrain_panel._start.isEnabled()
+
+
+def test_the_seconds_of_a_round_count_from_the_click(corrected: UNetDock, rounds: FakeRound, qtbot: QtBot) -> None:
+    before = time.time()
+    press(corrected, "start")
+    qtbot.waitUntil(lambda: bool(rounds.requests))
+    assert before <= rounds.requests[0].asked <= time.time()
+    rounds.finish(promoted=False)
+
+
+def test_corrections_are_counted_in_the_background_and_only_when_they_change(
+    segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle
+) -> None:
+    assert dataset.counted == ["unet-seg-files_0"]
+    for z in (2, 3):
+        viewer.layers["Segmentation"].paint((z, 5, 5), 1)
+        segmented.corrector.value()
+    assert segmented.retrain_panel.board().unsaved == 2
+    segmented.loader.open_case("two")
+    settle()
+    assert len(dataset.counted) == 1
+    segmented.loader.open_case("one")
+    settle()
+    segmented.corrector.save()
+    settle()
+    assert dataset.counted == ["unet-seg-files_0"] * 2
+    assert segmented.retrain_panel.board().slices == 2
+
+
+def test_another_dataset_is_counted_anew(corrected: UNetDock, dataset: FakeDataset, settle: Settle) -> None:
+    other = fake_dataset()
+    corrected.session.use_overlay(other)  # type: ignore[arg-type]
+    corrected.corrector.valueChanged.emit(CorrectionBoard(states=(SliceState.EDITED,)))
+    settle()
+    assert other.counted == ["unet-seg-files_0"]
+    assert corrected.retrain_panel.board().slices == 0
+
+
+def test_a_log_that_cannot_be_read_is_told_and_breaks_nothing(
+    dock: UNetDock, dataset: FakeDataset, settle: Settle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(case: FakeCase) -> list[int]:
+        raise InputError("cannot be opened (permission denied)", path="corrections.jsonl")
+
+    dataset.log_error = InputError("cannot be opened (permission denied)", path="corrections.jsonl")
+    monkeypatch.setattr(FakeCase, "corrected_slices", unreadable)
+    dock.loader.open_path(Path("scans"))
+    settle()
+    assert dock.status.value() == "corrections.jsonl: cannot be opened (permission denied)"
+    assert dock.status.is_error
+    assert dock.data_panel.rows()[0].state == ("corrections unreadable",)
+    assert dock.retrain_panel.board() == RetrainBoard(open=True)
+
+
 def test_unsaved_slices_are_told_of_and_saved_first(
     segmented: UNetDock, viewer: ViewerModel, rounds: FakeRound, dataset: FakeDataset, qtbot: QtBot, settle: Settle
 ) -> None:
@@ -243,6 +355,56 @@ def test_what_cannot_be_saved_is_not_learned_from(
     assert rounds.requests == []
     # The next save is one like any other.
     dataset.error = None
+    segmented.corrector.save()
+    settle()
+    assert rounds.requests == []
+
+
+def test_a_round_waits_for_its_own_save_alone(
+    segmented: UNetDock, viewer: ViewerModel, rounds: FakeRound, dataset: FakeDataset, settle: Settle
+) -> None:
+    layer = viewer.layers["Segmentation"]
+    layer.paint((2, 5, 5), 1)
+    segmented.corrector.save()
+    # What is painted now is not in that save.
+    layer.paint((3, 5, 5), 1)
+    segmented.retrain.save_and_start()
+    assert "press again" in segmented.status.value()
+    settle()
+    assert (dataset["one"].corrected_slices(), rounds.requests) == ([2], [])
+    segmented.retrain.save_and_start()
+    rounds.finish(promoted=False)
+    settle()
+    assert (dataset["one"].corrected_slices(), len(rounds.requests)) == ([2, 3], 1)
+
+
+def test_a_round_that_waits_for_a_save_is_forgotten_with_its_case(
+    segmented: UNetDock, viewer: ViewerModel, rounds: FakeRound, dataset: FakeDataset, settle: Settle
+) -> None:
+    viewer.layers["Segmentation"].paint((2, 5, 5), 1)
+    segmented.retrain.save_and_start()
+    segmented.session.close_case()
+    settle()
+    assert dataset["one"].corrected_slices() == [2]
+    segmented.loader.open_case("one")
+    settle()
+    viewer.layers["Segmentation"].paint((3, 5, 5), 1)
+    segmented.corrector.save()
+    settle()
+    assert rounds.requests == []
+
+
+def test_a_save_that_writes_nothing_leaves_no_round_waiting(
+    segmented: UNetDock,
+    viewer: ViewerModel,
+    rounds: FakeRound,
+    settle: Settle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    viewer.layers["Segmentation"].paint((2, 5, 5), 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(segmented.corrector, "save", lambda: None)
+        segmented.retrain.save_and_start()
     segmented.corrector.save()
     settle()
     assert rounds.requests == []

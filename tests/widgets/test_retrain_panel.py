@@ -86,6 +86,18 @@ def test_the_name_is_asked_for_where_it_matters(panel: RetrainPanel) -> None:
     assert panel._name.isVisible()
 
 
+def test_it_says_what_a_round_begins_with(panel: RetrainPanel) -> None:
+    panel.setValue(RetrainSettings(scope="model", name="mine"))
+    assert panel._origin.text().strip() == ""
+    panel.set_parent("default")
+    assert panel._origin.text() == "Begins with default, which stays as it is."
+    panel.set_parent("mine")
+    assert panel._origin.text() == "Goes on from mine; what is there now stays as a version."
+    assert panel._origin.isVisible()
+    panel.setValue(RetrainSettings(scope="scan", name="mine"))
+    assert not panel._origin.isVisible()
+
+
 def test_a_round_is_told_of_from_start_to_end(panel: RetrainPanel, qtbot: QtBot) -> None:
     told = RoundHistory(budget=60)
     panel.set_round(told, elapsed=-1)
