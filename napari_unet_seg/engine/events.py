@@ -93,6 +93,14 @@ class ValidationDone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaseChecked:
+    """A case was scored with the new weights, after the training."""
+
+    case: str
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoundFinished:
     """The end of a round, with what came of it."""
 
@@ -100,9 +108,9 @@ class RoundFinished:
 
 
 FitEvent = StepDone | EpochDone | FitFinished
-RoundEvent = RoundStarted | StepDone | ValidationDone | RoundFinished
+RoundEvent = RoundStarted | StepDone | ValidationDone | CaseChecked | RoundFinished
 
-_KINDS = {kind.__name__: kind for kind in (StepDone, EpochDone, FitFinished, RoundStarted, ValidationDone)}
+_KINDS = {kind.__name__: kind for kind in (StepDone, EpochDone, FitFinished, RoundStarted, ValidationDone, CaseChecked)}
 
 
 def to_record(event: FitEvent | RoundEvent) -> dict[str, Any]:

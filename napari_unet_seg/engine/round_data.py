@@ -216,10 +216,15 @@ class SlicePools:
         Where the slices lie.
     rehearsal_weight : float
         How much a slice counts whose target is the parent's word.
+    threshold : float
+        The parent's: a slice of which it says nothing that reaches it is to stay empty.
     """
 
-    def __init__(self, scans: Sequence[Scan], *, device: torch.device, rehearsal_weight: float) -> None:
-        self.store = SliceStore((_samples(scan, rehearsal_weight) for scan in scans), device=device)
+    def __init__(
+        self, scans: Sequence[Scan], *, device: torch.device, rehearsal_weight: float, threshold: float
+    ) -> None:
+        samples = (_samples(scan, rehearsal_weight=rehearsal_weight, threshold=threshold) for scan in scans)
+        self.store = SliceStore(samples, device=device)
         self._place: dict[tuple[str, int], int] = {}
         start = 0
         corrected = set()
@@ -285,7 +290,7 @@ class SlicePools:
         return draw
 
 
-def _samples(scan: Scan, rehearsal_weight: float) -> LabelledVolume:
+def _samples(scan: Scan, *, rehearsal_weight: float, threshold: float) -> LabelledVolume:
     """A scan as the store takes it: true masks where there are any, elsewhere the parent's probabilities."""
     known = scan.labelled
     target = (scan.mask > 0).astype(np.float32)
@@ -293,6 +298,8 @@ def _samples(scan: Scan, rehearsal_weight: float) -> LabelledVolume:
     if scan.probability is not None:
         told = ~known if scan.predicted is None else scan.predicted & ~known
         target[told] = scan.probability[told]
+        # Half a doubt beside a corrected slice would otherwise grow into a mask where there was none.
+        target[told & (scan.probability < threshold).all(axis=(1, 2))] = 0
         usable |= told
     volume, target = to_working_grid(scan.volume, target)
     return LabelledVolume(

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.device import choose_device
-from napari_unet_seg.engine.events import EpochDone, FitEvent, RoundEvent, RoundStarted, StepDone, ValidationDone
+from napari_unet_seg.engine.events import (
+    CaseChecked,
+    EpochDone,
+    FitEvent,
+    RoundEvent,
+    RoundStarted,
+    StepDone,
+    ValidationDone,
+)
 from napari_unet_seg.engine.fit import fit
 from napari_unet_seg.engine.gate import CONFIDENT, HELD_BACK, REHEARSAL, Verdict, confident_dice, held_back_dice, judge
 from napari_unet_seg.engine.hold_back import Key, Turn, turns
@@ -153,7 +161,7 @@ class Round:
             raise Stopped
         tuned = self.network if look is None else look.network
         self.network = blend(self._parent, tuned, share=self.policy.blend)
-        self._check(checked, before=before, look=look)
+        yield from self._check(checked, before=before, look=look)
 
     def _speckled(self) -> str:
         return ", ".join(f"slice {z} of {case}" for case, z in self.data.speckled[:3])
@@ -231,6 +239,7 @@ class Round:
             [*self.data.corrected, *trained],
             device=choose_device(self.device).device,
             rehearsal_weight=policy.rehearsal_weight,
+            threshold=self.description.threshold,
         )
         budget = max(0.5, self.deadline - time.perf_counter() - self._seconds_after)
         config = replace(policy.fit, seconds=budget, patch=self._patch(pools), seed=self.seed)
@@ -334,7 +343,7 @@ class Round:
             elapsed=self._elapsed(),
         )
 
-    def _check(self, checked: Sequence[Scan], *, before: dict[str, float], look: _Look | None) -> None:
+    def _check(self, checked: Sequence[Scan], *, before: dict[str, float], look: _Look | None) -> Iterator[RoundEvent]:
         """Score the weights offered on everything they are to be checked by, and judge."""
         if look is not None:
             after, slices = self._score(look.planes), Counter(case for case, _ in look.planes)
@@ -346,6 +355,8 @@ class Round:
             report = self._check_scan(scan)
             if report is not None:
                 self.cases.append(report)
+            # A sign of life: whoever has asked for the end does not wait in vain.
+            yield CaseChecked(case=scan.case_id, elapsed=self._elapsed())
         self.verdict = judge(
             self.cases,
             policy=self.policy,

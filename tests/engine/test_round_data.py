@@ -94,7 +94,7 @@ def phantom_scan(*corrected: int, probability: float | None = 0.0) -> Scan:
 
 
 def test_what_is_held_back_is_never_drawn() -> None:
-    pools = SlicePools([phantom_scan(2, 4, 5)], device=CPU, rehearsal_weight=0.5)
+    pools = SlicePools([phantom_scan(2, 4, 5)], device=CPU, rehearsal_weight=0.5, threshold=0.5)
     assert drawn(pools.drawer([], corrected_fraction=0.5, foreground_fraction=0.5)) == set(range(8))
     hidden = pools.drawer([("a", 4)], corrected_fraction=0.5, foreground_fraction=0.5)
     assert drawn(hidden) == set(range(8)) - {4}
@@ -103,22 +103,27 @@ def test_what_is_held_back_is_never_drawn() -> None:
 
 def test_targets_are_the_correction_or_the_parents_word() -> None:
     scan = phantom_scan(4, probability=0.25)
-    store = SlicePools([scan], device=CPU, rehearsal_weight=0.5).store
-    _, target, _ = store.batch(torch.tensor([4, 5]), context=0)
+    assert scan.probability is not None
+    scan.probability[5, 3, 3] = 0.75
+    scan.probability[6] = 0.4
+    store = SlicePools([scan], device=CPU, rehearsal_weight=0.5, threshold=0.5).store
+    _, target, _ = store.batch(torch.tensor([4, 5, 6]), context=0)
     assert np.array_equal(target[0, 0].numpy(), (scan.mask[4] > 0).astype(np.float32))
-    assert torch.allclose(target[1], torch.tensor(0.25), atol=1 / 255)
+    assert torch.allclose(target[1, 0, 10:], torch.tensor(0.25), atol=1 / 255)
+    # Nothing in it reaches the threshold: it is to stay empty.
+    assert not target[2].any()
     assert store.weights[[4, 5]].tolist() == [1.0, 0.5]
 
 
 def test_unlabelled_slices_without_a_prediction_are_left_out() -> None:
-    pools = SlicePools([phantom_scan(2, 4, probability=None)], device=CPU, rehearsal_weight=0.5)
+    pools = SlicePools([phantom_scan(2, 4, probability=None)], device=CPU, rehearsal_weight=0.5, threshold=0.5)
     assert drawn(pools.drawer([], corrected_fraction=0.5, foreground_fraction=0.5)) == {2, 4}
 
 
 def test_a_case_held_back_whole_is_not_seen_at_all() -> None:
     first, second = phantom_scan(2), phantom_scan(3, 5)
     second.case_id = "b"
-    pools = SlicePools([first, second], device=CPU, rehearsal_weight=0.5)
+    pools = SlicePools([first, second], device=CPU, rehearsal_weight=0.5, threshold=0.5)
     draw = pools.drawer([("b", 3), ("b", 5)], whole_cases=True, corrected_fraction=0.5, foreground_fraction=0.5)
     assert drawn(draw) == set(range(8))
 
@@ -146,5 +151,5 @@ def test_a_scan_that_cannot_be_used_does_not_stop_the_others(tmp_path: Path) -> 
 def test_slices_that_were_not_asked_about_are_not_learned() -> None:
     scan = phantom_scan(2, 4)
     scan.predicted = np.isin(np.arange(8), (2, 4, 6))
-    pools = SlicePools([scan], device=CPU, rehearsal_weight=0.5)
+    pools = SlicePools([scan], device=CPU, rehearsal_weight=0.5, threshold=0.5)
     assert drawn(pools.drawer([], corrected_fraction=0.5, foreground_fraction=0.5)) == {2, 4, 6}
