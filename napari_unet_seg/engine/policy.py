@@ -71,7 +71,7 @@ _FIT = FitConfig(
     steps=400,
     batch_size=8,
     learning_rate=1e-3,
-    travel=0.0075,
+    travel=0.004,
     weight_decay=0.0,
     loss="weighted bce+dice",
     ema_decay=0.9,
@@ -83,7 +83,7 @@ _FIT = FitConfig(
 POLICIES: dict[Scope, TunePolicy] = {
     "scan": TunePolicy(fit=_FIT),
     "model": TunePolicy(
-        fit=replace(_FIT, travel=0.01, augment=AugmentConfig()),
+        fit=replace(_FIT, travel=0.008, augment=AugmentConfig()),
         folds=2,
     ),
 }
