@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.config import FitConfig
@@ -25,13 +23,13 @@ from napari_unet_seg.engine.events import (
     ValidationDone,
 )
 from napari_unet_seg.engine.fit import fit
-from napari_unet_seg.engine.gate import CONFIDENT, HELD_BACK, REHEARSAL, Verdict, confident_dice, held_back_dice, judge
-from napari_unet_seg.engine.hold_back import Key, Turn, turns
-from napari_unet_seg.engine.metrics import count
+from napari_unet_seg.engine.gate import HELD_BACK, Verdict, judge
+from napari_unet_seg.engine.hold_back import Turn, turns
 from napari_unet_seg.engine.policy import TunePolicy
 from napari_unet_seg.engine.round_data import RoundData, Scan, SlicePools
 from napari_unet_seg.engine.round_report import CaseReport, Scope
-from napari_unet_seg.engine.segmenter import Segmenter, Stopped
+from napari_unet_seg.engine.round_scorer import Planes, RoundScorer, mean
+from napari_unet_seg.engine.segmenter import Stopped
 from napari_unet_seg.engine.unet import UNet
 from napari_unet_seg.errors import InputError
 
@@ -78,7 +76,7 @@ class _Blind:
 class _Look:
     """What the held-back slices said at one moment, and the weights of that moment."""
 
-    planes: dict[Key, NDArray[np.float32]]
+    planes: Planes
     """What was said of each held-back slice, ``(Y, X)``."""
 
     network: UNet
@@ -118,8 +116,13 @@ class Round:
 
     def __post_init__(self) -> None:
         self._parent = copy.deepcopy(self.network)
-        self._segmenters: dict[str, Segmenter] = {}
-        self._seconds_of: dict[str, float] = {}
+        self._scorer = RoundScorer(
+            self._parent,
+            self.description,
+            corrected=self.data.corrected,
+            device=self.device,
+            should_stop=self.should_stop,
+        )
         self._seconds_after = 0.5
         """What is to be done after the training takes about this long."""
 
@@ -129,8 +132,6 @@ class Round:
             yield from self._run()
         except Stopped:
             self.stopped = True
-        finally:
-            self._segmenters.clear()
         if self.stopped and not self.verdict.reason:
             self.network = self._parent
             self._refuse("stopped before it had learned anything")
@@ -143,11 +144,11 @@ class Round:
         trained, checked = self._predict()
         learned = set(self.description.training.get("learned", []))
         held_back = turns(data.corrected, learned=learned, most=self.policy.folds, seed=self.seed)
-        if not held_back and not any(self._tells(scan) for scan in checked):
+        if not held_back and not any(self._scorer.tells(scan) for scan in checked):
             self._refuse("a single corrected slice cannot be checked in this scan; correct a second one")
             return
         self.learned_from = [scan.case_id for scan in trained if scan.labelled.any()]
-        before = self._before(held_back)
+        before = self._scorer.before(held_back)
         yield RoundStarted(
             scope=self.scope,
             slices_corrected=data.count(),
@@ -172,13 +173,13 @@ class Round:
         began, budget = time.perf_counter(), self.deadline - self.started
         for number, scan in enumerate(data.corrected):
             late = number and time.perf_counter() - began > _CORRECTED_SHARE * budget
-            self._predict_scan(scan, only=scan.corrected if late else None)
+            self._scorer.predict(scan, only=scan.corrected if late else None)
         began, told = time.perf_counter(), list[Scan]()
         for scan in data.unlabelled:
             if told and time.perf_counter() - began > _OTHERS_SHARE * budget:
                 break
             try:
-                self._predict_scan(scan)
+                self._scorer.predict(scan)
             except InputError:
                 # Nobody corrected it: the round does not depend on it.
                 continue
@@ -193,38 +194,14 @@ class Round:
             checked += [scan for scan in data.corrected if scan.predicted is None]
         for scan in checked:
             if scan.probability is None:
-                self._predict_scan(scan)
-            self._seconds_after += self._seconds_of[scan.case_id]
+                self._scorer.predict(scan)
+            self._seconds_after += self._scorer.seconds_of[scan.case_id]
         return others, checked
 
     @staticmethod
     def _half(scans: list[Scan]) -> list[Scan]:
         """The scans to check by: half of them at most, or the only one."""
         return scans[: min(_CHECKED_CASES, max(1, len(scans) // 2))]
-
-    def _predict_scan(self, scan: Scan, *, only: Sequence[int] | None = None) -> None:
-        started = time.perf_counter()
-        scan.probability = self._segmenter(scan).predict(scan.volume, slices=only, should_stop=self.should_stop)
-        if only is not None:
-            scan.predicted = np.isin(np.arange(len(scan.mask)), only)
-        self._seconds_of[scan.case_id] = time.perf_counter() - started
-
-    def _segmenter(self, scan: Scan) -> Segmenter:
-        """One for each scan: it keeps what it works out about the volume it sees."""
-        if scan.case_id not in self._segmenters:
-            self._segmenters[scan.case_id] = Segmenter(self._parent, self.description, device=self.device)
-        return self._segmenters[scan.case_id]
-
-    def _before(self, held_back: Sequence[Turn]) -> dict[str, float]:
-        """Dice of the parent on the held-back slices, by case."""
-        probability = {scan.case_id: scan.probability for scan in self.data.corrected}
-        planes: dict[Key, NDArray[np.float32]] = {}
-        for turn in held_back:
-            for case, z in turn.held_back:
-                said = probability[case]
-                assert said is not None
-                planes[case, z] = said[z]
-        return self._score(planes)
 
     def _train(
         self,
@@ -305,54 +282,30 @@ class Round:
 
     def _look(self, beside: Sequence[_Blind]) -> _Look:
         """Predict each held-back slice by the training that does not see it."""
-        planes: dict[Key, NDArray[np.float32]] = {}
+        planes: Planes = {}
         for blind in beside:
             network = blend(self._parent, blind.network, share=self.policy.blend)
-            planes |= self._say(network, blind.turn.held_back)
+            planes |= self._scorer.say(network, blind.turn.held_back)
         return _Look(planes=planes, network=copy.deepcopy(self.network).eval())
-
-    def _say(self, network: UNet, keys: Collection[Key]) -> dict[Key, NDArray[np.float32]]:
-        """What a network says of some corrected slices, ``(Y, X)`` each."""
-        planes: dict[Key, NDArray[np.float32]] = {}
-        for scan in self.data.corrected:
-            wanted = [z for case, z in keys if case == scan.case_id]
-            if wanted:
-                segmenter = self._segmenter(scan)
-                segmenter.use(network)
-                said = segmenter.predict(scan.volume, slices=wanted)
-                planes |= {(scan.case_id, z): said[z] for z in wanted}
-        return planes
-
-    def _score(self, planes: dict[Key, NDArray[np.float32]]) -> dict[str, float]:
-        """Dice of some corrected slices, by case."""
-        threshold = self.description.threshold
-        masks = {scan.case_id: scan.mask for scan in self.data.corrected}
-        found: dict[str, list[int]] = {}
-        for case, z in planes:
-            found.setdefault(case, []).append(z)
-        return {
-            case: held_back_dice([planes[case, z] >= threshold for z in slices], [masks[case][z] > 0 for z in slices])
-            for case, slices in found.items()
-        }
 
     def _tell(self, look: _Look, before: dict[str, float]) -> ValidationDone:
         return ValidationDone(
             step=self.steps,
-            dice=_mean(self._score(look.planes)),
-            before=_mean(before),
+            dice=mean(self._scorer.score(look.planes)),
+            before=mean(before),
             elapsed=self._elapsed(),
         )
 
     def _check(self, checked: Sequence[Scan], *, before: dict[str, float], look: _Look | None) -> Iterator[RoundEvent]:
         """Score the weights offered on everything they are to be checked by, and judge."""
         if look is not None:
-            after, slices = self._score(look.planes), Counter(case for case, _ in look.planes)
+            after, slices = self._scorer.score(look.planes), Counter(case for case, _ in look.planes)
             self.cases += [
                 CaseReport(case=case, role=HELD_BACK, slices=slices[case], before=before[case], after=after[case])
                 for case in before
             ]
         for scan in checked:
-            report = self._check_scan(scan)
+            report = self._scorer.check(scan, self.network)
             if report is not None:
                 self.cases.append(report)
             # A sign of life: whoever has asked for the end does not wait in vain.
@@ -385,49 +338,10 @@ class Round:
         if not fresh:
             return None
         ours = {key: look.planes[key] for key in fresh}
-        return _mean(self._score(self._say(network, fresh))), _mean(self._score(ours))
-
-    def _tells(self, scan: Scan) -> bool:
-        """Whether anything is known of a scan that the new weights can be checked by."""
-        assert scan.probability is not None
-        if not scan.corrected and scan.labelled.any():
-            return True
-        said, threshold = scan.probability[self._open(scan)], self.description.threshold
-        return confident_dice(said, (said >= threshold).astype(np.uint8), threshold=threshold) is not None
-
-    @staticmethod
-    def _open(scan: Scan) -> NDArray[np.bool_]:
-        """``(Z,)``: slices that nobody corrected."""
-        return ~np.isin(np.arange(len(scan.mask)), scan.corrected)
-
-    def _check_scan(self, scan: Scan) -> CaseReport | None:
-        assert scan.probability is not None
-        segmenter = self._segmenter(scan)
-        segmenter.use(self.network)
-        said = segmenter.predict(scan.volume)
-        if not scan.corrected and scan.labelled.any():
-            known = scan.labelled
-            old, new = (segmenter.mask(each)[known] for each in (scan.probability, said))
-            return CaseReport(
-                case=scan.case_id,
-                role=REHEARSAL,
-                slices=int(known.sum()),
-                before=count(old, scan.mask[known]).dice,
-                after=count(new, scan.mask[known]).dice,
-            )
-        rest = self._open(scan)
-        mask = (said[rest] >= self.description.threshold).astype(np.uint8)
-        dice = confident_dice(scan.probability[rest], mask, threshold=self.description.threshold)
-        if dice is None:
-            return None
-        return CaseReport(case=scan.case_id, role=CONFIDENT, slices=int(rest.sum()), before=1.0, after=dice)
+        return mean(self._scorer.score(self._scorer.say(network, fresh))), mean(self._scorer.score(ours))
 
     def _refuse(self, reason: str) -> None:
         self.verdict = Verdict(promoted=False, reason=reason, before=0.0, after=0.0)
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self.started
-
-
-def _mean(scores: Mapping[str, float]) -> float:
-    return float(np.mean(list(scores.values()))) if scores else 0.0
