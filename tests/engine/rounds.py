@@ -82,7 +82,10 @@ def run(
 def start_window(command: Sequence[str], *, request: RoundRequest = REQUEST) -> tuple[subprocess.Popen[str], int]:
     """A process that watches a round, and the first step that was told: its number is to be the child's process id."""
     code = f"""
+        import signal
         from napari_unet_seg.engine.round_process import RoundRequest, run_round
+        # Whoever runs the tests in the background may have had Ctrl-C ignored, and that is inherited.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         request = RoundRequest.from_json({request.to_json()!r})
         for event in run_round(request, should_stop=bool, command={command!r}):
             print(event.step, flush=True)
