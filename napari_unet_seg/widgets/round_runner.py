@@ -114,6 +114,12 @@ class RoundRunner(QObject):
 
     def _look(self) -> None:
         """Tell what has come since the last look."""
+        seconds = self._tell()
+        # Runs the event loop, so it comes last.
+        budget = self._history.budget
+        self._activity.show(int(min(max(seconds, 0), budget)), int(budget) if seconds >= 0 else 0)
+
+    def _tell(self) -> float:
         history, events = self._history, self._events
         while events:
             history.take(events.popleft())
@@ -121,8 +127,7 @@ class RoundRunner(QObject):
             self._began = time.monotonic() - history.elapsed
         seconds = -1.0 if self._began is None else time.monotonic() - self._began
         self.progressed.emit(history, seconds)
-        # Runs the event loop, so it comes last.
-        self._activity.show(int(min(max(seconds, 0), history.budget)), int(history.budget) if seconds >= 0 else 0)
+        return seconds
 
     def _take_report(self, report: RoundReport | None) -> None:
         self._end()
@@ -134,8 +139,9 @@ class RoundRunner(QObject):
 
     def _end(self) -> None:
         self._timer.stop()
+        # What came after the last look is part of the round: told before that is over.
+        self._tell()
         self._task = None
-        self._look()
 
     def _finish(self) -> None:
         self._task = None

@@ -101,6 +101,21 @@ def test_events_draw_the_curves(corrected: UNetDock, rounds: FakeRound, qtbot: Q
     qtbot.waitUntil(lambda: panel._start.isEnabled())
 
 
+def test_what_a_round_tells_at_its_very_end_is_drawn(
+    corrected: UNetDock, rounds: FakeRound, settle: Settle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corrected.retrain.runner._timer, "start", lambda: None)
+    press(corrected, "start")
+    rounds.tell(round_started(), ValidationDone(step=1, dice=0.7, before=0.6, elapsed=0.1))
+    rounds.finish(promoted=False, reason="no gain")
+    settle()
+    panel = corrected.retrain_panel
+    assert panel.plot is not None
+    assert panel.plot.value()[0] == [(0.1, 0.7)]
+    assert panel.verdict() == "Not promoted: no gain."
+    assert panel._start.isEnabled()
+
+
 def test_a_promoted_round_for_the_scan_segments_it_again(
     corrected: UNetDock,
     dataset: FakeDataset,
