@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from napari_unet_seg.data.file_state import signature
 from napari_unet_seg.data.scan import slice_numbers
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.engine.image_hash import image_hash
@@ -464,10 +465,9 @@ def _file_stamp(name: str) -> Hashable:
     from napari_unet_seg.engine.registry import Registry
 
     try:
-        state = Registry().path(name).stat()
-    except (InputError, OSError):
+        return signature(Registry().path(name))
+    except InputError:
         return None
-    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 def _find_adaptation(image_hash: str) -> str | None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from napari_unet_seg.data.dataset import Case, open_dataset
-from napari_unet_seg.data.roles import arrange_channels
+from napari_unet_seg.data.roles import arrange_channels, flair_index
 from napari_unet_seg.engine.checkpoint import Description, file_hash, load_checkpoint, save_checkpoint
 from napari_unet_seg.engine.events import EpochDone, FitFinished
 from napari_unet_seg.engine.fit import fit
@@ -135,7 +135,7 @@ def train(
         "device": str(device),
     }
     del labelled
-    flair = recipe.channel_names.index("flair") if "flair" in recipe.channel_names else None
+    flair = flair_index(recipe.channel_names)
     started = time.perf_counter()
     for event in fit(network, store, recipe.fit, flair=flair):
         if isinstance(event, EpochDone):

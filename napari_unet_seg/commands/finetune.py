@@ -59,8 +59,9 @@ class Finetune:
             raise InputError("--scope scan adapts to one case: say which with --case")
         if not (math.isfinite(self.seconds) and self.seconds > 0):
             raise InputError(f"--seconds must be a number above 0, got {self.seconds:g}")
-        own = Registry().own_path(self.name)
-        again = self.scope == "model" and own.is_file()
+        registry = Registry()
+        registry.own_path(self.name)
+        again = self.scope == "model" and registry.owns(self.name)
         model = self.model or (self.name if again else "default")
 
         from napari_unet_seg.data.dataset import open_dataset

@@ -56,6 +56,11 @@ def guess_role(name: str) -> str | None:
     return None
 
 
+def flair_index(channel_names: Sequence[str]) -> int | None:
+    """Which channel is FLAIR, among those of a model; None where none is."""
+    return channel_names.index("flair") if "flair" in channel_names else None
+
+
 def role_suffix(stem: str) -> tuple[str, str]:
     """Split a file's stem into the name of the case and that of the sequence at its end.
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from napari_unet_seg.data.dataset import Dataset
+from napari_unet_seg.data.file_state import read_bytes
 from napari_unet_seg.engine.checkpoint import file_hash, load_checkpoint
 from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
@@ -103,7 +104,8 @@ def finetune_events(
     line = VersionLine(name, registry=registry)
     parent = registry.path(str(model))
     network, description = load_checkpoint(parent)
-    parent_hash, parent_bytes = file_hash(parent), parent.read_bytes()
+    parent_bytes = read_bytes(parent)
+    parent_hash = hashlib.sha256(parent_bytes).hexdigest()
     if description.network.classes != 1:
         raise InputError("models of several classes cannot be retrained yet", path=parent)
     with _threads(threads):
@@ -125,28 +127,30 @@ def finetune_events(
             policy=policy or POLICIES[scope],
             device=device,
             seed=seed,
-            deadline=started + seconds,
             started=started,
+            seconds=seconds,
             should_stop=should_stop,
             incumbent=_incumbent(line, parent_hash),
         )
         yield from one_round.run()
         line.begin(parent, content=parent_bytes)
-        record: dict[str, Any] = {
-            "scope": scope,
-            "case": case,
-            "parent": str(model),
-            "promoted": one_round.verdict.promoted,
-            "before": one_round.verdict.before,
-            "after": one_round.verdict.after,
-            "reason": one_round.verdict.reason,
-            "seconds": round(time.perf_counter() - started, 1),
-            "steps": one_round.steps,
-            "slices_corrected": data.count(),
-            "stopped": one_round.stopped,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "cases": [vars(each) for each in one_round.cases],
-        }
+        report = RoundReport(
+            name=name,
+            parent=str(model),
+            scope=scope,
+            promoted=one_round.verdict.promoted,
+            seconds=round(time.perf_counter() - started, 1),
+            steps=one_round.steps,
+            slices_corrected=data.count(),
+            before=one_round.verdict.before,
+            after=one_round.verdict.after,
+            reason=one_round.verdict.reason,
+            stopped=one_round.stopped,
+            cases=tuple(one_round.cases),
+        )
+        record = report.to_json() | {"case": case, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+        # The header has the name itself, the file the version.
+        del record["name"], record["version"]
         learned = [text for scan in data.corrected for text in scan.fingerprints()]
         seen = [*(scan.case_id for scan in data.corrected if scan.corrected), *one_round.learned_from]
         cases = list(description.training.get("cases", []))
@@ -170,25 +174,10 @@ def finetune_events(
             },
         )
         number = 0
-        if one_round.steps:
-            number = line.add(one_round.network, tuned, promoted=one_round.verdict.promoted).number
-        yield RoundFinished(
-            report=RoundReport(
-                name=name,
-                parent=str(model),
-                scope=scope,
-                promoted=one_round.verdict.promoted,
-                seconds=round(time.perf_counter() - started, 1),
-                steps=one_round.steps,
-                slices_corrected=data.count(),
-                before=one_round.verdict.before,
-                after=one_round.verdict.after,
-                reason=one_round.verdict.reason,
-                version=number,
-                stopped=one_round.stopped,
-                cases=tuple(one_round.cases),
-            )
-        )
+        if report.steps:
+            number = line.add(one_round.network, tuned, promoted=report.promoted).number
+        seconds_taken = round(time.perf_counter() - started, 1)
+        yield RoundFinished(report=replace(report, seconds=seconds_taken, version=number))
 
 
 def finetune(

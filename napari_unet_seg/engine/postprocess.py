@@ -46,6 +46,11 @@ def mask_from_probability(
     return mask
 
 
+def any_class(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(Z, Y, X)``: of several classes ``(K, Z, Y, X)``, the likeliest of each voxel."""
+    return probability if probability.ndim == 3 else np.asarray(probability.max(axis=0))
+
+
 def keep_components(mask: Mask, *, largest: bool, min_fraction: float = 0.0) -> Mask:
     """The mask with only its largest connected piece, or without its small ones.
 

@@ -73,7 +73,7 @@ class RoundScorer:
     def before(self, held_back: Sequence[Turn]) -> dict[str, float]:
         """Dice of the parent on the held-back slices, by case."""
         probability = {scan.case_id: scan.probability for scan in self._corrected}
-        planes: dict[Key, NDArray[np.float32]] = {}
+        planes: Planes = {}
         for turn in held_back:
             for case, z in turn.held_back:
                 said = probability[case]

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.dataset import Case, Dataset
-from napari_unet_seg.data.roles import arrange_channels
+from napari_unet_seg.data.roles import arrange_channels, flair_index
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.bright_flair import bright_region
 from napari_unet_seg.engine.expected_error import PER_BRIGHT, PER_UNSURE, SliceSigns, error_alike, find_signs
-from napari_unet_seg.engine.postprocess import mask_from_probability
+from napari_unet_seg.engine.postprocess import any_class, mask_from_probability
 from napari_unet_seg.errors import InputError
 
 if TYPE_CHECKING:
@@ -183,16 +183,14 @@ def _suggest_case(case: Case, segmenter: Segmenter, *, should_stop: Callable[[],
         if stored.shape != mask.shape:
             raise InputError(f"case {case.case_id}: the mask has shape {stored.shape}, the image {mask.shape}")
         mask[corrected] = stored[corrected]
-    names = description.channel_names
     return suggest_slices(
         volume,
-        # Several classes: any of them is foreground.
-        probability if probability.ndim == 3 else np.asarray(probability.max(axis=0)),
+        any_class(probability),
         case=case.case_id,
         mask=mask,
         corrected=corrected,
         threshold=description.threshold,
-        flair=names.index("flair") if "flair" in names else None,
+        flair=flair_index(description.channel_names),
     )
 
 

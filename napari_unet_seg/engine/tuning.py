@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from napari_unet_seg.data.roles import flair_index
 from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.device import choose_device
@@ -100,8 +101,10 @@ class Round:
     device: str
     seed: int
     started: float
-    deadline: float
-    """When everything must be done, by `time.perf_counter`, as `started`."""
+    """When the round began, by `time.perf_counter`."""
+
+    seconds: float
+    """Time for everything."""
 
     should_stop: Callable[[], bool]
     incumbent: tuple[UNet, Collection[str]] | None = None
@@ -115,6 +118,7 @@ class Round:
     verdict: Verdict = field(default_factory=lambda: Verdict(promoted=False, reason="", before=0.0, after=0.0))
 
     def __post_init__(self) -> None:
+        self._deadline = self.started + self.seconds
         self._parent = copy.deepcopy(self.network)
         self._scorer = RoundScorer(
             self._parent,
@@ -154,7 +158,7 @@ class Round:
             slices_corrected=data.count(),
             cases=sum(bool(scan.corrected) for scan in data.corrected),
             rehearsal=len(data.labelled) + len(data.unlabelled),
-            seconds=self.deadline - self.started,
+            seconds=self.seconds,
             elapsed=self._elapsed(),
         )
         look = yield from self._train(held_back, trained, before=before)
@@ -170,7 +174,7 @@ class Round:
     def _predict(self) -> tuple[list[Scan], list[Scan]]:
         """Have the parent predict every scan that needs it; the scans to keep in mind, and those to check by."""
         data = self.data
-        began, budget = time.perf_counter(), self.deadline - self.started
+        began, budget = time.perf_counter(), self.seconds
         for number, scan in enumerate(data.corrected):
             late = number and time.perf_counter() - began > _CORRECTED_SHARE * budget
             self._scorer.predict(scan, only=scan.corrected if late else None)
@@ -218,7 +222,7 @@ class Round:
             rehearsal_weight=policy.rehearsal_weight,
             threshold=self.description.threshold,
         )
-        budget = max(0.5, self.deadline - time.perf_counter() - self._seconds_after)
+        budget = max(0.5, self._deadline - time.perf_counter() - self._seconds_after)
         config = replace(policy.fit, seconds=budget, patch=self._patch(pools), seed=self.seed)
         main = self._start(self.network, pools, config, turn=None)
         beside = []
@@ -226,10 +230,10 @@ class Round:
             network = copy.deepcopy(self._parent)
             blind = replace(config, batch_size=policy.fold_batch, seed=self.seed + number)
             beside.append(_Blind(network=network, turn=turn, events=self._start(network, pools, blind, turn=turn)))
-        looks: list[_Look] = []
+        look: _Look | None = None
+        looked_at = 0
         next_look = time.perf_counter() + budget / _LOOKS
         cost = 0.0
-        fresh = False
         began_step = time.perf_counter()
         for event in main:
             if isinstance(event, StepDone):
@@ -239,23 +243,22 @@ class Round:
                 continue
             for blind_one in beside:
                 blind_one.advance()
-            fresh = True
             now = time.perf_counter()
             # Another step must fit, as well as the look after it.
-            out_of_time = now + (now - began_step) + cost > self.deadline - self._seconds_after
+            out_of_time = now + (now - began_step) + cost > self._deadline - self._seconds_after
             if beside and (now >= next_look or out_of_time) and not self.should_stop():
                 began = time.perf_counter()
-                looks.append(self._look(beside))
-                yield self._tell(looks[-1], before)
-                next_look, cost, fresh = time.perf_counter() + budget / _LOOKS, time.perf_counter() - began, False
+                look, looked_at = self._look(beside), self.steps
+                yield self._tell(look, before)
+                next_look, cost = time.perf_counter() + budget / _LOOKS, time.perf_counter() - began
             if out_of_time:
                 break
             began_step = time.perf_counter()
         self.stopped = self.should_stop()
-        if beside and self.steps and (not looks or (fresh and not self.stopped)):
-            looks.append(self._look(beside))
-            yield self._tell(looks[-1], before)
-        return looks[-1] if looks else None
+        if beside and self.steps and (look is None or (looked_at < self.steps and not self.stopped)):
+            look = self._look(beside)
+            yield self._tell(look, before)
+        return look
 
     def _patch(self, pools: SlicePools) -> tuple[int, int]:
         """What the network was trained on, or less where the scans are smaller."""
@@ -265,12 +268,11 @@ class Round:
         return min(height, rows), min(width, columns)
 
     def _start(self, network: UNet, pools: SlicePools, config: FitConfig, *, turn: Turn | None) -> Iterator[FitEvent]:
-        names = self.description.channel_names
         return fit(
             network,
             pools.store,
             config,
-            flair=names.index("flair") if "flair" in names else None,
+            flair=flair_index(self.description.channel_names),
             draw=pools.drawer(
                 () if turn is None else turn.held_back,
                 whole_cases=turn is not None and turn.whole_cases,

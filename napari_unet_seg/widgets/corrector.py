@@ -18,7 +18,7 @@ from napari_unet_seg.saving import ActiveTime, SaveJob, SaveResult
 from napari_unet_seg.scores import Box
 from napari_unet_seg.session import LoadedCase, Session
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
-from napari_unet_seg.widgets.layers import slice_of, spacing_of
+from napari_unet_seg.widgets.layers import spacing_of
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.slice_history import SliceHistory
 from napari_unet_seg.widgets.workers import Lane, Task
@@ -177,7 +177,7 @@ class Corrector(QObject):
 
     def accept(self) -> None:
         """Take the shown slice for right as it is; or, if it was, no longer."""
-        work, z = self._session.work, self._z()
+        work, z = self._session.work, self._segmentation.shown_slice()
         if work is None or z is None or self._history is None:
             return
         self._clock.tick()
@@ -186,19 +186,19 @@ class Corrector(QObject):
 
     def revert(self) -> None:
         """Put the shown slice back to the model's mask."""
-        work, z = self._session.work, self._z()
+        work, z = self._session.work, self._segmentation.shown_slice()
         if work is not None and z is not None:
             self._write({z: work.mask.model[z]}, unmark=True)
 
     def clear(self) -> None:
         """Empty the shown slice."""
-        work, z = self._session.work, self._z()
+        work, z = self._session.work, self._segmentation.shown_slice()
         if work is not None and z is not None:
             self._write({z: np.zeros_like(work.mask.model[z])})
 
     def interpolate(self) -> None:
         """Fill the slices between the nearest corrected ones below and above the shown one."""
-        work, z, layer = self._session.work, self._z(), self._segmentation.layer
+        work, z, layer = self._session.work, self._segmentation.shown_slice(), self._segmentation.layer
         if work is None or z is None or layer is None:
             return
         self._segmentation.settle()
@@ -483,10 +483,6 @@ class Corrector(QObject):
         """The mask that the open case came with."""
         return None if self._session.case is None else self._truth
 
-    def _z(self) -> int | None:
-        layer = self._segmentation.layer
-        return None if layer is None else slice_of(layer, self._viewer.dims.point)
-
     def _tell_of_slice(self) -> None:
         # Scrolling changes no mask: what is known of the slices is shown again.
         if self._session.work is not None:
@@ -510,7 +506,7 @@ class Corrector(QObject):
             )
         return CorrectionBoard(
             states=tuple(work.mask.states()),
-            z=self._z(),
+            z=self._segmentation.shown_slice(),
             can_save=session.case is not None,
             saving=self._task is not None,
             note=self._note if session.case is not None else "This scan belongs to no dataset: save the layer itself.",

@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QLineEdit,
     QPushButton,
@@ -20,6 +19,8 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+from napari_unet_seg.widgets.plain_table import make_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +62,12 @@ class DataPanel(QWidget):
         self._file_button.setToolTip("Choose a single scan")
         self._table = QTableWidget(0, 2)
         self._table.setHorizontalHeaderLabels(["Case", "State"])
-        self._table.verticalHeader().setVisible(False)
+        make_plain(self._table)
+        self._table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self._table.setShowGrid(False)
         self._table.setToolTip("Double click, or Enter, opens a case")
-        self._table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self._table.setMinimumHeight(70)
-        header = self._table.horizontalHeader()
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
-        header.setHighlightSections(False)
         self._channels_title = QLabel("Sequences, from the open layers:")
 
         row = QHBoxLayout()

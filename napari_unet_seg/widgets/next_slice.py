@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_unet_seg.data.roles import flair_index
 from napari_unet_seg.data.volume import Mask
+from napari_unet_seg.engine.postprocess import any_class
 from napari_unet_seg.session import Session, Work
-from napari_unet_seg.widgets.layers import ImageSource, slice_of, volume_from
+from napari_unet_seg.widgets.layers import ImageSource, volume_from
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task
 from napari_unet_seg.working_mask import SliceState
@@ -104,7 +105,7 @@ class NextSlice(QObject):
         if not left:
             self.said.emit(NOTHING_LEFT if self._is_known() else NO_PREDICTION)
             return
-        shown = self._z()
+        shown = self._segmentation.shown_slice()
         if shown in left and shown not in self._passed:
             # It was looked at and left as it is: it comes up again when all others have.
             self._passed.append(shown)
@@ -147,18 +148,17 @@ class NextSlice(QObject):
             volume = volume_from(sources)
             if volume.shape != shape:
                 return []
-            names = volume.channel_names
             # It is painted on meanwhile: a stroke more or less makes no difference to the ranking.
             mask: Mask = np.array(data, dtype=np.uint8)
             return list(
                 suggest(
                     volume,
-                    _of_any_class(probability),
+                    any_class(probability),
                     case=case,
                     mask=mask,
                     corrected=corrected,
                     threshold=threshold,
-                    flair=names.index("flair") if "flair" in names else None,
+                    flair=flair_index(volume.channel_names),
                 )
             )
 
@@ -184,10 +184,6 @@ class NextSlice(QObject):
         settled = set(self._settled())
         return [suggestion.slice for suggestion in self._suggestions if suggestion.slice not in settled]
 
-    def _z(self) -> int | None:
-        layer = self._segmentation.layer
-        return None if layer is None else slice_of(layer, self._viewer.dims.point)
-
     def _tell(self, event: Any = None) -> None:
         text = self._make_text()
         if text != self._text:
@@ -197,17 +193,12 @@ class NextSlice(QObject):
     def _make_text(self) -> str:
         if not self._suggestions:
             return ""
-        left, shown = self._left(), self._z()
+        left, shown = self._left(), self._segmentation.shown_slice()
         if not left:
             return NOTHING_LEFT
         reasons = {suggestion.slice: suggestion.reason for suggestion in self._suggestions}
         z = shown if shown in left else next((z for z in left if z not in self._passed), left[0])
         return f"Slice {z}: {reasons[z]}"
-
-
-def _of_any_class(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``(Z, Y, X)``: of several classes ``(K, Z, Y, X)``, the likeliest of each voxel."""
-    return probability if probability.ndim == 3 else np.asarray(probability.max(axis=0))
 
 
 def _suggest_slices(*arguments: Any, **options: Any) -> list[Suggestion]:

@@ -332,7 +332,7 @@ class SegmentRunner(QObject):
 def _is_own(name: str) -> bool:
     from napari_unet_seg.engine.registry import Registry
 
-    return any(model.name == name and not model.shipped for model in Registry().list())
+    return Registry().owns(name)
 
 
 def _key(model: str, sources: dict[str, ImageSource]) -> tuple[Any, ...]:

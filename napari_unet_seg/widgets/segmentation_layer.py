@@ -17,6 +17,7 @@ from napari_unet_seg.widgets.layers import (
     SEGMENTATION_OTHER,
     geometry_of,
     shown_mask,
+    slice_of,
 )
 
 if TYPE_CHECKING:
@@ -121,6 +122,10 @@ class SegmentationLayer(QObject):
         if self.layer is not None:
             self.layer = None
             self.layerChanged.emit(None)
+
+    def shown_slice(self) -> int | None:
+        """The slice of the layer that is in view; None where there is no layer."""
+        return None if self.layer is None else slice_of(self.layer, self._viewer.dims.point)
 
     def _on_written(self, written: Written) -> None:
         if self.layer is None or self._watch is None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,19 +14,11 @@ from napari_unet_seg.engine.events import (
     from_record,
     to_record,
 )
-from napari_unet_seg.engine.round_report import CaseReport, RoundReport
+from napari_unet_seg.engine.round_report import CaseReport
+from tests.engine import rounds
 
-REPORT = RoundReport(
-    name="mine",
-    parent="default",
-    scope="scan",
-    promoted=False,
-    seconds=59.2,
-    steps=40,
-    slices_corrected=3,
-    before=0.5,
-    after=0.4,
-    reason="no gain",
+REPORT = replace(
+    rounds.REPORT,
     version=2,
     stopped=True,
     cases=(CaseReport(case="a", role="held back", slices=3, before=0.5, after=0.4),),

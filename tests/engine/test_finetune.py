@@ -2,7 +2,7 @@
 
 import errno
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
 from tests.engine.datasets import SIZE, SLICES, truth_of, write_phantoms
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LONG = 600.0
 """A time that no test takes: the steps end a round."""
 
@@ -47,14 +49,6 @@ EASY = {
 def policy(scope: str, steps: int) -> object:
     known = POLICIES[scope]  # type: ignore[index]
     return replace(known, fit=replace(known.fit, steps=steps))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import copy
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,8 @@ from napari_unet_seg.engine.fit import LossNotFinite, fit, learning_rate_factor
 from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
 from napari_unet_seg.engine.unet import UNet
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 SMALL = UNetConfig(context=1, features=(4, 8, 12), convolutions=(1, 1, 1))
 PLAIN = AugmentConfig(elastic=0, contrast=0, brightness=0, gamma=0, bias_field=0, noise=0, missing_sequence=0)
@@ -22,14 +23,6 @@ QUICK = FitConfig(steps=6, batch_size=4, patch=(48, 48), steps_per_epoch=3, coar
 def labelled(*, seed: int = 0, size: int = 48) -> LabelledVolume:
     volume, mask = make_phantom(slices=8, size=size, seed=seed)
     return LabelledVolume(volume=volume, mask=mask, labelled=np.ones(8, bool))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_events_come_in_order_and_the_weights_move() -> None:

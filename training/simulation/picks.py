@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_seg.data.roles import flair_index
 from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.engine.postprocess import any_class
 from training.simulation.patients import Patient
 
 PICKS = ("suggested", "random", "random-all", "largest", "worst")
@@ -88,15 +90,14 @@ def pick_slices(
     true_area = np.count_nonzero(patient.truth, axis=(1, 2))
     chosen: Sequence[Any]
     if how == "suggested":
-        names = patient.volume.channel_names
         suggestions = suggest_slices(
             patient.volume,
-            probability if probability.ndim == 3 else probability.max(axis=0),
+            any_class(probability),
             case=patient.case,
             mask=mask,
             corrected=corrected,
             threshold=threshold,
-            flair=names.index("flair") if "flair" in names else None,
+            flair=flair_index(patient.volume.channel_names),
         )
         chosen = [item.slice for item in suggestions if item.slice in left]
     elif how == "largest":
