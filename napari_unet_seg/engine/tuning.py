@@ -80,6 +80,9 @@ class _Look:
     planes: Planes
     """What was said of each held-back slice, ``(Y, X)``."""
 
+    dice: float
+    """Their mean score."""
+
     network: UNet
 
 
@@ -214,7 +217,10 @@ class Round:
         *,
         before: dict[str, float],
     ) -> Generator[RoundEvent, None, _Look | None]:
-        """Advance all trainings in step; returns the last look, if there was one."""
+        """Advance all trainings in step; returns the last look, if there was one, or the best where it was stopped.
+
+        Not the best in any case: picked among ten by what it is then judged by, noise would pass for a gain.
+        """
         policy = self.policy
         pools = SlicePools(
             [*self.data.corrected, *trained],
@@ -231,6 +237,7 @@ class Round:
             blind = replace(config, batch_size=policy.fold_batch, seed=self.seed + number)
             beside.append(_Blind(network=network, turn=turn, events=self._start(network, pools, blind, turn=turn)))
         look: _Look | None = None
+        best: _Look | None = None
         looked_at = 0
         next_look = time.perf_counter() + budget / _LOOKS
         cost = 0.0
@@ -249,6 +256,7 @@ class Round:
             if beside and (now >= next_look or out_of_time) and not self.should_stop():
                 began = time.perf_counter()
                 look, looked_at = self._look(beside), self.steps
+                best = look if best is None or look.dice >= best.dice else best
                 yield self._tell(look, before)
                 next_look, cost = time.perf_counter() + budget / _LOOKS, time.perf_counter() - began
             if out_of_time:
@@ -258,7 +266,7 @@ class Round:
         if beside and self.steps and (look is None or (looked_at < self.steps and not self.stopped)):
             look = self._look(beside)
             yield self._tell(look, before)
-        return look
+        return best if self.stopped and best is not None else look
 
     def _patch(self, pools: SlicePools) -> tuple[int, int]:
         """What the network was trained on, or less where the scans are smaller."""
@@ -288,12 +296,13 @@ class Round:
         for blind in beside:
             network = blend(self._parent, blind.network, share=self.policy.blend)
             planes |= self._scorer.say(network, blind.turn.held_back)
-        return _Look(planes=planes, network=copy.deepcopy(self.network).eval())
+        dice = mean(self._scorer.score(planes))
+        return _Look(planes=planes, dice=dice, network=copy.deepcopy(self.network).eval())
 
     def _tell(self, look: _Look, before: dict[str, float]) -> ValidationDone:
         return ValidationDone(
             step=self.steps,
-            dice=mean(self._scorer.score(look.planes)),
+            dice=look.dice,
             before=mean(before),
             elapsed=self._elapsed(),
         )

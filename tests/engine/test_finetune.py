@@ -242,6 +242,41 @@ def test_stop_keeps_what_was_learned(open_phantoms: Callable[..., Dataset]) -> N
     assert VersionLine("mine", registry=Registry()).versions()[-1].number == 1
 
 
+@pytest.mark.parametrize(("stopped", "kept"), [(True, 1), (False, 3)])
+def test_a_stopped_round_keeps_the_best_look_and_a_whole_one_the_last(
+    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, stopped: bool, kept: int
+) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    look, looks = tuning.Round._look, []
+
+    def scripted(self: tuning.Round, beside: object) -> tuning._Look:
+        looks.append(replace(look(self, beside), dice=[0.5, 0.9, 0.4, 0.3][len(looks)]))  # type: ignore[arg-type]
+        return looks[-1]
+
+    monkeypatch.setattr(tuning, "_LOOKS", 1e9)
+    monkeypatch.setattr(tuning.Round, "_look", scripted)
+    events = finetune_events(
+        dataset,
+        name="mine",
+        scope="scan",
+        case="a",
+        seconds=LONG,
+        threads=1,
+        policy=replace(policy("scan", 4), blend=1.0),  # type: ignore[type-var,arg-type]
+        should_stop=lambda: stopped and len(looks) == 4,
+    )
+    last = list(events)[-1]
+    assert isinstance(last, RoundFinished)
+    assert (last.report.stopped, len(looks)) == (stopped, 4)
+    network, _ = load_checkpoint(VersionLine("mine", registry=Registry()).versions()[-1].path)
+    same = [
+        all(torch.equal(a, b) for a, b in zip(each.network.parameters(), network.parameters(), strict=True))
+        for each in looks
+    ]
+    assert same == [number == kept for number in range(4)]
+
+
 def test_a_stop_before_the_first_step_changes_nothing(open_phantoms: Callable[..., Dataset]) -> None:
     dataset = open_phantoms()
     dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
