@@ -182,6 +182,10 @@ def _give_way() -> None:
         # Not nicer by ten: the thread that started us may be nice already.
         with contextlib.suppress(OSError):
             os.nice(max(0, _NICENESS - os.nice(0)))
+    if sys.platform == "linux":
+        # Beside a nice thread one of the window waits for its turn; beside one of this class it does not.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _listen(requests: FileIO, stop: threading.Event) -> None:
