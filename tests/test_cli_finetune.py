@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_unet_seg.cli import main
-from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished, RoundStarted, StepDone, ValidationDone
@@ -52,12 +52,13 @@ class FakeRound:
     """Stands in for `finetune_events`; it keeps what it was called with."""
 
     def __init__(self) -> None:
+        self.dataset: Dataset
         self.called_with: dict[str, Any] = {}
         self.promoted = True
         self.at_step: Callable[[int], None] = lambda step: None
 
-    def __call__(self, dataset: object, **options: Any) -> Iterator[RoundEvent]:
-        self.called_with = options
+    def __call__(self, dataset: Dataset, **options: Any) -> Iterator[RoundEvent]:
+        self.dataset, self.called_with = dataset, options
         yield RoundStarted(scope="model", slices_corrected=3, cases=1, rehearsal=2, seconds=60)
         yield ValidationDone(step=0, dice=0.7, before=0.7)
         for step in range(1, 21):
@@ -114,6 +115,13 @@ def test_options_reach_the_round(patients: Path, fake_round: FakeRound) -> None:
         "seconds": 7.0,
         "device": "cpu",
     }
+
+
+def test_corrections_beside_a_read_only_dataset_are_learned(
+    patients: Path, tmp_path: Path, fake_round: FakeRound
+) -> None:
+    assert main(["finetune", str(patients), "--name", "mine", "--overlay", str(tmp_path / "over")]) == 0
+    assert fake_round.dataset.overlay == tmp_path / "over"
 
 
 def test_a_round_that_lost_is_no_error(patients: Path, fake_round: FakeRound, capsys: Capture) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from napari_unet_seg.cli import main
+from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.engine.segmenter import SegmentationError
 from napari_unet_seg.engine.suggest import Suggestion
@@ -134,3 +135,29 @@ def test_the_model_s_own_slices(tmp_path: Path, arguments: list[str]) -> None:
     assert all(list(entry) == ["case", "slice", "score", "reason"] for entry in written)
     assert {entry["case"] for entry in written} == {CASE}
     assert {entry["slice"] for entry in written} <= {0, 1, 2}
+
+
+def test_case_after_case_is_told(arguments: list[str], capsys: Capture) -> None:
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [f"[1/2] {CASE}", "[2/2] TCGA_XX_1001_20000101"]
+    assert main([*arguments, "--case", CASE]) == 0
+    assert "[1/1]" not in capsys.readouterr().out
+
+
+def test_corrections_beside_a_read_only_dataset_count(
+    tmp_path: Path, arguments: list[str], fake_suggest: FakeSuggest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+
+    def look(dataset: Dataset, segmenter: object, **options: Any) -> list[Suggestion]:
+        seen.append(dataset[CASE].corrected_slices())
+        return []
+
+    monkeypatch.setattr("napari_unet_seg.engine.suggest.suggest", look)
+    dataset = open_dataset(arguments[1], tmp_path / "mine")
+    mask = dataset[CASE].read_mask()
+    assert mask is not None
+    dataset.save_correction(CASE, 1 - mask, slices=[1])
+    assert main([*arguments, "--overlay", str(tmp_path / "mine")]) == 0
+    assert main(arguments) == 0
+    assert seen == [[1], []]

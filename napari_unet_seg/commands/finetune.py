@@ -48,6 +48,9 @@ class Finetune:
     device: str = "auto"
     """auto, cpu, mps, cuda or cuda:N."""
 
+    overlay: Path | None = None
+    """The folder with the corrections of a dataset that is read-only."""
+
     json: Path | None = None
     """Write the outcome to this file."""
 
@@ -66,7 +69,7 @@ class Finetune:
 
         from napari_unet_seg.data.dataset import open_dataset
 
-        dataset = open_dataset(self.path)
+        dataset = open_dataset(self.path, self.overlay)
         if self.case is not None:
             # An unknown one shows before torch is loaded.
             _ = dataset[self.case]

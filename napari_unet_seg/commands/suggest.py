@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from napari_unet_seg.commands.status import OK, report_problem
 from napari_unet_seg.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_unet_seg.data.case import Case
 
 _SHOWN = 20
 """Suggestions printed unless told otherwise."""
@@ -34,6 +38,9 @@ class Suggest:
     json: Path | None = None
     """Write the slices to this file."""
 
+    overlay: Path | None = None
+    """The folder with the corrections of a dataset that is read-only."""
+
     limit: int | None = None
     """How many slices at most (default: 20 printed, and all of them in the file)."""
 
@@ -48,16 +55,24 @@ class Suggest:
             raise InputError(f"--limit must be 1 or more, got {self.limit}")
         if self.json is not None:
             check_writable(self.json)
-        dataset = open_dataset(self.path)
+        dataset = open_dataset(self.path, self.overlay)
         cases = None if self.case is None else [dataset[self.case].case_id]
         segmenter = load_model(self.model, device=self.device)
-        status = OK
+        status, done = OK, 0
+        wanted = len(dataset.cases if cases is None else cases)
 
         def failed(_case: object, error: InputError) -> None:
-            nonlocal status
+            nonlocal status, done
+            done += 1
             status = report_problem(error)
 
-        found = suggest(dataset, segmenter, cases=cases, failed=failed)[: self.limit]
+        def show(case: Case) -> None:
+            nonlocal done
+            done += 1
+            print(f"[{done}/{wanted}] {case.case_id}", flush=True)
+
+        progress = show if wanted > 1 else None
+        found = suggest(dataset, segmenter, cases=cases, progress=progress, failed=failed)[: self.limit]
         for entry in found[: self.limit or _SHOWN]:
             print(f"{entry.case}  slice {entry.slice}: {entry.reason} (worth about {entry.score:.0f} pixels)")
         if not found and status == OK:
