@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_unet_seg.engine.config import AugmentConfig
+from napari_unet_seg.engine.config import AugmentConfig, KerasAugmentConfig
+from napari_unet_seg.engine.keras_augment import keras_augment
 from napari_unet_seg.engine.normalise import CLIP
 
 
@@ -120,7 +121,7 @@ def augment(
     patch: tuple[int, int],
     coarse: bool,
     flair: int | None,
-    config: AugmentConfig,
+    config: AugmentConfig | KerasAugmentConfig | None,
     generator: torch.Generator,
     soft: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -135,13 +136,13 @@ def augment(
     centre : Tensor
         ``(B, 2)`` row and column of the head's middle.
     patch : (int, int)
-        Height and width of what is cut out.
+        Height and width of what is cut out around the centre, by an `AugmentConfig` alone.
     coarse : bool
         Halve the resolution of the patch.
     flair : int or None
-        See `change_intensity`.
-    config : AugmentConfig
-        The ranges.
+        See `change_intensity`; for an `AugmentConfig` alone.
+    config : AugmentConfig, KerasAugmentConfig or None
+        The ranges. Keras' changes, and None for no change, leave the slices whole.
     generator : torch.Generator
         On the CPU.
     soft : bool
@@ -150,16 +151,21 @@ def augment(
     Returns
     -------
     image : Tensor
-        ``(B, S * C, *patch)``, or half that size.
+        ``(B, S * C, *patch)``, or half that size; of whole slices ``(B, S * C, Y, X)``.
     mask : Tensor
-        ``(B, 1, *patch)``, or half that size; 0 or 1, or where `soft` in 0..1.
+        ``(B, 1, *patch)``, or half that size, or ``(B, 1, Y, X)``; 0 or 1, or where `soft` in 0..1.
     """
     count, neighbours, channels, height, width = image.shape
     flat = image.reshape(count, neighbours * channels, height, width)
     if coarse:
         flat, mask, centre = functional.avg_pool2d(flat, 2), functional.avg_pool2d(mask, 2), (centre - 0.5) / 2
         height, width, patch = height // 2, width // 2, (patch[0] // 2, patch[1] // 2)
-        config = replace(config, elastic=config.elastic / 2)
+        config = replace(config, elastic=config.elastic / 2) if config is not None else None
+    if not isinstance(config, AugmentConfig):
+        if config is not None:
+            flat, mask = keras_augment(flat, mask, config=config, generator=generator)
+        flat = flat.clamp(-CLIP, CLIP).contiguous(memory_format=torch.channels_last)
+        return flat, mask if soft else (mask > 0.5).float()
     grid = sampling_grid(config, centre=centre, size=(height, width), patch=patch, generator=generator).to(image.device)
     flat = functional.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
     mask = functional.grid_sample(mask, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -7,14 +7,14 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from napari_unet_seg.data.formats.atomic import write_bytes
-from napari_unet_seg.engine.config import UNetConfig
+from napari_unet_seg.engine.config import Normalisation, UNetConfig
 from napari_unet_seg.errors import InputError
 
 if TYPE_CHECKING:
-    from napari_unet_seg.engine.unet import UNet
+    from napari_unet_seg.engine.network import Network
 
 FORMAT = "napari-unet-seg/1"
 _HEADER_KEY = "napari_unet_seg"
@@ -43,8 +43,12 @@ class Description:
     flip: bool = False
     """Whether the prediction is the mean over the slice and its mirror image, left and right exchanged."""
 
-    normalisation: str = "head-zscore"
-    """How intensities are brought to one scale; see `normalise.channel_statistics`."""
+    normalisation: Normalisation = "head-zscore"
+    """How intensities are brought to one scale; see `normalise.statistics_for`."""
+
+    resize: tuple[int, int] | None = None
+    """Height and width that whole slices are resized to for the network; None: their head alone is cut out, at its own
+    size."""
 
     input_size: tuple[int, int] = (224, 192)
     """Height and width of the patches it was trained on; any size can be predicted."""
@@ -65,8 +69,10 @@ class Description:
             raise ValueError(f"{len(self.channel_names)} channel names for {self.network.in_channels} channels")
         if len(self.class_names) != self.network.classes:
             raise ValueError(f"{len(self.class_names)} class names for {self.network.classes} classes")
-        if self.normalisation != "head-zscore":
+        if self.normalisation not in get_args(Normalisation):
             raise ValueError(f"unknown normalisation {self.normalisation!r}")
+        if self.resize is not None and (len(self.resize) != 2 or min(self.resize) < 8):
+            raise ValueError(f"resize must be a height and a width of at least 8 pixels, got {self.resize}")
         if not 0 < self.threshold < 1:
             raise ValueError(f"threshold must lie in 0..1, got {self.threshold}")
 
@@ -122,22 +128,26 @@ def read_description(path: Path) -> Description:
         raise InputError(NOT_A_CHECKPOINT, path=path) from error
 
 
-def load_checkpoint(path: Path) -> tuple[UNet, Description]:
+def load_checkpoint(path: Path) -> tuple[Network, Description]:
     """The network, in evaluation mode on the CPU, and its description.
 
     Raises
     ------
     InputError
-        If the file is no checkpoint of ours, or its weights don't fit its description.
+        If the file is no checkpoint of ours, its weights don't fit its description, or its network cannot be built
+        here, see `build_network`.
     """
     description = read_description(path)
 
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from napari_unet_seg.engine.unet import UNet
+    from napari_unet_seg.engine.networks import build_network
 
-    network = UNet(description.network)
+    try:
+        network = build_network(description.network)
+    except InputError as error:
+        raise InputError(error.problem, path=path) from error
     try:
         network.load_state_dict(load_file(path))
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -145,7 +155,7 @@ def load_checkpoint(path: Path) -> tuple[UNet, Description]:
     return network.eval(), description
 
 
-def checkpoint_bytes(network: UNet, description: Description) -> bytes:
+def checkpoint_bytes(network: Network, description: Description) -> bytes:
     """The content of a checkpoint's file."""
     from safetensors.torch import save
 
@@ -154,7 +164,7 @@ def checkpoint_bytes(network: UNet, description: Description) -> bytes:
     return bytes(save(weights, metadata={_HEADER_KEY: description.to_json()}))
 
 
-def save_checkpoint(path: Path, network: UNet, description: Description) -> None:
+def save_checkpoint(path: Path, network: Network, description: Description) -> None:
     """Write a checkpoint, all of it or nothing.
 
     Raises

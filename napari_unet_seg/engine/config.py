@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 LossName = Literal["bce", "dice", "bce+dice", "weighted bce+dice"]
 Order = Literal["conv-norm-act", "conv-act-norm"]
+Architecture = Literal["unet", "attention-unet", "deeplabv3plus"]
+Normalisation = Literal["head-zscore", "unit"]
+Schedule = Literal["one-cycle", "cosine", "plateau", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """Everything that decides the shape of a `UNet` and of its weights."""
+    """Everything that decides the shape of a network and of its weights."""
+
+    architecture: Architecture = "unet"
+    """Ours; MONAI's attention U-Net (Oktay et al. 2018), of whose shape ``features`` and ``dropout`` decide; or
+    DeepLabV3+ (Chen et al. 2018) on a ResNet-34, of whose shape nothing but the channels and classes does."""
 
     in_channels: int = 3
     """Image channels (MRI sequences) of one slice."""
@@ -49,6 +56,8 @@ class UNetConfig:
             raise ValueError(f"order must be 'conv-norm-act' or 'conv-act-norm', got {self.order!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in 0..1, got {self.dropout}")
+        if self.architecture not in get_args(Architecture):
+            raise ValueError(f"architecture must be one of {get_args(Architecture)}, got {self.architecture!r}")
 
     @property
     def input_channels(self) -> int:
@@ -58,7 +67,8 @@ class UNetConfig:
     @property
     def multiple(self) -> int:
         """Height and width are padded to a multiple of this."""
-        return int(2 ** (len(self.features) - 1))
+        # DeepLabV3+ goes down by 16, whatever the features say.
+        return 16 if self.architecture == "deeplabv3plus" else int(2 ** (len(self.features) - 1))
 
 
 SEED_UNET = UNetConfig(features=(64, 128, 256, 512), convolutions=(2, 2, 2, 2), order="conv-act-norm")
@@ -119,6 +129,42 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KerasAugmentConfig:
+    """Random changes as Keras' `ImageDataGenerator` makes them: one affine map for every sample, about its middle.
+
+    Each number is drawn uniformly and on its own. Pixels from beyond the border are those of the border, in the image
+    and in the mask.
+    """
+
+    rotation: float = 0.0
+    """Largest rotation in degrees, either way."""
+
+    shift: float = 0.0
+    """Largest shift along each axis as a fraction of the slice's height or width."""
+
+    shear: float = 0.0
+    """Largest shear angle in degrees, either way."""
+
+    zoom: float = 0.0
+    """Largest change of the scale along each axis as a fraction."""
+
+    flip: float = 0.5
+    """Probability of exchanging left and right."""
+
+    elastic: float = 0.0
+    """Standard deviation of a smooth displacement field in pixels, on top of the affine map; Keras has none."""
+
+    def __post_init__(self) -> None:
+        if min(self.rotation, self.shift, self.shear, self.zoom, self.elastic) < 0:
+            raise ValueError(f"ranges must not be negative, got {self}")
+        # Keras takes a shift from 1 on for pixels.
+        if self.shift >= 1 or self.zoom >= 1 or self.shear >= 90:
+            raise ValueError(f"shift and zoom must be fractions below 1, shear below 90 degrees, got {self}")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip must lie in 0..1, got {self.flip}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitConfig:
     """How `fit` trains."""
 
@@ -129,10 +175,29 @@ class FitConfig:
     """Slices in a step."""
 
     learning_rate: float = 2e-3
-    """Peak rate of AdamW; it rises over the first twentieth of the steps and falls along a cosine."""
+    """Peak rate."""
+
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    """AdamW, or Adam as Keras has it: no weight decay."""
 
     weight_decay: float = 1e-2
-    """Decoupled weight decay."""
+    """Decoupled weight decay of AdamW; Adam has none."""
+
+    schedule: Schedule = "one-cycle"
+    """How the rate moves: up over the first twentieth of the steps and down along a cosine; down along a cosine from
+    the first step; cut where the validation stands still; or not at all."""
+
+    plateau_factor: float = 0.5
+    """What a plateau multiplies the rate by."""
+
+    plateau_patience: int = 5
+    """Epochs without a lower validation loss that make a plateau."""
+
+    early_stopping: int | None = None
+    """Epochs without a lower validation loss after which the training ends; None: it runs to its end."""
+
+    clip_norm: float | None = 5.0
+    """Longest gradient, as the norm over all weights; None: as long as it comes."""
 
     loss: LossName = "bce+dice"
     """What is minimised."""
@@ -143,17 +208,24 @@ class FitConfig:
     coarse_fraction: float = 0.0
     """The first part of the steps sees slices at half resolution, four times as fast."""
 
+    sampling: Literal["drawn", "epochs"] = "drawn"
+    """Every sample drawn for itself, or shuffled passes over all labelled slices, whose last batch may be smaller."""
+
     tumour_fraction: float = 0.5
-    """Share of samples drawn from slices with tumour."""
+    """Share of samples drawn from slices with tumour; a shuffled pass takes every slice once whatever it says."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the network's arithmetic: bfloat16 on a graphics card and float32 on a CPU, or the same everywhere.
+    The loss and the weights are float32 always."""
 
     ema_decay: float = 0.995
-    """Decay of the running average of the weights; the average is what is kept."""
+    """Decay of the running average of the weights; the average is what is kept. 0: the weights as they are."""
 
     steps_per_epoch: int = 100
-    """Steps between two `EpochDone` events."""
+    """Steps between two `EpochDone` events; with ``sampling="epochs"`` a pass over the slices is an epoch."""
 
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """Random changes of the slices."""
+    augment: AugmentConfig | KerasAugmentConfig | None = field(default_factory=AugmentConfig)
+    """Random changes of the slices. Keras' ones, or none, leave the slices whole: ``patch`` is not cut out."""
 
     seconds: float | None = None
     """Time budget: the rate follows the time where that runs out before the steps do."""
@@ -186,3 +258,9 @@ class FitConfig:
             raise ValueError(f"travel must be positive, got {self.travel}")
         if self.anchor < 0:
             raise ValueError(f"anchor must not be negative, got {self.anchor}")
+        if not 0 < self.plateau_factor < 1 or self.plateau_patience < 1:
+            raise ValueError("plateau_factor must lie between 0 and 1, plateau_patience must be positive")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ValueError(f"clip_norm must be positive or None, got {self.clip_norm}")
+        if self.early_stopping is not None and self.early_stopping < 1:
+            raise ValueError(f"early_stopping must be positive or None, got {self.early_stopping}")

@@ -20,12 +20,12 @@ from napari_unet_seg.data.file_state import read_bytes
 from napari_unet_seg.engine.checkpoint import file_hash, load_checkpoint
 from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
+from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.policy import POLICIES, TunePolicy
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.round_data import read_round
 from napari_unet_seg.engine.round_report import RoundReport, Scope
 from napari_unet_seg.engine.tuning import Round
-from napari_unet_seg.engine.unet import UNet
 from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
 
@@ -108,6 +108,8 @@ def finetune_events(
     parent_hash = hashlib.sha256(parent_bytes).hexdigest()
     if description.network.classes != 1:
         raise InputError("models of several classes cannot be retrained yet", path=parent)
+    if description.resize is not None or description.normalisation != "head-zscore":
+        raise InputError("models of whole, resized slices cannot be retrained from corrections", path=parent)
     with _threads(threads):
         data = read_round(
             dataset,
@@ -237,7 +239,7 @@ def _check_line(line: VersionLine, *, scope: Scope, scan: str) -> None:
         raise InputError(f"model {line.name!r} is one for all scans; choose another name for a scan's own")
 
 
-def _incumbent(line: VersionLine, parent_hash: str) -> tuple[UNet, list[str]] | None:
+def _incumbent(line: VersionLine, parent_hash: str) -> tuple[Network, list[str]] | None:
     """What a promoted round would replace, if that is not its parent, and what it has learned."""
     if not line.path.is_file() or file_hash(line.path) == parent_hash:
         return None

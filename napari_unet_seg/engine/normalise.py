@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_seg.engine.config import Normalisation
+
 CLIP = 5.0
 """Normalised intensities are cut off at this many standard deviations."""
 
@@ -46,3 +48,37 @@ def channel_statistics(data: NDArray[Any]) -> NDArray[np.float32]:
         mean, deviation = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
         statistics[channel] = mean, deviation if deviation > 1e-6 * max(1.0, abs(mean)) else 1.0
     return statistics
+
+
+def unit_statistics(data: NDArray[Any]) -> NDArray[np.float32]:
+    """What brings each channel to 0..1: 255 for bytes, else its own minimum and maximum.
+
+    Parameters
+    ----------
+    data : ndarray
+        ``(C, Z, Y, X)``, any real type, finite.
+
+    Returns
+    -------
+    ndarray
+        ``(C, 2)`` float32: what is taken off, and what is divided by then (1 where a channel is constant).
+    """
+    if data.dtype == np.uint8:
+        return np.tile(np.array([0, 255], np.float32), (len(data), 1))
+    flat = data.reshape(len(data), -1)
+    low = flat.min(axis=1).astype(np.float32)
+    span = flat.max(axis=1).astype(np.float32) - low
+    return np.stack([low, np.where(span > 0, span, np.float32(1))], axis=1)
+
+
+def statistics_for(data: NDArray[Any], normalisation: Normalisation) -> NDArray[np.float32]:
+    """What is taken off each channel, and what it is divided by then, ``(C, 2)`` float32.
+
+    Parameters
+    ----------
+    data : ndarray
+        ``(C, Z, Y, X)``.
+    normalisation : {"head-zscore", "unit"}
+        `channel_statistics` or `unit_statistics`.
+    """
+    return channel_statistics(data) if normalisation == "head-zscore" else unit_statistics(data)

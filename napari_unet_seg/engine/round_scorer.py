@@ -12,10 +12,10 @@ from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.gate import CONFIDENT, REHEARSAL, confident_dice, held_back_dice
 from napari_unet_seg.engine.hold_back import Key, Turn
 from napari_unet_seg.engine.metrics import count
+from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.round_data import Scan
 from napari_unet_seg.engine.round_report import CaseReport
 from napari_unet_seg.engine.segmenter import Segmenter
-from napari_unet_seg.engine.unet import UNet
 
 Planes = dict[Key, NDArray[np.float32]]
 """What was said of some slices, ``(Y, X)`` each."""
@@ -26,7 +26,7 @@ class RoundScorer:
 
     Parameters
     ----------
-    parent : UNet
+    parent : Network
         In evaluation mode.
     description : Description
         Of the parent, and so of everything that is tuned from it.
@@ -40,7 +40,7 @@ class RoundScorer:
 
     def __init__(
         self,
-        parent: UNet,
+        parent: Network,
         description: Description,
         *,
         corrected: Sequence[Scan],
@@ -81,7 +81,7 @@ class RoundScorer:
                 planes[case, z] = said[z]
         return self.score(planes)
 
-    def say(self, network: UNet, keys: Collection[Key]) -> Planes:
+    def say(self, network: Network, keys: Collection[Key]) -> Planes:
         """What a network says of some corrected slices, ``(Y, X)`` each."""
         planes: Planes = {}
         for scan in self._corrected:
@@ -118,7 +118,7 @@ class RoundScorer:
         """``(Z,)``: slices that nobody corrected."""
         return ~np.isin(np.arange(len(scan.mask)), scan.corrected)
 
-    def check(self, scan: Scan, network: UNet) -> CaseReport | None:
+    def check(self, scan: Scan, network: Network) -> CaseReport | None:
         """How new weights do on a scan; None where nothing is known of it to go by."""
         assert scan.probability is not None
         segmenter = self._segmenter(scan)

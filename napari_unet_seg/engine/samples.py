@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_unet_seg.data.volume import Mask, Volume
-from napari_unet_seg.engine.normalise import channel_statistics
+from napari_unet_seg.engine.config import Normalisation
+from napari_unet_seg.engine.normalise import statistics_for
+from napari_unet_seg.engine.whole_slices import resized_image, resized_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,10 @@ class SliceStore:
         All with the same channels; sizes may differ, smaller slices are padded.
     device : torch.device
         Where the tensors live.
+    normalisation : {"head-zscore", "unit"}
+        How intensities are brought to one scale.
+    resize : (int, int), optional
+        Height and width that whole slices are resized to; by default they keep theirs.
 
     Raises
     ------
@@ -47,15 +53,21 @@ class SliceStore:
         If there is no labelled slice, or the numbers of channels differ.
     """
 
-    def __init__(self, cases: Iterable[LabelledVolume], *, device: torch.device) -> None:
+    def __init__(
+        self,
+        cases: Iterable[LabelledVolume],
+        *,
+        device: torch.device,
+        normalisation: Normalisation = "head-zscore",
+        resize: tuple[int, int] | None = None,
+    ) -> None:
         held = list(cases)
         if not held or not any(case.labelled.any() for case in held):
             raise ValueError("there is no labelled slice to train on")
         channels = held[0].volume.data.shape[0]
         if any(case.volume.data.shape[0] != channels for case in held):
             raise ValueError("the cases have different numbers of channels")
-        height = max(case.volume.shape[1] for case in held)
-        width = max(case.volume.shape[2] for case in held)
+        height, width = resize or tuple(max(case.volume.shape[axis] for case in held) for axis in (1, 2))
         total = sum(case.volume.shape[0] for case in held)
         as_bytes = all(case.volume.data.dtype == np.uint8 for case in held)
         self.images = torch.zeros((total, channels, height, width), dtype=torch.uint8 if as_bytes else torch.float16)
@@ -70,10 +82,11 @@ class SliceStore:
         labelled: list[int] = []
         start = 0
         for case in held:
-            data = case.volume.data
-            depth, rows, columns = case.volume.shape
+            # Measured before the resizing, as `Segmenter` does.
+            statistics = statistics_for(case.volume.data, normalisation)
+            data = resized_image(case.volume.data, resize)
+            depth, rows, columns = data.shape[1:]
             here = slice(start, start + depth)
-            statistics = channel_statistics(data)
             if as_bytes:
                 self.images[here, :, :rows, :columns] = torch.from_numpy(np.ascontiguousarray(data.swapaxes(0, 1)))
                 self.statistics[here] = torch.from_numpy(statistics)
@@ -87,7 +100,8 @@ class SliceStore:
                     np.clip(scaled.swapaxes(0, 1), -60000, 60000)
                 ).half()
                 self.statistics[here, :, 1] = 1.0
-            self.masks[here, :rows, :columns] = torch.from_numpy(_target(case, soft=self.soft))
+            target = resized_target(_target(case, soft=self.soft), resize, soft=self.soft)
+            self.masks[here, :rows, :columns] = torch.from_numpy(target)
             if case.weight is not None:
                 self.weights[here] = torch.from_numpy(case.weight)
             self.first[here], self.last[here] = start, start + depth - 1

@@ -20,7 +20,8 @@ from napari_unet_seg.data.roles import arrange_channels
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
 from napari_unet_seg.engine.device import choose_device
-from napari_unet_seg.engine.normalise import CLIP, channel_statistics
+from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.normalise import CLIP, statistics_for
 from napari_unet_seg.engine.postprocess import mask_from_probability
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.unet import UNet, to_channels_last
@@ -51,13 +52,14 @@ class _Prepared:
     """Height and width at which the network sees the cut-out."""
 
 
-def fold_batch_norm(network: UNet) -> UNet:
+def fold_batch_norm(network: Network) -> Network:
     """A copy whose batch normalisations are part of the convolutions in front of them.
 
-    Behind a ReLU (order "conv-act-norm") they stay: there the fold is not exact at the borders.
+    Behind a ReLU (order "conv-act-norm") they stay: there the fold is not exact at the borders. So they do in other
+    libraries' networks.
     """
     folded = copy.deepcopy(network).eval()
-    if folded.config.order != "conv-norm-act":
+    if not isinstance(folded, UNet) or folded.config.order != "conv-norm-act":
         return folded
     for blocks in (folded.encoder, folded.decoder):
         for position, block in enumerate(blocks):
@@ -112,7 +114,7 @@ class Segmenter:
 
     Parameters
     ----------
-    network : UNet
+    network : Network
         In evaluation mode.
     description : Description
         What the checkpoint says of it.
@@ -120,7 +122,7 @@ class Segmenter:
         "auto", "cpu", "mps", "cuda" or "cuda:N".
     """
 
-    def __init__(self, network: UNet, description: Description, *, device: str = "auto") -> None:
+    def __init__(self, network: Network, description: Description, *, device: str = "auto") -> None:
         choice = choose_device(device)
         self.description = description
         self.device = choice.device
@@ -131,16 +133,16 @@ class Segmenter:
         self._network = self._placed()
         self._prepared: tuple[weakref.ref[Volume], _Prepared] | None = None
 
-    def _placed(self) -> UNet:
+    def _placed(self) -> Network:
         network = fold_batch_norm(self._plain).requires_grad_(False)
         return to_channels_last(network.to(self.device, dtype=self._precision))
 
-    def use(self, network: UNet) -> None:
+    def use(self, network: Network) -> None:
         """Predict with other weights from now on; what was worked out for the last volume is kept.
 
         Parameters
         ----------
-        network : UNet
+        network : Network
             In evaluation mode, with the inputs and classes of the one before.
         """
         self._plain = network
@@ -258,18 +260,26 @@ class Segmenter:
             return self._prepared[1]
         check_usable(volume)
         arranged, _ = arrange_channels(volume, self.description.channel_names)
-        rows, columns = head_box(arranged)
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        factors = [working_factor(arranged, axis) for axis in (1, 2)]
+        rows, columns, size = self._seen(arranged)
         prepared = _Prepared(
             volume=arranged,
-            statistics=channel_statistics(arranged.data),
+            statistics=statistics_for(arranged.data, self.description.normalisation),
             rows=rows,
             columns=columns,
-            size=(max(8, round(height * factors[0])), max(8, round(width * factors[1]))),
+            size=size,
         )
         self._prepared = (weakref.ref(volume), prepared)
         return prepared
+
+    def _seen(self, volume: Volume) -> tuple[slice, slice, tuple[int, int]]:
+        """Rows and columns that the network sees, and the height and width it sees them at."""
+        _, height, width = volume.shape
+        if self.description.resize is not None:
+            return slice(0, height), slice(0, width), self.description.resize
+        rows, columns = head_box(volume)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        factors = [working_factor(volume, axis) for axis in (1, 2)]
+        return rows, columns, (max(8, round(height * factors[0])), max(8, round(width * factors[1])))
 
     def _probability(self, stacked: Tensor) -> Tensor:
         logits: Tensor = self._network(stacked).float()

@@ -26,12 +26,12 @@ from napari_unet_seg.engine.events import (
 from napari_unet_seg.engine.fit import fit
 from napari_unet_seg.engine.gate import HELD_BACK, Verdict, judge
 from napari_unet_seg.engine.hold_back import Turn, turns
+from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.policy import TunePolicy
 from napari_unet_seg.engine.round_data import RoundData, Scan, SlicePools
 from napari_unet_seg.engine.round_report import CaseReport, Scope
 from napari_unet_seg.engine.round_scorer import Planes, RoundScorer, mean
 from napari_unet_seg.engine.segmenter import Stopped
-from napari_unet_seg.engine.unet import UNet
 from napari_unet_seg.errors import InputError
 
 _LOOKS = 10
@@ -47,7 +47,7 @@ _FEW_STEPS = 5
 """Steps below which a refusal says that the time was short."""
 
 
-def blend(parent: UNet, tuned: UNet, *, share: float) -> UNet:
+def blend(parent: Network, tuned: Network, *, share: float) -> Network:
     """A network whose weights lie between two others': 0 the parent's, 1 the tuned ones."""
     result = copy.deepcopy(parent)
     weights = {
@@ -62,7 +62,7 @@ def blend(parent: UNet, tuned: UNet, *, share: float) -> UNet:
 class _Blind:
     """A training beside the one that counts, blind to some corrected slices."""
 
-    network: UNet
+    network: Network
     turn: Turn
     events: Iterator[FitEvent]
 
@@ -83,7 +83,7 @@ class _Look:
     dice: float
     """Their mean score."""
 
-    network: UNet
+    network: Network
 
 
 @dataclass(kw_only=True, eq=False)
@@ -95,7 +95,7 @@ class Round:
     """
 
     data: RoundData
-    network: UNet
+    network: Network
     """The parent; after `run` the weights that the round offers."""
 
     description: Description
@@ -110,7 +110,7 @@ class Round:
     """Time for everything."""
 
     should_stop: Callable[[], bool]
-    incumbent: tuple[UNet, Collection[str]] | None = None
+    incumbent: tuple[Network, Collection[str]] | None = None
     """What the weights would replace, where that is not the parent, and `Scan.fingerprints` of what it has learned."""
 
     steps: int = 0
@@ -275,7 +275,9 @@ class Round:
         rows, columns = (-(-n // multiple) * multiple for n in pools.store.images.shape[-2:])
         return min(height, rows), min(width, columns)
 
-    def _start(self, network: UNet, pools: SlicePools, config: FitConfig, *, turn: Turn | None) -> Iterator[FitEvent]:
+    def _start(
+        self, network: Network, pools: SlicePools, config: FitConfig, *, turn: Turn | None
+    ) -> Iterator[FitEvent]:
         return fit(
             network,
             pools.store,

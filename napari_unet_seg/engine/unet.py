@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_unet_seg.engine.config import Order, UNetConfig
+from napari_unet_seg.engine.network import Network
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 def conv_block(in_channels: int, out_channels: int, *, convolutions: int, order: Order) -> nn.Sequential:
@@ -21,7 +26,7 @@ def conv_block(in_channels: int, out_channels: int, *, convolutions: int, order:
     return nn.Sequential(*layers)
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """U-Net of Ronneberger et al. 2015 with padded convolutions, for slices of any height and width.
 
     Parameters
@@ -31,8 +36,7 @@ class UNet(nn.Module):
     """
 
     def __init__(self, config: UNetConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         features, convolutions = config.features, config.convolutions
         self.encoder = nn.ModuleList()
         channels = config.input_channels
@@ -48,24 +52,8 @@ class UNet(nn.Module):
         self.dropout = nn.Dropout2d(config.dropout)
         self.head = nn.Conv2d(channels, config.classes, kernel_size=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch of slices.
-
-        Parameters
-        ----------
-        x : Tensor
-            ``(B, input_channels, Y, X)``, normalised; any Y and X.
-
-        Returns
-        -------
-        Tensor
-            ``(B, classes, Y, X)`` logits.
-        """
-        height, width = x.shape[-2:]
-        multiple = self.config.multiple
-        bottom, right = -height % multiple, -width % multiple
-        if bottom or right:
-            x = functional.pad(x, (0, right, 0, bottom), mode="replicate")
+    def logits(self, x: Tensor) -> Tensor:
+        """See `Network.logits`."""
         skips: list[Tensor] = []
         deepest = len(self.encoder) - 1
         for level, block in enumerate(self.encoder):
@@ -79,7 +67,7 @@ class UNet(nn.Module):
         for up, block in zip(self.up, self.decoder, strict=True):
             x = block(torch.cat([up(x), skips.pop()], dim=1))
         logits: Tensor = self.head(x)
-        return logits[..., :height, :width] if bottom or right else logits
+        return logits
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -87,7 +75,7 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
-def to_channels_last(network: UNet) -> UNet:
+def to_channels_last(network: _Network) -> _Network:
     """Lay the weights out channels last, in place: what convolutions on CPUs and tensor cores want."""
     for parameter in network.parameters():
         if parameter.ndim == 4:

@@ -21,7 +21,7 @@ from napari_unet_seg.engine.registry import SUFFIX, Registry
 from napari_unet_seg.errors import InputError, reason
 
 if TYPE_CHECKING:
-    from napari_unet_seg.engine.unet import UNet
+    from napari_unet_seg.engine.network import Network
 
 _VERSION = re.compile(rf"(\d{{4,9}}){re.escape(SUFFIX)}")
 _ABANDONED_SECONDS = 3600.0
@@ -155,12 +155,12 @@ class VersionLine:
             self._write_new(content, first=0)
             replace(self.path, content)
 
-    def add(self, network: UNet, description: Description, *, promoted: bool) -> Version:
+    def add(self, network: Network, description: Description, *, promoted: bool) -> Version:
         """Write the weights of a round as the next version.
 
         Parameters
         ----------
-        network : UNet
+        network : Network
         description : Description
             Its ``training["round"]`` says what came of the round.
         promoted : bool

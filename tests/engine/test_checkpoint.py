@@ -81,6 +81,21 @@ def test_a_later_format_with_more_keys_still_reads() -> None:
     assert Description.from_json(json.dumps(values)).name == "m"
 
 
+def test_headers_from_before_networks_and_sizes_could_be_chosen_still_read() -> None:
+    values = json.loads(Description(name="m", network=SMALL).to_json())
+    del values["network"]["architecture"], values["resize"]
+    read = Description.from_json(json.dumps(values))
+    assert read == Description(name="m", network=SMALL)
+    assert read.network.architecture == "unet"
+    assert read.resize is None
+
+
+def test_size_and_normalisation_come_back(tmp_path: Path) -> None:
+    description = Description(name="m", network=SMALL, normalisation="unit", resize=(128, 96))
+    save_checkpoint(tmp_path / "m.safetensors", small_network(), description)
+    assert read_description(tmp_path / "m.safetensors") == description
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
