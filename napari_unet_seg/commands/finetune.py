@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 from tyro.conf import Positional
 
+from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
 from napari_unet_seg.commands.status import OK, report_failure
 from napari_unet_seg.errors import InputError
 
@@ -85,7 +81,7 @@ class Finetune:
         from napari_unet_seg.engine.round_text import RoundProgress, report_text
 
         progress, report, told = RoundProgress(), None, False
-        with _stop_at_first_interrupt() as should_stop:
+        with stop_at_first_interrupt() as should_stop:
             try:
                 for event in finetune_events(
                     dataset,
@@ -117,26 +113,3 @@ class Finetune:
         if self.json is not None:
             write_bytes(self.json, json.dumps(report.to_json(), indent=2).encode() + b"\n")
         return OK
-
-
-@contextmanager
-def _stop_at_first_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C ask for the end instead of raising KeyboardInterrupt; the second raises it as ever.
-
-    Yields a callable that says whether the end was asked for.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        # Only the main thread hears of Ctrl-C.
-        yield asked.is_set
-        return
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    former = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, former or signal.default_int_handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,12 @@ class EpochDone:
     """Seconds since the start."""
 
     slices_per_second: float
+
+    learning_rate: float = 0.0
+    """Of the last step."""
+
+    validation: Mapping[str, float] | None = None
+    """Scores of the weights that would be kept, where the training was told to validate."""
 
 
 @dataclass(frozen=True, kw_only=True)

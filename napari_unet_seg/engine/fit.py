@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,40 +14,21 @@ from torch import Tensor, nn
 from napari_unet_seg.engine.augment import augment
 from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.events import EpochDone, FitEvent, FitFinished, StepDone
+from napari_unet_seg.engine.fit_state import Progress, State, Training
 from napari_unet_seg.engine.losses import make_loss
+from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.processes import Processes
 from napari_unet_seg.engine.samples import SliceStore
-from napari_unet_seg.engine.unet import UNet, to_channels_last
+from napari_unet_seg.engine.sampling import Draw, epoch_length, make_sampler
+from napari_unet_seg.engine.schedule import Schedule
+from napari_unet_seg.engine.unet import to_channels_last
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class LossNotFinite(ArithmeticError):
     """The loss became NaN or infinite; the network that was passed in is as the last `EpochDone` left it."""
-
-
-def learning_rate_factor(progress: float, *, coarse_fraction: float = 0.0) -> float:
-    """Share of the peak rate at a point of the training.
-
-    Warm-up over the first twentieth, then a cosine down to a hundredth. With a coarse part, the cosine ends at a third
-    where the resolution doubles, and a second one leads on from there: the network has to learn the new scale.
-
-    Parameters
-    ----------
-    progress : float
-        0 at the first step, 1 at the last.
-    coarse_fraction : float
-        Part of the training at half resolution.
-    """
-    warm_up, middle, end = 0.05, 1 / 3, 0.01
-
-    def cosine(high: float, low: float, part: float) -> float:
-        return low + (high - low) * 0.5 * (1 + math.cos(math.pi * part))
-
-    if progress < warm_up:
-        return max(0.02, progress / warm_up)
-    if coarse_fraction <= warm_up or coarse_fraction >= 1:
-        return cosine(1.0, end, (progress - warm_up) / (1 - warm_up))
-    if progress < coarse_fraction:
-        return cosine(1.0, middle, (progress - warm_up) / (coarse_fraction - warm_up))
-    return cosine(middle, end, (progress - coarse_fraction) / (1 - coarse_fraction))
 
 
 @torch.no_grad()
@@ -67,8 +48,18 @@ def freeze_statistics(network: nn.Module) -> None:
             module.eval()
 
 
-def _draw(store: SliceStore, tumour_fraction: float, count: int, generator: torch.Generator) -> Tensor:
-    return store.draw(count, tumour_fraction=tumour_fraction, generator=generator)
+def make_optimiser(network: nn.Module, config: FitConfig, *, device: torch.device) -> torch.optim.Optimizer:
+    """The optimiser of a configuration."""
+    parameters, fused = network.parameters(), device.type == "cuda"
+    if config.optimiser == "adam":
+        # Keras' epsilon.
+        return torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-7, fused=fused)
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+
+
+def uses_bfloat16(config: FitConfig, *, device: torch.device) -> bool:
+    """Whether the network's arithmetic is in bfloat16."""
+    return device.type == "cuda" if config.precision == "auto" else config.precision == "bfloat16"
 
 
 def _distance(network: nn.Module, start: Sequence[Tensor]) -> Tensor:
@@ -78,19 +69,23 @@ def _distance(network: nn.Module, start: Sequence[Tensor]) -> Tensor:
 
 
 def fit(
-    network: UNet,
+    network: Network,
     store: SliceStore,
     config: FitConfig,
     *,
     flair: int | None = None,
-    draw: Callable[[int, torch.Generator], Tensor] | None = None,
+    draw: Draw | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    state: State | None = None,
+    save_state: Callable[[State], None] | None = None,
+    fabric: Fabric | None = None,
 ) -> Iterator[FitEvent]:
     """Train a network; its weights become the running average of the trained ones.
 
     Parameters
     ----------
-    network : UNet
+    network : Network
         Updated in place at each `EpochDone` and at the end, so what is there is worth keeping at any time.
     store : SliceStore
         The labelled slices.
@@ -99,10 +94,20 @@ def fit(
     flair : int, optional
         The channel that stands in for sequences left out by the augmentation.
     draw : callable, optional
-        ``(count, generator) -> (count,)`` slice numbers of a batch; by default `SliceStore.draw` with the
-        configuration's share of tumour.
+        ``(count, generator) -> (count,)`` slice numbers of a batch; by default as the configuration's sampling says.
     should_stop : callable
         Asked before each step; when it returns True, the loop ends and keeps what it has.
+    validate : callable, optional
+        Scores the weights that would be kept, at the end of each epoch: on the store's device, in evaluation mode.
+        ``loss`` must be among the scores where a plateau or early stopping waits for it.
+    state : dict, optional
+        What `save_state` was given in a training with the same store and configuration. The losses go on as they would
+        have without the interruption: on a CPU, with as many threads, to the last bit.
+    save_state : callable, optional
+        Takes the state at the end of each epoch, after the event, and where the loop ends within one.
+    fabric : Fabric, optional
+        Launched, with the strategy "ddp": each process runs this function with the same arguments and takes its part
+        of every batch. What comes of it is the same in all.
 
     Yields
     ------
@@ -113,44 +118,39 @@ def fit(
     ------
     LossNotFinite
         Before a step that would spoil the weights.
+    ValueError
+        If the state is of another training, a plateau or early stopping has no validation to go by, or a training with
+        a time budget is to be shared out.
     """
     device = store.device
-    generator = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed)
+    processes = Processes(fabric)
+    _check(config, processes, validated=validate is not None)
+    torch.manual_seed(config.seed + processes.rank)
     loss_function = make_loss(config.loss)
-    if draw is None:
-        draw = functools.partial(_draw, store, config.tumour_fraction)
-    learner = copy.deepcopy(network).to(device).train()
-    if config.frozen_statistics:
-        freeze_statistics(learner)
-    to_channels_last(learner)
-    start = [parameter.detach().clone() for parameter in learner.parameters()] if config.anchor else []
-    average = copy.deepcopy(learner)
-    optimiser = torch.optim.AdamW(
-        learner.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=device.type == "cuda"
-    )
-    half_precision = device.type == "cuda"
-    started = time.perf_counter()
-    epoch_started, epoch_loss, done, stopped = started, 0.0, 0, False
-    before = 0.0
-    for step in range(config.steps):
-        if should_stop():
+    training = _begin(network, store, config, draw=draw, processes=processes)
+    learner, average, optimiser, schedule = training.learner, training.average, training.optimiser, training.schedule
+    now = training.restore(state) if state is not None else Progress()
+    forward = processes.wrap(learner, synchronise=not config.frozen_statistics)
+    half_precision = uses_bfloat16(config, device=device)
+    steps_per_epoch = epoch_length(config, slices=len(store.labelled))
+    # As if it had begun so much earlier.
+    started = time.perf_counter() - now.seconds
+    epoch_started, epoch_slices, rate, stopped = time.perf_counter(), 0, config.learning_rate, False
+    for step in range(now.step, config.steps):
+        if schedule.over:
+            break
+        if processes.agree(should_stop()):
             stopped = True
             break
         progress = step / config.steps
         if config.seconds is not None:
             progress = max(progress, (time.perf_counter() - started) / config.seconds)
-            if progress >= 1 and done:
+            if progress >= 1 and now.step:
                 break
-        factor = learning_rate_factor(min(progress, 1.0), coarse_fraction=config.coarse_fraction)
-        rate = config.learning_rate * factor
-        if config.travel is not None:
-            # The mean of the factor over a training is a half.
-            rate = min(rate, 2 * config.travel * factor * max(progress - before, 1 / config.steps))
-            before = progress
+        rate = schedule.rate(progress)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        index = draw(config.batch_size, generator)
+        index = training.sampler.batch(config.batch_size, training.generator)
         image, mask, centre = store.batch(index, context=network.config.context)
         image, mask = augment(
             image,
@@ -160,36 +160,90 @@ def fit(
             coarse=progress < config.coarse_fraction,
             flair=flair,
             config=config.augment,
-            generator=generator,
+            generator=training.generator,
             soft=store.soft,
         )
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_precision):
-            logits = learner(image)
-        loss = loss_function(logits.float(), mask, store.weights[index.to(device)])
-        if start:
-            loss = loss + config.anchor * _distance(learner, start)
-        value = loss.item()
+            logits = forward(processes.own(image))
+        logits = processes.whole(logits.float(), count=len(index))
+        loss = loss_function(logits, mask, store.weights[index.to(device)])
+        penalty = config.anchor * _distance(learner, training.start) if training.start else None
+        value = (loss if penalty is None else loss + penalty).item()
         if not math.isfinite(value):
             raise LossNotFinite(f"the loss became {value} at step {step}")
         optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(learner.parameters(), max_norm=5.0)
+        processes.backward(loss, penalty)
+        if config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(learner.parameters(), max_norm=config.clip_norm)
         optimiser.step()
-        done = step + 1
-        update_average(average, learner, decay=min(config.ema_decay, done / (done + 10)))
-        epoch_loss += value
-        yield StepDone(step=done, steps=config.steps, loss=value, elapsed=time.perf_counter() - started)
-        if done % config.steps_per_epoch == 0:
+        now.step = step + 1
+        update_average(average, learner, decay=min(config.ema_decay, now.step / (now.step + 10)))
+        now.epoch_loss += value
+        epoch_slices += len(index)
+        now.seconds = time.perf_counter() - started
+        yield StepDone(step=now.step, steps=config.steps, loss=value, elapsed=now.seconds)
+        if now.step % steps_per_epoch == 0:
             network.load_state_dict(average.state_dict())
-            now = time.perf_counter()
+            trained = time.perf_counter() - epoch_started
+            scores = _validate(average, validate, processes) if validate is not None else None
+            if scores is not None and "loss" in scores:
+                schedule.validated(scores["loss"])
+            now.seconds = time.perf_counter() - started
+            epoch_loss, now.epoch_loss = now.epoch_loss / steps_per_epoch, 0.0
             yield EpochDone(
-                epoch=done // config.steps_per_epoch,
-                step=done,
-                loss=epoch_loss / config.steps_per_epoch,
-                seconds=now - started,
-                slices_per_second=config.steps_per_epoch * config.batch_size / (now - epoch_started),
+                epoch=now.step // steps_per_epoch,
+                step=now.step,
+                loss=epoch_loss,
+                seconds=now.seconds,
+                slices_per_second=epoch_slices / trained,
+                learning_rate=rate,
+                validation=scores,
             )
-            epoch_started, epoch_loss = now, 0.0
-    if done:
+            now.finished = schedule.over or now.step == config.steps
+            if save_state is not None:
+                save_state(training.state(now))
+            epoch_started, epoch_slices = time.perf_counter(), 0
+    if now.step:
         network.load_state_dict(average.state_dict())
-    yield FitFinished(steps=done, seconds=time.perf_counter() - started, stopped=stopped)
+    if not now.finished:
+        now.finished = not stopped
+        if save_state is not None:
+            save_state(training.state(now))
+    yield FitFinished(steps=now.step, seconds=time.perf_counter() - started, stopped=stopped)
+
+
+def _begin(
+    network: Network, store: SliceStore, config: FitConfig, *, draw: Draw | None, processes: Processes
+) -> Training:
+    """A training before its first step."""
+    learner = copy.deepcopy(network).to(store.device).train()
+    if config.frozen_statistics:
+        freeze_statistics(learner)
+    to_channels_last(learner)
+    return Training(
+        learner=learner,
+        average=copy.deepcopy(learner).eval(),
+        optimiser=make_optimiser(learner, config, device=store.device),
+        schedule=Schedule(config),
+        sampler=make_sampler(store, config, draw),
+        generator=torch.Generator().manual_seed(config.seed),
+        start=[parameter.detach().clone() for parameter in learner.parameters()] if config.anchor else [],
+        config=config,
+        processes=processes,
+        device=store.device,
+    )
+
+
+def _validate(
+    average: nn.Module, validate: Callable[[nn.Module], Mapping[str, float]], processes: Processes
+) -> dict[str, float]:
+    """Scores of the first process, for all: were they to differ in the last bit, the processes would part ways."""
+    scores = dict(validate(average)) if processes.rank == 0 else {}
+    return processes.from_first(scores)
+
+
+def _check(config: FitConfig, processes: Processes, *, validated: bool) -> None:
+    if not validated and (config.schedule == "plateau" or config.early_stopping is not None):
+        raise ValueError("a plateau and early stopping need a validation to go by")
+    if processes.count > 1 and config.seconds is not None:
+        raise ValueError("a training with a time budget cannot be shared out among processes: their clocks differ")

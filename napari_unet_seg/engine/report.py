@@ -50,6 +50,15 @@ def outline_picture(image: NDArray[Any], *, truth: NDArray[Any], y_pred: NDArray
     return picture
 
 
+def picture_figure(picture: NDArray[np.uint8], *, caption: str) -> str:
+    """A picture ``(Y, X, 3)`` with a caption in plain text, as an HTML figure that needs no other file."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    escaped = html.escape(caption)
+    return f"<figure><img alt='' src='data:image/png;base64,{encoded}'><figcaption>{escaped}</figcaption></figure>"
+
+
 def write_report(result: dict[str, Any], dataset: Dataset, segmenter: Segmenter, *, folder: Path) -> Path:
     """Write ``report.html``, complete in one file.
 
@@ -111,8 +120,5 @@ def _figure(scores: dict[str, Any], dataset: Dataset, segmenter: Segmenter) -> s
     arranged, _ = arrange_channels(volume, names)
     channel = names.index("flair") if "flair" in names else 0
     picture = outline_picture(arranged.data[channel, z], truth=truth[z], y_pred=y_pred[z])
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
-    encoded = base64.b64encode(buffer.getvalue()).decode()
-    caption = f"{html.escape(scores['case'])}, slice {z}: Dice of the volume {scores['dice']:.3f}"
-    return f"<figure><img alt='' src='data:image/png;base64,{encoded}'><figcaption>{caption}</figcaption></figure>"
+    caption = f"{scores['case']}, slice {z}: Dice of the volume {scores['dice']:.3f}"
+    return picture_figure(picture, caption=caption)

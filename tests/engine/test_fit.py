@@ -8,7 +8,7 @@ import torch
 from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.engine.config import AugmentConfig, FitConfig, UNetConfig
 from napari_unet_seg.engine.events import EpochDone, FitFinished, StepDone
-from napari_unet_seg.engine.fit import LossNotFinite, fit, learning_rate_factor
+from napari_unet_seg.engine.fit import LossNotFinite, fit
 from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
 from napari_unet_seg.engine.unet import UNet
 
@@ -112,16 +112,6 @@ def test_no_labelled_slice_is_refused() -> None:
     case = labelled()
     with pytest.raises(ValueError, match="no labelled slice"):
         SliceStore([LabelledVolume(volume=case.volume, mask=case.mask, labelled=np.zeros(8, bool))], device=CPU)
-
-
-@pytest.mark.parametrize("coarse", [0.0, 0.75])
-def test_the_rate_rises_then_falls(coarse: float) -> None:
-    factors = [learning_rate_factor(step / 100, coarse_fraction=coarse) for step in range(100)]
-    peak = int(np.argmax(factors))
-    assert factors[peak] == pytest.approx(1)
-    assert all(np.diff(factors[: peak + 1]) >= 0)
-    assert all(np.diff(factors[peak:]) <= 1e-9)
-    assert factors[-1] < 0.02
 
 
 def statistics(network: UNet) -> list[torch.Tensor]:
