@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
-from napari_unet_seg.engine.config import FitConfig, UNetConfig
+from napari_unet_seg.engine.config import AugmentConfig, FitConfig, Normalisation, UNetConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Which slices train, validate and test."""
+
+    kind: Literal["patients", "slices", "given"] = "patients"
+    """Whole patients; single slices, whose neighbours then train (leaky); or as the folders of the dataset have it."""
+
+    train: float = 0.8
+    """Fraction that trains; of no meaning where the split is given, as the other two."""
+
+    validation: float = 0.1
+    """Fraction that is validated on after every epoch."""
+
+    test: float = 0.1
+    """Fraction that the training never sees."""
+
+    seed: int = 0
+    """Of the draw."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("patients", "slices", "given"):
+            raise ValueError(f"kind must be 'patients', 'slices' or 'given', got {self.kind!r}")
+        if min(self.train, self.validation, self.test) < 0 or self.train == 0:
+            raise ValueError(f"fractions must not be negative, and some of the data must train, got {self}")
+        if abs(self.train + self.validation + self.test - 1) > 1e-6:
+            raise ValueError(f"train, validation and test must add up to 1, got {self}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A network and how it is trained."""
+    """A network, how it is trained, and what is measured."""
 
     name: str
     network: UNetConfig
@@ -26,3 +56,35 @@ class Recipe:
 
     licence: str = ""
     """Licence of the data, which the weights carry on."""
+
+    normalisation: Normalisation = "head-zscore"
+    """How intensities are brought to one scale."""
+
+    resize: tuple[int, int] | None = None
+    """Height and width that whole slices are resized to; None: patches are cut out at the slices' own size."""
+
+    epochs: int | None = None
+    """Passes over the training slices, or of ``fit.steps_per_epoch`` where samples are drawn; None: ``fit.steps``."""
+
+    split: SplitConfig = field(default_factory=SplitConfig)
+    """Which slices train, validate and test."""
+
+    metric_smooth: float = 100.0
+    """Added to both sides of the fraction in the published projects' soft Dice and IoU."""
+
+    reported: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """What the published project says it reached: part of the split to ``dice``, ``iou`` and ``accuracy``."""
+
+    notes: tuple[str, ...] = ()
+    """What the published project leaves open, and what stands here instead."""
+
+    def __post_init__(self) -> None:
+        cut_out = isinstance(self.fit.augment, AugmentConfig)
+        if cut_out == (self.resize is not None):
+            raise ValueError("whole slices are resized, and AugmentConfig cuts patches out of them: one or the other")
+        if cut_out and self.normalisation != "head-zscore":
+            raise ValueError("AugmentConfig's ranges are in standard deviations: it needs normalisation='head-zscore'")
+        if self.resize is not None and self.fit.patch != self.resize:
+            raise ValueError(f"the network sees {self.resize}, so patch must say so, got {self.fit.patch}")
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs must be positive or None, got {self.epochs}")

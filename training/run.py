@@ -1,79 +1,45 @@
-"""Train a recipe: ``python -m training.run default --data FOLDER``."""
+"""Train a recipe: ``python -m training.run default --data FOLDER``.
+
+The run writes a folder, ``runs/RECIPE``: best and last checkpoint, settings, history, curves, TensorBoard events, and
+the state that ``--resume`` goes on from. Ctrl-C ends it after the current step, and keeps all of that.
+
+Several processes share a run out, each with its part of every batch: ``torchrun --standalone --nproc-per-node 2
+-m training.run default --data FOLDER``. With ``--max-restarts 3``, the run goes on from its state when one dies.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
-import os
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_unet_seg.data.dataset import Case, open_dataset
-from napari_unet_seg.data.roles import arrange_channels, flair_index
-from napari_unet_seg.engine.checkpoint import Description, file_hash, load_checkpoint, save_checkpoint
+from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
+from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.data.roles import flair_index
+from napari_unet_seg.engine.checkpoint import Description, file_hash, load_checkpoint
 from napari_unet_seg.engine.events import EpochDone, FitFinished
-from napari_unet_seg.engine.fit import fit
-from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
-from napari_unet_seg.engine.unet import UNet, count_parameters
-from napari_unet_seg.errors import InputError, reading
+from napari_unet_seg.engine.fit import LossNotFinite, fit
+from napari_unet_seg.engine.fit_state import State
+from napari_unet_seg.engine.networks import build_network
+from napari_unet_seg.engine.processes import Processes
+from napari_unet_seg.engine.sampling import epoch_length
+from napari_unet_seg.errors import InputError
+from training.describe import describe
+from training.launch import default_threads, launched, restarted
 from training.recipe import Recipe
 from training.recipes import RECIPES
+from training.run_folder import RunFolder
+from training.training_data import held_out, read_training_data
+from training.validation import Validation
 
-
-def read_cases(cases: Sequence[Case], *, channel_names: Sequence[str]) -> list[LabelledVolume]:
-    """The cases that have a mask, their channels in the recipe's order."""
-    held = []
-    for case in cases:
-        mask = case.read_mask()
-        if mask is not None:
-            volume, _ = arrange_channels(case.read_image(), channel_names)
-            held.append(LabelledVolume(volume=volume, mask=mask, labelled=case.labelled_slices()))
-    return held
-
-
-def fingerprint(cases: Sequence[LabelledVolume]) -> str:
-    """SHA-256 over the pixels and masks trained on."""
-    digest = hashlib.sha256()
-    for case in cases:
-        digest.update(case.volume.data.tobytes())
-        digest.update(case.mask.tobytes())
-    return digest.hexdigest()
-
-
-def held_out(folds: Path, fold: int) -> list[str]:
-    """The patients of one fold in a JSON file with the key ``folds``."""
-    try:
-        with reading(folds):
-            content = json.loads(folds.read_text())
-        found = content["folds"]
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("is no JSON file with the key folds: a list of lists of case ids", path=folds) from error
-    if not 0 <= fold < len(found):
-        raise InputError(f"there is no fold {fold}; it has {len(found)}", path=folds)
-    return list(found[fold])
-
-
-def describe(recipe: Recipe) -> dict[str, Any]:
-    """Parameters, cost of a slice, and the whole configuration."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    network = UNet(recipe.network).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, recipe.network.input_channels, 256, 256))
-    return {
-        "parameters": count_parameters(network),
-        "gflop_per_slice": round(counter.get_total_flops() / 1e9, 3),
-        **dataclasses.asdict(recipe),
-    }
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def train(
@@ -84,8 +50,11 @@ def train(
     folds: Path | None = None,
     fold: int | None = None,
     initial: Path | None = None,
+    resume: bool = False,
+    fabric: Fabric | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """Train a recipe and write its checkpoint; the file is there, and usable, from the first epoch on.
+    """Train a recipe; its checkpoints are there, and usable, from the first epoch on.
 
     Parameters
     ----------
@@ -94,93 +63,253 @@ def train(
     data : Path
         A dataset with masks.
     output : Path
-        The checkpoint to write.
+        The folder of the run, see `RunFolder`; or a ``.safetensors`` file, which the best checkpoint is copied to, and
+        beside which the folder lies under the same name.
     folds : Path, optional
         JSON with the key ``folds``: lists of case ids.
     fold : int, optional
         The fold to leave out.
     initial : Path, optional
         A checkpoint to start from; it must not have seen the cases held out.
+    resume : bool
+        Go on with the run in the folder, if there is one.
+    fabric : Fabric, optional
+        Of the processes that train together; the first one writes.
+    should_stop : callable
+        Asked before each step.
+
+    Returns
+    -------
+    Path
+        The best checkpoint by validation loss, or the last one of a recipe that validates on nothing.
 
     Raises
     ------
     InputError
-        If the data or the checkpoint cannot be used.
+        If data, checkpoint or folder cannot be used.
     """
+    processes = Processes(fabric)
+    first = processes.rank == 0
+    say = _say if first else _keep_quiet
+    folder = RunFolder(output.with_suffix("") if output.suffix == ".safetensors" else output)
+    state = processes.from_first(folder.state(resume=resume) if first else None)
     left_out = held_out(folds, fold) if folds is not None and fold is not None else []
-    cases = [case for case in open_dataset(data).cases if case.case_id not in left_out]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(f"reading {len(cases)} cases of {data}", flush=True)
-    labelled = read_cases(cases, channel_names=recipe.channel_names)
-    if not labelled:
-        raise InputError("no case has a mask to learn from", path=data)
-    store = SliceStore(labelled, device=device)
-    print(f"{len(store.labelled)} slices, {len(store.tumour)} of them with tumour, on {device}", flush=True)
+    device = fabric.device if fabric is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    say(f"reading {data}")
+    slices = read_training_data(recipe, data, left_out=left_out, device=device)
+    validated = len(slices.validation.labelled) if slices.validation is not None else 0
+    say(
+        f"{len(slices.train.labelled)} slices, {len(slices.train.tumour)} of them with tumour, "
+        f"{validated} to validate on, on {device}" + (f" in {processes.count} processes" if processes.count > 1 else "")
+    )
+    if processes.count > 1 and device.type == "cpu":
+        say("on a CPU, batch normalisation counts each process' part of a batch by itself")
+    per_epoch = epoch_length(recipe.fit, slices=len(slices.train.labelled))
+    if recipe.epochs is not None:
+        recipe = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, steps=recipe.epochs * per_epoch))
+    if not validated and (recipe.fit.schedule == "plateau" or recipe.fit.early_stopping is not None):
+        raise InputError(f"the recipe {recipe.name} goes by the validation loss, and its split leaves nothing for that")
     torch.manual_seed(recipe.fit.seed)
-    network = UNet(recipe.network)
-    parent = None
+    network, parent = build_network(recipe.network), None
     if initial is not None:
         network, description = load_checkpoint(initial)
         parent = file_hash(initial)
-        if overlap := set(description.training.get("cases", [])) & set(left_out):
+        if description.network != recipe.network:
+            raise InputError(f"its network is another one than that of the recipe {recipe.name}", path=initial)
+        if overlap := set(description.training.get("cases", [])) & set(slices.held_out):
             raise InputError(f"it was trained on {len(overlap)} of the cases held out", path=initial)
         network.train()
-    training = {
-        "recipe": recipe.name,
-        "fit": dataclasses.asdict(recipe.fit),
-        "cases": [case.case_id for case in cases],
-        "held_out": left_out,
-        "data_fingerprint": fingerprint(labelled),
+    settings = {
+        "recipe": dataclasses.asdict(recipe),
+        "seed": recipe.fit.seed,
+        "data": str(data),
+        "folds": str(folds) if folds is not None else None,
+        "fold": fold,
+        "initial": str(initial) if initial is not None else None,
+        "parent": parent,
+        "cases": slices.cases,
+        "held_out": slices.held_out,
+        "data_fingerprint": slices.fingerprint,
         "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
         "device": str(device),
+        "processes": processes.count,
+        "threads": torch.get_num_threads(),
     }
-    del labelled
-    flair = flair_index(recipe.channel_names)
-    started = time.perf_counter()
-    for event in fit(network, store, recipe.fit, flair=flair):
-        if isinstance(event, EpochDone):
-            left = event.seconds / event.step * (recipe.fit.steps - event.step)
-            print(
-                f"step {event.step}/{recipe.fit.steps}  loss {event.loss:.4f}  "
-                f"{event.slices_per_second:.1f} slices/s  {event.seconds / 60:.1f} min, about {left / 60:.1f} left",
-                flush=True,
-            )
-        if isinstance(event, EpochDone | FitFinished):
-            progress = {"steps_done": getattr(event, "step", None) or recipe.fit.steps}
-            description = Description(
-                name=recipe.name,
-                network=recipe.network,
-                channel_names=recipe.channel_names,
-                min_fraction=recipe.min_fraction,
-                largest_component=recipe.largest_component,
-                flip=recipe.flip,
-                input_size=recipe.fit.patch,
-                training={**training, **progress, "seconds": round(time.perf_counter() - started, 1)},
-                parent=parent,
-                licence=recipe.licence,
-            )
-            save_checkpoint(output, network, description)
-    print(f"written: {output}", flush=True)
-    return output
+    if first:
+        folder.begin(settings, state)
+    if state is not None:
+        say(f"going on from step {state['progress']['step']} of {recipe.fit.steps}")
+
+    def description_at(event: EpochDone | FitFinished) -> Description:
+        step = event.step if isinstance(event, EpochDone) else event.steps
+        scores = event.validation if isinstance(event, EpochDone) else None
+        return _description(recipe, settings, step=step, seconds=event.seconds, scores=scores)
+
+    def save_state(state: State) -> None:
+        done = state["progress"]
+        if first:
+            folder.save_state(state, at_once=done["finished"] or done["step"] % per_epoch > 0 or should_stop())
+
+    events = fit(
+        network,
+        slices.train,
+        recipe.fit,
+        flair=flair_index(recipe.channel_names),
+        should_stop=should_stop,
+        validate=None
+        if slices.validation is None
+        else Validation(
+            store=slices.validation, fit=recipe.fit, context=recipe.network.context, smooth=recipe.metric_smooth
+        ),
+        state=state,
+        save_state=save_state,
+        fabric=fabric,
+    )
+    try:
+        for event in events:
+            if isinstance(event, EpochDone):
+                say(progress_line(event, steps=recipe.fit.steps))
+            if isinstance(event, EpochDone) and first:
+                folder.epoch_done(event, network, description_at(event))
+                _copy(folder.best, output)
+            elif isinstance(event, FitFinished) and first:
+                folder.finish(network, description_at(event), validated=validated > 0)
+                _copy(folder.best, output)
+                say(f"{'stopped at step' if event.stopped else 'done, step'} {event.steps}; written: {folder.path}")
+    except LossNotFinite as error:
+        raise InputError(f"{error}; what was written before is there: {folder.path}") from error
+    finally:
+        folder.close()
+    return output if output.suffix == ".safetensors" else folder.best
+
+
+def progress_line(event: EpochDone, *, steps: int) -> str:
+    """What an epoch has brought, and how long the rest will take."""
+    left = event.seconds / event.step * (steps - event.step)
+    scores = event.validation or {}
+    told = [
+        f"{'validation ' if name == 'loss' else ''}{name} {scores[name]:.4f}"
+        for name in ("loss", "dice", "iou")
+        if name in scores
+    ]
+    return "  ".join(
+        [
+            f"epoch {event.epoch}  step {event.step}/{steps}  loss {event.loss:.4f}",
+            *told,
+            f"{event.slices_per_second:.1f} slices/s  {event.seconds / 60:.1f} min, about {left / 60:.1f} left",
+        ]
+    )
+
+
+def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds: float, scores: Any) -> Description:
+    named = ("cases", "held_out", "data_fingerprint", "versions", "device", "processes")
+    return Description(
+        name=recipe.name,
+        network=recipe.network,
+        channel_names=recipe.channel_names,
+        min_fraction=recipe.min_fraction,
+        largest_component=recipe.largest_component,
+        flip=recipe.flip,
+        normalisation=recipe.normalisation,
+        resize=recipe.resize,
+        input_size=recipe.fit.patch,
+        training={
+            "recipe": recipe.name,
+            "fit": dataclasses.asdict(recipe.fit),
+            "split": dataclasses.asdict(recipe.split),
+            **{key: settings[key] for key in named},
+            "steps_done": step,
+            "seconds": round(seconds, 1),
+            **({"validation": dict(scores)} if scores is not None else {}),
+        },
+        parent=settings["parent"],
+        licence=recipe.licence,
+    )
+
+
+def _copy(best: Path, output: Path) -> None:
+    """Put the best checkpoint where the caller wants it as well."""
+    if output.suffix == ".safetensors":
+        write_bytes(output, best.read_bytes())
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _keep_quiet(_text: str) -> None:
+    """What the first process says is enough."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="python -m training.run", description="Train a recipe.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("recipe", choices=sorted(RECIPES))
     parser.add_argument("--data", type=Path, help="a dataset with masks")
-    parser.add_argument("--output", type=Path, help="the checkpoint to write (default: runs/RECIPE.safetensors)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="the folder of the run (default: runs/RECIPE), or X.safetensors: the best checkpoint, beside the folder X",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in that folder, if there is one")
     parser.add_argument("--folds", type=Path, help="JSON with the folds")
     parser.add_argument("--fold", type=int, help="the fold to leave out, from 0")
     parser.add_argument("--init", type=Path, help="a checkpoint to start from")
-    parser.add_argument("--steps", type=int, help="optimiser steps, instead of the recipe's")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, help="optimiser steps, instead of the recipe's length")
+    length.add_argument("--epochs", type=int, help="epochs, instead of the recipe's length")
     parser.add_argument("--coarse-fraction", type=float, help="part of them at half resolution")
     parser.add_argument("--learning-rate", type=float, help="peak rate, instead of the recipe's")
     parser.add_argument("--seed", type=int, help="seed, instead of the recipe's")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    parser.add_argument("--threads", type=int, help="CPU threads of a process (default: all, shared out)")
     parser.add_argument("--describe", action="store_true", help="print parameters, cost and configuration as JSON")
     given = parser.parse_args(arguments)
-    recipe = RECIPES[given.recipe]()
+    try:
+        recipe = changed(RECIPES[given.recipe](), given)
+    except ValueError as error:
+        parser.error(str(error))
+    if given.data is None and not given.describe:
+        parser.error("--data is needed: the folder of a dataset with masks")
+    if (given.fold is None) != (given.folds is None):
+        parser.error("--fold and --folds go together")
+    torch.set_num_threads(given.threads or default_threads())
+    default = recipe.name if given.fold is None else f"{recipe.name}_fold_{given.fold}"
+    try:
+        if given.describe:
+            print(json.dumps(describe(recipe), indent=2))
+            return 0
+        with launched() as fabric, stop_at_first_interrupt() as should_stop:
+            train(
+                recipe,
+                data=given.data,
+                output=given.output or Path("runs") / default,
+                folds=given.folds,
+                fold=given.fold,
+                initial=given.init,
+                resume=given.resume or restarted(),
+                fabric=fabric,
+                should_stop=should_stop,
+            )
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def changed(recipe: Recipe, given: argparse.Namespace) -> Recipe:
+    """The recipe with what the command line says instead.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range.
+    """
+    if given.steps is not None or given.epochs is not None:
+        if given.epochs is not None and given.epochs < 1:
+            raise ValueError(f"--epochs must be positive, got {given.epochs}")
+        recipe = dataclasses.replace(recipe, epochs=given.epochs)
     changes = {
         "steps": given.steps,
         "coarse_fraction": given.coarse_fraction,
@@ -188,22 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "seed": given.seed,
     }
     fit_config = dataclasses.replace(recipe.fit, **{key: value for key, value in changes.items() if value is not None})
-    recipe = dataclasses.replace(recipe, fit=fit_config)
-    if given.describe:
-        print(json.dumps(describe(recipe), indent=2))
-        return 0
-    if given.data is None:
-        parser.error("--data is needed: the folder of a dataset with masks")
-    if (given.fold is None) != (given.folds is None):
-        parser.error("--fold and --folds go together")
-    torch.set_num_threads(given.threads or os.cpu_count() or 1)
-    output = given.output or Path("runs") / f"{recipe.name}.safetensors"
-    try:
-        train(recipe, data=given.data, output=output, folds=given.folds, fold=given.fold, initial=given.init)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return dataclasses.replace(recipe, fit=fit_config)
 
 
 if __name__ == "__main__":

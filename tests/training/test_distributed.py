@@ -1,0 +1,81 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from napari_unet_seg.data.phantom import write_kaggle
+from tests.training.shared_fit import TRAININGS, losses
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def torchrun(*arguments: str, slowly: float = 0) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "SLOWLY": str(slowly)}
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--local-addr",
+        "127.0.0.1",
+        "--nproc-per-node",
+        "2",
+        *arguments,
+    ]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
+    file = tmp_path / "losses.json"
+    process = torchrun("-m", "tests.training.shared_fit", str(file))
+    with process:
+        told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    shared = json.loads(file.read_text())
+    for name, config in TRAININGS.items():
+        assert shared[name] == pytest.approx(losses(config), rel=1e-5), name
+    # With dropout, where every process has random numbers of its own.
+    assert shared["resumed"] == shared["whole"]
+
+
+def test_a_killed_worker_is_started_again_from_the_state(tmp_path: Path) -> None:
+    data = write_kaggle(tmp_path / "data", patients=4, slices=6, size=32)
+    folder = tmp_path / "run"
+    process = torchrun("--max-restarts", "1", "-m", "tests.training.tiny_run", "tiny", "--data", str(data), "--output",
+                       str(folder), "--threads", "1", slowly=0.15)  # fmt: skip
+    lines = []
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("epoch 2"):
+                # In the middle of the third epoch.
+                time.sleep(0.2)
+                worker = max(psutil.Process(process.pid).children(), key=lambda child: child.pid)
+                worker.send_signal(signal.SIGKILL)
+    assert process.returncode == 0, "".join(lines)
+    history = json.loads((folder / "history.json").read_text())
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    (again,) = (number for number, line in enumerate(lines) if line.startswith("going on from step "))
+    # Each epoch was trained once: what was there before the end was not done again.
+    assert [line[:7] for line in lines if line.startswith("epoch")] == [f"epoch {n}" for n in (1, 2, 3, 4)]
+    assert not any(line.startswith(("epoch 1", "epoch 2")) for line in lines[again:])

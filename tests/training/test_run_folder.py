@@ -1,0 +1,165 @@
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from napari_unet_seg.data.phantom import write_kaggle
+from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description
+from napari_unet_seg.engine.samples import SliceStore
+from tests.training.tiny_run import tiny
+from training import run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_kaggle(tmp_path_factory.mktemp("data") / "kaggle_3m", patients=4, slices=4, size=32)
+
+
+def start(data: Path, output: Path, *more: str) -> int:
+    return run.main(["tiny", "--data", str(data), "--output", str(output), "--threads", "1", *more])
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = json.loads((folder / "history.json").read_text())
+    return rows
+
+
+def figures(folder: Path) -> list[dict[str, float]]:
+    """The history without what the clock says."""
+    clock = ("seconds", "slices_per_second")
+    return [{key: value for key, value in row.items() if key not in clock} for row in history(folder)]
+
+
+def interrupt_batch(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Press Ctrl-C while a training batch is made; validation makes batches too."""
+    batch, made = SliceStore.batch, []
+
+    def press(self: SliceStore, index: torch.Tensor, *, context: int) -> object:
+        made.append(index)
+        if len(made) == number:
+            os.kill(os.getpid(), signal.SIGINT)
+        return batch(self, index, context=context)
+
+    monkeypatch.setattr(SliceStore, "batch", press)
+
+
+def test_a_run_leaves_everything_behind(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    assert start(data, folder, "--epochs", "2", "--seed", "7") == 0
+    names = {file.name for file in folder.iterdir()}
+    assert names == {"best.safetensors", "last.safetensors", "config.json", "history.json", "curves.png", "state.pt",
+                     "tensorboard"}  # fmt: skip
+    rows = history(folder)
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 2), (2, 4)]
+    assert {"loss", "learning_rate", "validation_loss", "validation_dice", "validation_iou"} <= rows[0].keys()
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["seed"], config["recipe"]["epochs"], config["recipe"]["fit"]["steps"]) == (7, 2, 4)
+    assert len(config["cases"]) == 3
+    assert len(config["held_out"]) == 1
+    assert read_description(folder / "last.safetensors").training["steps_done"] == 4
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [2, 4]
+    assert [event.value for event in events.Scalars("validation/loss")] == pytest.approx(
+        [row["validation_loss"] for row in rows]
+    )
+    assert "left" in capsys.readouterr().out
+
+
+def test_the_best_is_that_of_the_lowest_validation_loss(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([0.5, 0.25, 0.75])
+    monkeypatch.setattr(run.Validation, "__call__", lambda *_: {"loss": next(losses)})
+    output = tmp_path / "model.safetensors"
+    assert start(data, output, "--epochs", "3") == 0
+    folder = tmp_path / "model"
+    assert read_description(folder / "best.safetensors").training["steps_done"] == 4
+    assert read_description(folder / "last.safetensors").training["steps_done"] == 6
+    assert output.read_bytes() == (folder / "best.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("batch", [3, 5])
+def test_ctrl_c_keeps_what_is_there_and_resume_goes_on_exactly(
+    tmp_path: Path, data: Path, batch: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert start(data, whole) == 0
+    with monkeypatch.context() as patched:
+        interrupt_batch(patched, batch)
+        assert start(data, broken) == 0
+    assert "stopped at step" in capsys.readouterr().out
+    assert len(history(broken)) < 4
+    assert load_checkpoint(broken / "last.safetensors")[1].name == "tiny"
+    assert start(data, broken) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert start(data, broken, "--resume") == 0
+    assert figures(broken) == figures(whole)
+    for name in ("best", "last"):
+        expected, found = (
+            load_checkpoint(folder / f"{name}.safetensors")[0].state_dict() for folder in (whole, broken)
+        )
+        assert all(value.equal(found[key]) for key, value in expected.items())
+
+
+def test_an_epoch_beyond_the_state_is_done_once_more(tmp_path: Path, data: Path) -> None:
+    """As after a crash between the history and the state."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert start(data, whole) == 0
+    assert start(data, broken, "--epochs", "4") == 0
+    state = torch.load(broken / "state.pt", weights_only=True)
+    rows = history(broken)
+    rows.append({**rows[-1], "epoch": 5, "step": state["progress"]["step"] + 2})
+    (broken / "history.json").write_text(json.dumps(rows))
+    assert start(data, broken, "--resume") == 0
+    assert figures(broken) == figures(whole)
+
+
+def test_a_resume_with_other_settings_is_refused(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(data, tmp_path / "run", "--epochs", "1") == 0
+    assert start(data, tmp_path / "run", "--epochs", "2", "--resume") == 2
+    told = capsys.readouterr().err
+    assert "another recipe, epochs, fit" in told
+    assert told.count("\n") == 1
+
+
+def test_a_resume_without_a_run_begins_one(tmp_path: Path, data: Path) -> None:
+    assert start(data, tmp_path / "run", "--epochs", "1", "--resume") == 0
+    assert len(history(tmp_path / "run")) == 1
+
+
+def test_a_finished_run_is_replaced(tmp_path: Path, data: Path) -> None:
+    assert start(data, tmp_path / "run", "--epochs", "1") == 0
+    assert start(data, tmp_path / "run", "--epochs", "2") == 0
+    assert len(history(tmp_path / "run")) == 2
+
+
+def test_the_data_must_be_the_same(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start(data, tmp_path / "run", "--epochs", "1") == 0
+    other = write_kaggle(tmp_path / "other", patients=4, slices=5, size=32)
+    assert start(other, tmp_path / "run", "--epochs", "1", "--resume") == 2
+    assert "data_fingerprint" in capsys.readouterr().err
+
+
+def test_a_plateau_without_a_validation_is_refused(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import replace
+
+    from training.recipes import RECIPES
+
+    recipe = tiny()
+    unvalidated = replace(
+        recipe,
+        fit=replace(recipe.fit, schedule="plateau"),
+        split=replace(recipe.split, train=1.0, validation=0.0, test=0.0),
+    )
+    monkeypatch.setitem(RECIPES, "tiny", lambda: unvalidated)
+    assert start(data, tmp_path / "run") == 2
+    assert "goes by the validation loss" in capsys.readouterr().err

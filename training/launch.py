@@ -1,0 +1,74 @@
+"""The processes that a run is shared out among."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@contextmanager
+def launched() -> Iterator[Fabric | None]:
+    """The fabric of this process under ``torchrun`` or ``srun``, connected to the others; None where it is alone.
+
+    Every process has a graphics card of its own where there are any, by its number on its machine; on a CPU they
+    talk through gloo.
+    """
+    environment = os.environ
+    if "TORCHELASTIC_RUN_ID" in environment:
+        world, here = int(environment["WORLD_SIZE"]), int(environment["LOCAL_WORLD_SIZE"])
+    elif "SLURM_PROCID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        world = int(environment.get("SLURM_NTASKS", 1))
+        here = world // int(environment.get("SLURM_NNODES", 1))
+    else:
+        world = here = 1
+    if world == 1:
+        yield None
+        return
+    # Imported here: it takes seconds.
+    from lightning_fabric import Fabric
+
+    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if environment.get("GROUP_WORLD_SIZE") == "1" and "TORCHELASTIC_RUN_ID" in environment:
+        _meet(rank=int(environment["RANK"]), world=world)
+    fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=world // here, strategy="ddp")
+    fabric.launch()
+    try:
+        yield fabric
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _meet(*, rank: int, world: int) -> None:
+    """Connect the processes of one machine through torchrun's store, apart from what those before a restart left there.
+
+    Left to itself, torch 2.13 has new processes connect to the addresses of the dead ones (pytorch issue 135712). On
+    several machines the number of the restart is not the same everywhere; there,
+    ``TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1`` before torchrun does it.
+    """
+    from torch.distributed import PrefixStore, TCPStore
+
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    torch.distributed.init_process_group(
+        backend="nccl" if torch.cuda.is_available() else "gloo",
+        store=PrefixStore(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}", store),
+        rank=rank,
+        world_size=world,
+    )
+
+
+def restarted() -> bool:
+    """Whether torchrun has started this process again after one of them failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
+def default_threads() -> int:
+    """CPU threads of each process, if they share the machine's cores out."""
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))

@@ -1,0 +1,186 @@
+"""What a run leaves behind: settings, checkpoints, state, history, curves."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.engine.checkpoint import Description, read_description, save_checkpoint
+from napari_unet_seg.engine.events import EpochDone
+from napari_unet_seg.engine.fit_state import State, read_state, write_state
+from napari_unet_seg.engine.network import Network
+from napari_unet_seg.errors import InputError, reading
+
+_SHARE = 0.1
+"""Most of the time that may go into writing states, and into drawing."""
+
+
+class RunFolder:
+    """The folder of a run.
+
+    ``config.json`` (enough to repeat it), ``best.safetensors``, ``last.safetensors``, ``state.pt`` (to go on from),
+    ``history.json`` (a row an epoch), ``curves.png``, and ``tensorboard/``. Every file is whole at any moment, and
+    `begin` brings them to one epoch again.
+
+    Parameters
+    ----------
+    path : Path
+        Made when the first file is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = path / "best.safetensors"
+        self.last = path / "last.safetensors"
+        self.history: list[dict[str, Any]] = []
+        self._lowest = math.inf
+        self._state_due = 0.0
+        self._curves_due = 0.0
+        self._board: Any = None
+
+    def state(self, *, resume: bool) -> State | None:
+        """The state to go on from; None where the run is to begin anew.
+
+        Raises
+        ------
+        InputError
+            If there is an unfinished run that nobody asked to go on with, or its state is damaged.
+        """
+        file = self.path / "state.pt"
+        if not file.exists():
+            return None
+        state = read_state(file)
+        if resume:
+            return state
+        if not state["progress"]["finished"]:
+            problem = "there is an unfinished run here; go on with it by --resume, or delete the folder"
+            raise InputError(problem, path=self.path)
+        return None
+
+    def begin(self, config: Mapping[str, Any], state: State | None) -> None:
+        """Write the settings of a new run, or check that one that goes on has the same.
+
+        Raises
+        ------
+        InputError
+            If they are others, or the folder cannot be read or written.
+        """
+        file = self.path / "config.json"
+        if state is None:
+            for name in ("state.pt", "best.safetensors", "last.safetensors", "curves.png"):
+                (self.path / name).unlink(missing_ok=True)
+            write_bytes(file, (json.dumps(config, indent=2) + "\n").encode())
+            self._write_history()
+        else:
+            self._check_same(file, config)
+            step = state["progress"]["step"]
+            # What came after the state was written is done once more.
+            self.history = [row for row in self._read(self.path / "history.json") if row["step"] <= step]
+            scores = read_description(self.best).training.get("validation") if self.best.is_file() else None
+            self._lowest = scores["loss"] if scores else math.inf
+            self._write_history()
+        self._open_board()
+
+    def epoch_done(self, event: EpochDone, network: Network, description: Description) -> None:
+        """Write checkpoints, history and, now and then, the curves."""
+        save_checkpoint(self.last, network, description)
+        scores = event.validation
+        # Without a validation, nothing tells one epoch from another.
+        if scores is None or not self.best.is_file() or scores["loss"] < self._lowest:
+            save_checkpoint(self.best, network, description)
+            if scores is not None and math.isfinite(scores["loss"]):
+                self._lowest = scores["loss"]
+        self.history.append(_row(event))
+        self._write_history()
+        if self._board is not None:
+            for key, value in self.history[-1].items():
+                if key not in ("epoch", "step", "seconds"):
+                    self._board.add_scalar(key.replace("validation_", "validation/"), value, event.step)
+            self._board.flush()
+        if time.monotonic() >= self._curves_due:
+            self._curves_due = _next(self._draw)
+
+    def save_state(self, state: State, *, at_once: bool) -> None:
+        """Write the state, unless that would take too much of the time."""
+        if at_once or time.monotonic() >= self._state_due:
+            self._state_due = _next(lambda: write_state(self.path / "state.pt", state))
+
+    def finish(self, network: Network, description: Description, *, validated: bool) -> None:
+        """Write the last weights, which are the best ones too where nothing was validated."""
+        save_checkpoint(self.last, network, description)
+        if not validated or not self.best.is_file():
+            save_checkpoint(self.best, network, description)
+        self._draw()
+        self.close()
+
+    def close(self) -> None:
+        """Close the events' file."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+    def _check_same(self, file: Path, config: Mapping[str, Any]) -> None:
+        then, now = self._read(file), json.loads(json.dumps(config))
+        other = [
+            key for key in ("recipe", "seed", "data_fingerprint", "held_out", "parent") if then.get(key) != now[key]
+        ]
+        if "recipe" in other:
+            parts = now["recipe"].keys() | then["recipe"].keys()
+            other += sorted(key for key in parts if now["recipe"].get(key) != then["recipe"].get(key))
+        if other:
+            problem = f"the run was begun with another {', '.join(other)}; give the same settings, or another --output"
+            raise InputError(problem, path=file)
+
+    def _read(self, file: Path) -> Any:
+        try:
+            with reading(file):
+                return json.loads(file.read_text())
+        except json.JSONDecodeError as error:
+            raise InputError("is damaged; delete the folder to begin anew", path=file) from error
+
+    def _write_history(self) -> None:
+        write_bytes(self.path / "history.json", (json.dumps(self.history, indent=1) + "\n").encode())
+
+    def _open_board(self) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            print("no TensorBoard events: pip install tensorboard", flush=True)
+            return
+        step = self.history[-1]["step"] + 1 if self.history else 0
+        # What an interrupted run wrote beyond its state is taken back.
+        self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
+
+    def _draw(self) -> None:
+        if not self.history:
+            return
+        try:
+            from training.curves import save_curves
+        except ImportError:
+            return
+        save_curves(self.path / "curves.png", self.history, title=self.path.name)
+
+
+def _row(event: EpochDone) -> dict[str, Any]:
+    row = {
+        "epoch": event.epoch,
+        "step": event.step,
+        "loss": event.loss,
+        "learning_rate": event.learning_rate,
+        "seconds": round(event.seconds, 2),
+        "slices_per_second": round(event.slices_per_second, 2),
+    }
+    return row | {f"validation_{name}": value for name, value in (event.validation or {}).items()}
+
+
+def _next(work: Callable[[], None]) -> float:
+    """Do something, and say when it may be done again."""
+    began = time.monotonic()
+    work()
+    ended = time.monotonic()
+    return ended + (ended - began) / _SHARE
