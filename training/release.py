@@ -36,7 +36,7 @@ def release(checkpoint: Path, *, metrics: Path, protocol: str, destination: Path
     checkpoint : Path
         As `training.run` wrote it.
     metrics : Path
-        JSON of `training.out_of_fold`.
+        ``cross_validation.json`` of `training.cross_validate`.
     protocol : str
         How the models that were scored differ from this one, in words.
     destination : Path
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m training.release", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--metrics", type=Path, required=True, help="JSON of training.out_of_fold")
+    parser.add_argument("--metrics", type=Path, required=True, help="cross_validation.json of training.cross_validate")
     parser.add_argument(
         "--protocol",
         default="models of the same recipe on patients they never saw; every slice, hard mask, no smoothing",

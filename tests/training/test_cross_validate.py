@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.phantom import write_kaggle
+from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
+from napari_unet_seg.engine.evaluate import CaseScores, SliceScores
+from napari_unet_seg.engine.metrics import Counts
+from napari_unet_seg.errors import InputError
+from tests.engine.models import save_small
+from training import cross_validate
+from training.report.fold_plan import plan_folds, read_folds
+from training.report.fold_scores import FoldScores, score_fold
+from training.report.out_of_fold import gather
+
+SHORT = ["--steps", "2", "--threads", "1", "--device", "cpu"]
+
+
+@pytest.fixture
+def patients(tmp_path: Path) -> Path:
+    return write_kaggle(tmp_path / "data", patients=3, slices=4, size=32)
+
+
+def names(patients: Path) -> list[str]:
+    return sorted(folder.name for folder in patients.iterdir() if folder.is_dir())
+
+
+def checkpoint(path: Path, *, held_out: list[str], cases: list[str], seed: int = 0) -> Path:
+    network, description = load_checkpoint(save_small(path, seed=seed))
+    training = {"recipe": "small", "held_out": held_out, "cases": cases}
+    save_checkpoint(path, network, dataclasses.replace(description, training=training))
+    return path
+
+
+def scored(case: str, *, dice: float = 0.5, volume: float = 1.0) -> CaseScores:
+    return CaseScores(
+        case=case, dice=dice, iou=dice, hd95_mm=None, precision=1, recall=1, volume_ml_true=volume, volume_ml_pred=1
+    )
+
+
+def fold(number: int, *cases: CaseScores, recipe: str = "small") -> FoldScores:
+    one = SliceScores(counts=Counts(tp=1), pixels=4, soft_overlap=1, soft_sum=1)
+    return FoldScores(
+        fold=number, checkpoint=Path(f"fold_{number}.safetensors"), sha256="", recipe=recipe, training={},
+        spacing_assumed=0, cases=list(cases), slices=[one] * len(cases),
+    )  # fmt: skip
+
+
+def test_folds_as_jobs_gathered_are_the_folds_in_one_run(tmp_path: Path, patients: Path) -> None:
+    arguments = ["default", "--data", str(patients), "--count", "3", "--worst", "1", *SHORT]
+    assert cross_validate.main([*arguments, "--output", str(tmp_path / "once")]) == 0
+    for number in ("2", "0", "1"):
+        assert cross_validate.main([*arguments, "--output", str(tmp_path / "jobs"), "--fold", number]) == 0
+    assert not (tmp_path / "jobs" / "report.html").exists()
+    gathered = ["--data", str(patients), "--output", str(tmp_path / "jobs"), "--worst", "1", *SHORT[2:], "--gather"]
+    assert cross_validate.main(gathered) == 0
+    once, jobs = (json.loads((tmp_path / name / "cross_validation.json").read_text()) for name in ("once", "jobs"))
+    assert once["cases"] == jobs["cases"]
+    assert once["summary"] == jobs["summary"]
+    assert sorted(case["case"] for case in once["cases"]) == names(patients)
+    for number in range(3):
+        held_out = read_folds(tmp_path / "once" / "folds.json")[number]
+        description = load_checkpoint(tmp_path / "once" / f"fold_{number}.safetensors")[1]
+        assert description.training["held_out"] == held_out
+        assert not set(description.training["cases"]) & set(held_out)
+
+
+def test_checkpoints_are_scored_on_what_they_hold_out_and_the_rest_is_named(
+    tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = names(patients)
+    files = [
+        checkpoint(tmp_path / "a.safetensors", held_out=[first], cases=[second, third]),
+        checkpoint(tmp_path / "b.safetensors", held_out=[third], cases=[first, second], seed=1),
+    ]
+    output = tmp_path / "out"
+    arguments = ["--data", str(patients), "--output", str(output), "--checkpoints", *map(str, files), *SHORT[2:]]
+    assert cross_validate.main(arguments) == 0
+    result = json.loads((output / "cross_validation.json").read_text())
+    assert {case["case"]: case["fold"] for case in result["cases"]} == {first: 0, third: 1}
+    assert "1 of the 3 patients" in result["missing"]
+    assert [row["cases"] for row in result["folds"]] == [1, 1]
+    page = (output / "report.html").read_text()
+    assert "1 of the 3 patients" in page
+    assert "The files of 2 patients do not say how large a voxel is" in page
+    assert first in page
+    # Nothing is fetched from elsewhere.
+    assert not re.search(r"(src|href)=[\"'](?!data:)", page)
+    assert page.count("data:image/png;base64,") >= 3
+    assert "2 case(s)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("held_out", "cases", "problem"),
+    [
+        ([], ["TCGA_XX_1001_20000101"], "names no held-out cases"),
+        (["TCGA_XX_1000_20000101"], ["TCGA_XX_1000_20010101"], "held out and trained on"),
+        (["TCGA_XX_1009_20000101"], [], "there is no case"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_scored_is_one_clear_line(
+    tmp_path: Path, patients: Path, held_out: list[str], cases: list[str], problem: str
+) -> None:
+    file = checkpoint(tmp_path / "m.safetensors", held_out=held_out, cases=cases)
+    with pytest.raises(InputError, match=problem):
+        score_fold(file, open_dataset(patients), fold=0, device="cpu")
+
+
+def test_scores_of_a_checkpoint_that_was_written_anew_are_refused(tmp_path: Path, patients: Path) -> None:
+    first, *others = names(patients)
+    file = checkpoint(tmp_path / "fold_0.safetensors", held_out=[first], cases=others)
+    scores = score_fold(file, open_dataset(patients), fold=0, device="cpu")
+    scores.save(tmp_path / "fold_0.json")
+    assert FoldScores.load(tmp_path / "fold_0.json") == scores
+    checkpoint(file, held_out=[first], cases=others, seed=1)
+    with pytest.raises(InputError, match="written anew"):
+        FoldScores.load(tmp_path / "fold_0.json")
+    file.unlink()
+    with pytest.raises(InputError, match="not beside it"):
+        FoldScores.load(tmp_path / "fold_0.json")
+    (tmp_path / "fold_0.json").write_text('{"checkpoint": 3}')
+    with pytest.raises(InputError, match="holds no scores"):
+        FoldScores.load(tmp_path / "fold_0.json")
+
+
+def test_a_case_in_two_folds_and_two_recipes_are_refused() -> None:
+    with pytest.raises(InputError, match=r"fold_1.*held out by another checkpoint too: fold_0"):
+        gather([fold(0, scored("a")), fold(1, scored("a"))])
+    with pytest.raises(InputError, match="different recipes: large, small"):
+        gather([fold(0, scored("a")), fold(1, scored("b"), recipe="large")])
+
+
+def test_groups_by_site_and_by_thirds_of_the_volume() -> None:
+    cases = [
+        scored("TCGA_CS_0001_1", dice=0.9, volume=50),
+        scored("TCGA_CS_0002_1", dice=0.7, volume=1),
+        scored("TCGA_DU_0003_1", dice=0.5, volume=9),
+        scored("TCGA_DU_0004_1", dice=0.3, volume=8),
+        scored("TCGA_DU_0005_1", dice=0.1, volume=2),
+        scored("own_scan", dice=0.2, volume=60),
+    ]
+    result = gather([fold(0, *cases[:3]), fold(1, *cases[3:])])
+    sites = {row["group"]: (row["cases"], row["volume_dice_mean"]) for row in result["by_site"]}
+    assert sites == {"": (1, 0.2), "CS": (2, pytest.approx(0.8)), "DU": (3, pytest.approx(0.3))}
+    assert next(row for row in result["by_site"] if not row["group"])["volume_dice_ci95"] is None
+    sizes = [(row["group"], row["volume_ml_from"], row["volume_ml_to"]) for row in result["by_size"]]
+    assert sizes == [("small", 1, 2), ("medium", 8, 9), ("large", 50, 60)]
+    assert result["by_size"][0]["volume_dice_mean"] == pytest.approx(0.4)
+    assert [case["dice"] for case in result["cases"]] == [0.1, 0.2, 0.3, 0.5, 0.7, 0.9]
+    low, high = result["summary"]["volume_dice_ci95"]
+    assert low < np.mean([case.dice for case in cases]) < high
+
+
+@pytest.mark.parametrize(
+    ("folds", "problem"),
+    [
+        ([["TCGA_CS_0001_1"], ["TCGA_CS_0002_1"]], "1 of 3 cases are in no fold"),
+        ([["TCGA_CS_0001_1", "TCGA_CS_0002_1", "TCGA_CS_0003_1"], ["TCGA_CS_0009_1"]], "has no case of this dataset"),
+        ([["TCGA_CS_0001_1", "TCGA_CS_0002_1"], ["TCGA_CS_0002_1", "TCGA_CS_0003_1"]], "TCGA_CS_0002_1 is in two"),
+    ],
+)
+def test_folds_that_do_not_fit_the_dataset_give_way_to_drawn_ones(
+    tmp_path: Path, folds: list[list[str]], problem: str
+) -> None:
+    labelled = ["TCGA_CS_0001_1", "TCGA_CS_0002_1", "TCGA_CS_0003_1"]
+    file = tmp_path / "lgg_folds.json"
+    file.write_text(json.dumps({"folds": folds}))
+    plan = plan_folds(labelled, file=file, count=3)
+    assert sorted(plan.folds) == [[case_id] for case_id in labelled]
+    assert "lgg_folds.json was not used" in plan.source
+    assert problem in plan.source
+
+
+def test_folds_that_split_a_patient_give_way_and_those_that_fit_are_kept(tmp_path: Path) -> None:
+    labelled = ["TCGA_CS_0001_1", "TCGA_CS_0001_2", "TCGA_CS_0003_1"]
+    file = tmp_path / "folds.json"
+    file.write_text(json.dumps({"folds": [[labelled[0]], labelled[1:]]}))
+    assert "patient TCGA_CS_0001 is in two folds" in plan_folds(labelled, file=file, count=2).source
+    # Cases that are not there are no obstacle.
+    file.write_text(json.dumps({"folds": [[*labelled[:2], "TCGA_HT_0001_1"], labelled[2:]]}))
+    plan = plan_folds(labelled, file=file)
+    assert plan.folds == [labelled[:2], labelled[2:]]
+    assert plan.source == "folds.json"
+
+
+def test_a_folder_with_other_folds_is_left_alone(tmp_path: Path) -> None:
+    plan = plan_folds(["a", "b", "c", "d"], count=2)
+    plan.save(tmp_path / "folds.json")
+    plan.save(tmp_path / "folds.json")
+    with pytest.raises(InputError, match="other folds"):
+        plan_folds(["a", "b", "c", "d"], count=4).save(tmp_path / "folds.json")
+    assert read_folds(tmp_path / "folds.json") == plan.folds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["default", "--count", "3", "--fold", "7"], "there is no fold 7"),
+        (["default", "--folds", "nowhere.json"], "no such file"),
+        (["--gather"], "folds.json: there is no such file"),
+        (["default", "--count", "9"], "3 patients cannot"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_two(
+    tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str], arguments: list[Any], problem: str
+) -> None:
+    given = [*arguments, "--data", str(patients), "--output", str(tmp_path / "out"), "--threads", "1"]
+    assert cross_validate.main(given) == 2
+    error = capsys.readouterr().err
+    assert problem in error
+    assert error.count("\n") == 1

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.phantom import make_phantom, write_kaggle
+from napari_unet_seg.data.splits import LEAKY, by_patient, by_slice
+from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
+from napari_unet_seg.engine.config import FitConfig
+from napari_unet_seg.engine.segmenter import load_model
+from napari_unet_seg.errors import InputError
+from tests.engine.models import SMALL, save_small
+from training import reproduce
+from training.recipe import Recipe, SplitConfig
+from training.report.honest import FROM_LEAKED, SINGLE_PICTURES, WHOLE_PATIENTS, honest_scores
+from training.report.reproduction import evaluate_recipe, length
+from training.report.reproduction_table import reproduction_table
+from training.report.seed_scores import on_grid, predict_slices, seed_figures, telling_slices
+from training.seed_metrics import soft_dice
+from training.split import make_split
+
+PATIENTS, SLICES = 6, 5
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def lgg(tmp_path: Path) -> Path:
+    return write_kaggle(tmp_path / "data", patients=PATIENTS, slices=SLICES, size=32)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Single RGB pictures in the folders ``train``, ``valid`` and ``test`` with masks beside."""
+    root = tmp_path / "pictures"
+    for part, mask_folder in (("train", "train_mask"), ("valid", "val_mask"), ("test", "test_mask")):
+        for folder in (part, mask_folder):
+            (root / folder).mkdir(parents=True)
+        for number in range(3):
+            volume, mask = make_phantom(slices=4, size=32, seed=number)
+            Image.fromarray(np.moveaxis(volume.data[:, 2], 0, -1)).save(root / part / f"{part}_{number}.png")
+            Image.fromarray(mask[2] * np.uint8(255)).save(root / mask_folder / f"{part}_{number}.png")
+    return root
+
+
+def recipe(name: str, **changes: Any) -> Recipe:
+    values: dict[str, Any] = {
+        "name": name,
+        "network": SMALL,
+        "fit": FitConfig(steps=1, batch_size=4, patch=(32, 32), ema_decay=0),
+        "epochs": 2,
+        "split": SplitConfig(kind="slices", train=0.7, validation=0.15, test=0.15, seed=1),
+        "metric_smooth": 100.0,
+        "reported": {"test": {"dice": 0.9225, "iou": 0.857}, "validation": {"dice": 0.8915, "iou": 0.8059}},
+    }
+    return Recipe(**values | changes)
+
+
+GIVEN = SplitConfig(kind="given", train=0.8, validation=0.1, test=0.1, seed=0)
+
+
+def test_recipes_end_in_a_table_that_says_what_is_leaky_and_what_is_short(
+    tmp_path: Path, lgg: Path, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = {
+        "seed_000": lambda: recipe("seed_000"),
+        "seed_000_128": lambda: recipe("seed_000_128"),
+        "seed_004": lambda: recipe("seed_004", split=GIVEN, channel_names=("red", "green", "blue"), reported={}),
+    }
+    monkeypatch.setattr(reproduce, "RECIPES", recipes)
+    output = tmp_path / "out"
+    arguments = ["--data", str(lgg), "--coco", str(pictures), "--output", str(output), "--epochs", "1"]
+    arguments += ["--threads", "1", "--device", "cpu", "--recipes", *recipes]
+    monkeypatch.setattr(reproduce, "train", train_nothing)
+    assert reproduce.main([*arguments, "--by-patient"]) == 0
+    rows = {row["recipe"]: row for row in json.loads((output / "reproduction.json").read_text())["recipes"]}
+    assert list(rows) == ["seed_000", "seed_000_by_patient", "seed_000_128", "seed_000_128_by_patient", "seed_004"]
+    leaky = rows["seed_000"]
+    assert leaky["split"]["label"] == LEAKY
+    assert leaky["honest"]["kind"] == FROM_LEAKED
+    assert list(leaky["seed_metrics"]) == ["validation", "test"]
+    assert leaky["length"] == {"text": "1 of 2 epochs, reduced length", "reduced": True, "epochs": 1, "full": 2}
+    held = rows["seed_000_by_patient"]
+    assert (held["split"]["label"], held["split"]["leaky"]) == ("split by patient", False)
+    assert held["honest"]["kind"] == WHOLE_PATIENTS
+    assert held["reported"] == {}
+    assert rows["seed_004"]["honest"]["kind"] == SINGLE_PICTURES
+    assert rows["seed_004"]["split"]["label"] == "folders as given"
+    table = (output / "reproduction.md").read_text()
+    assert table in capsys.readouterr().out
+    line = next(line for line in table.splitlines() if "| test, " in line)
+    for cell in ("slice split (leaky)", "0.9225 / 0.8570", "(leaked)", "leaked patients: no patient was left out"):
+        assert cell in line
+    assert "reduced length" in table
+    for figure in ("seed_000.png", "seed_004.png", "curves.png", "sizes.png", "sizes_examples.png"):
+        with Image.open(output / figure) as picture:
+            assert picture.size[0] > 300
+
+
+def train_nothing(recipe: Recipe, *, data: Path, output: Path, resume: bool = False) -> Path:
+    output.mkdir(parents=True)
+    rows = [{"epoch": epoch + 1, "loss": 0.5, "validation_dice": 0.4} for epoch in range(recipe.epochs)]
+    (output / "history.json").write_text(json.dumps(rows))
+    save_small(output / "best.safetensors", seed=len(recipe.name))
+    description_of_channels(output / "best.safetensors", recipe)
+    return output / "best.safetensors"
+
+
+def description_of_channels(path: Path, recipe: Recipe) -> None:
+    network, description = load_checkpoint(path)
+    save_checkpoint(path, network, dataclasses.replace(description, channel_names=recipe.channel_names))
+
+
+def test_a_recipe_is_trained_and_scored_on_the_slices_it_left_out(tmp_path: Path, lgg: Path) -> None:
+    small = recipe("small", split=SplitConfig(kind="patients", train=0.6, validation=0.2, test=0.2, seed=2))
+    result = reproduce.reproduce([small], lgg=lgg, coco=None, output=tmp_path / "out", epochs=1, device="cpu")
+    (row,) = result["recipes"]
+    trained = load_model(row["checkpoint"], device="cpu").description.training
+    assert not set(trained["cases"]) & {case["case"] for case in row["honest"]["cases"]}
+    assert {case["case"] for case in row["honest"]["cases"]} == set(trained["held_out"])
+    again = reproduce.reproduce(
+        [small], lgg=lgg, coco=None, output=tmp_path / "out", epochs=1, train_them=False, device="cpu"
+    )
+    assert again["recipes"][0]["seed_metrics"] == row["seed_metrics"]
+    assert again["recipes"][0]["sha256"] == row["sha256"]
+
+
+def test_a_dataset_that_is_needed_and_not_given_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="seed_x needs the dataset of --coco"):
+        reproduce.reproduce([recipe("seed_x", split=GIVEN)], lgg=tmp_path, coco=None, output=tmp_path)
+    with pytest.raises(InputError, match="seed_y needs the dataset of --data"):
+        reproduce.reproduce([recipe("seed_y")], lgg=None, coco=tmp_path, output=tmp_path)
+
+
+def test_the_figures_of_a_project_are_over_batches_in_the_drawn_order(tmp_path: Path, lgg: Path) -> None:
+    dataset, segmenter = open_dataset(lgg), load_model(save_small(tmp_path / "m.safetensors"), device="cpu")
+    split = make_split(recipe("any").split, dataset)
+    predicted = predict_slices(segmenter, dataset, split.train, size=None)
+    assert predicted.slices == split.train
+    figures = seed_figures(predicted, smooth=100, batch_size=16)
+    wanted = []
+    for start in (0, 16):
+        y = [dataset[case].read_mask()[z] for case, z in split.train[start : start + 16]]
+        p = [segmenter.predict(dataset[case].read_image())[z] for case, z in split.train[start : start + 16]]
+        wanted.append(float(soft_dice(torch.from_numpy(np.stack(y)), torch.from_numpy(np.stack(p)), 100)))
+    assert figures["dice"] == pytest.approx(np.mean(wanted), abs=1e-4)
+    assert figures["slices"] == len(split.train) == 21
+    with pytest.raises(InputError, match="no slice to score"):
+        predict_slices(segmenter, dataset, (), size=None)
+
+
+def test_leaked_figures_count_the_slices_of_the_part_and_no_other(tmp_path: Path, lgg: Path) -> None:
+    dataset, segmenter = open_dataset(lgg), load_model(save_small(tmp_path / "m.safetensors"), device="cpu")
+    slices = {case.case_id: range(SLICES) for case in dataset}
+    split = by_slice(slices, train=0.7, validation=0.0, test=0.3, seed=0)
+    found = honest_scores(segmenter, dataset, split, "test")
+    assert found.kind == FROM_LEAKED
+    assert [case["case"] for case in found.cases] == list(split.by_case("test"))
+    for case in found.cases:
+        truth = dataset[case["case"]].read_mask()[split.by_case("test")[case["case"]]]
+        assert case["volume_ml_true"] == pytest.approx(truth.sum() / 1000)
+        assert case["hd95_mm"] is None
+    whole = honest_scores(segmenter, dataset, by_patient(slices, train=0.5, validation=0.0, test=0.5), "test")
+    assert whole.kind == WHOLE_PATIENTS
+    assert "3 patients" in whole.remark
+    volumes = {case["case"]: case["volume_ml_true"] for case in whole.cases}
+    assert volumes == {case_id: pytest.approx(dataset[case_id].read_mask().sum() / 1000) for case_id in volumes}
+
+
+def test_image_and_mask_come_to_the_size_of_the_network() -> None:
+    volume, mask = make_phantom(slices=3, size=64, seed=0)
+    small, small_mask = on_grid(volume, mask, (32, 16))
+    assert small.shape == (3, 32, 16)
+    assert small.data.dtype == np.uint8
+    assert small.spacing == pytest.approx((volume.spacing[0], 2 * volume.spacing[1], 4 * volume.spacing[2]))
+    assert small_mask.dtype == mask.dtype
+    assert small_mask.sum() == pytest.approx(mask.sum() / 8, rel=0.2)
+    assert small.data.mean() == pytest.approx(volume.data.mean(), rel=0.02)
+    assert on_grid(volume, mask, (64, 64))[0] is volume
+
+
+def test_pictures_are_of_tumours_from_small_to_large(tmp_path: Path, lgg: Path) -> None:
+    dataset, segmenter = open_dataset(lgg), load_model(save_small(tmp_path / "m.safetensors"), device="cpu")
+    predicted = predict_slices(segmenter, dataset, make_split(recipe("any").split, dataset).train, size=None)
+    areas = [int(predicted.truth[place].sum()) for place in telling_slices(predicted, 4)]
+    assert len(areas) == 4
+    assert areas == sorted(areas)
+    assert areas[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("epochs", "done", "text", "reduced"),
+    [
+        (20, 20, "20 of 20 epochs", False),
+        (20, 13, "13 of 20 epochs, stopped early by its own rule", False),
+        (3, 3, "3 of 20 epochs, reduced length", True),
+    ],
+)
+def test_the_length_of_a_training_is_told_as_it_was(epochs: int, done: int, text: str, reduced: bool) -> None:
+    told = length(recipe("any", epochs=epochs), full=20, history=[{}] * done)
+    assert (told["text"], told["reduced"]) == (text, reduced)
+
+
+def test_a_part_without_a_reported_figure_says_none(tmp_path: Path, lgg: Path) -> None:
+    checkpoint = save_small(tmp_path / "m.safetensors")
+    one = recipe("seed_003", reported={}, notes=("the split is ours",))
+    row, _ = evaluate_recipe(one, checkpoint, data=lgg, device="cpu")
+    row = {"recipe": one.name, "length": length(one, full=2, history=[]), **row}
+    table = reproduction_table([row])
+    assert "| test, 4 slices | none | " in table
+    assert "- seed_003: the split is ours" in table
+    assert "reduced" not in table

@@ -1,0 +1,245 @@
+"""Five folds, every patient scored by a model that never saw them: ``python -m training.cross_validate RECIPE ...``.
+
+All folds one after the other, then the report::
+
+    python -m training.cross_validate default --data kaggle_3m --folds lgg_folds.json --output runs/cv
+
+A fold as a job of its own, on whatever node is free, the report afterwards::
+
+    python -m training.cross_validate default --data kaggle_3m --folds lgg_folds.json --output runs/cv --fold 3
+    python -m training.cross_validate default --data kaggle_3m --output runs/cv --gather
+
+Models that are trained already, each with the cases it holds out in its header::
+
+    python -m training.cross_validate --data kaggle_3m --output runs/cv --checkpoints fold_0.safetensors ...
+
+``--folds`` is a JSON file with the key ``folds``, lists of case ids; without it, or where its cases are not those of
+the dataset, folds are drawn by patient. The folder gets ``folds.json``, for each fold ``fold_K.safetensors`` and the
+scores ``fold_K.json``, and in the end ``cross_validation.json`` and ``report.html``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_unet_seg.data.dataset import Dataset, open_dataset
+from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.data.splits import labelled_slices
+from napari_unet_seg.engine.evaluate import CaseScores
+from napari_unet_seg.engine.summary import summary_text
+from napari_unet_seg.errors import InputError
+from training.launch import default_threads
+from training.recipe import Recipe
+from training.recipes import RECIPES
+from training.report.case_pictures import CasePictures
+from training.report.fold_plan import FoldPlan, plan_folds, read_folds
+from training.report.fold_scores import FoldScores, score_fold
+from training.report.out_of_fold import gather
+from training.report.page import Portrait, cross_validation_page
+from training.run import train
+
+
+def run_fold(
+    recipe: Recipe, dataset: Dataset, *, fold: int, output: Path, resume: bool = False, device: str = "auto"
+) -> FoldScores:
+    """Train without one fold of ``output/folds.json``, score on it, and write ``fold_K.json``.
+
+    Raises
+    ------
+    InputError
+        If data or folder cannot be used.
+    """
+    checkpoint = train(
+        recipe,
+        data=dataset.root,
+        output=output / f"fold_{fold}.safetensors",
+        folds=output / "folds.json",
+        fold=fold,
+        resume=resume,
+    )
+    return _scored(checkpoint, dataset, fold=fold, device=device)
+
+
+def write_report(
+    folds: Sequence[FoldScores],
+    dataset: Dataset,
+    *,
+    output: Path,
+    folds_from: str,
+    shown: int = 6,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Gather folds, and write ``cross_validation.json`` and ``report.html``.
+
+    Parameters
+    ----------
+    folds : sequence of FoldScores
+        At least one.
+    dataset : Dataset
+        What they were scored on.
+    output : Path
+        The folder.
+    folds_from : str
+        Where the folds come from, in words.
+    shown : int
+        Worst cases with pictures.
+    device : str
+        What the pictures are predicted on.
+
+    Returns
+    -------
+    dict
+        What the JSON holds.
+
+    Raises
+    ------
+    InputError
+        If the folds do not go together, or the folder cannot be written.
+    """
+    result = {"data": str(dataset.root), "folds_from": folds_from, **gather(folds)}
+    labelled = sum(case.has_mask for case in dataset)
+    left = labelled - len(result["cases"])
+    result["missing"] = (
+        f"{left} of the {labelled} patients of this dataset are in none of these folds: they are not scored."
+        if left
+        else ""
+    )
+    write_bytes(output / "cross_validation.json", (json.dumps(result, indent=1) + "\n").encode())
+    checkpoints = {scores.case: fold.checkpoint for fold in folds for scores in fold.cases}
+    pictures = CasePictures(device=device)
+
+    def portraits(rows: Sequence[dict[str, Any]]) -> list[Portrait]:
+        return [Portrait(row=row, pictures=pictures.of(dataset[row["case"]], checkpoints[row["case"]])) for row in rows]
+
+    cases = result["cases"]
+    middle = len(cases) // 2
+    page = cross_validation_page(result, worst=portraits(cases[:shown]), typical=portraits(cases[middle : middle + 1]))
+    write_bytes(output / "report.html", page.encode())
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if not given.checkpoints and not given.gather and given.recipe is None:
+        parser.error("name a recipe to train, or give --checkpoints or --gather")
+    torch.set_num_threads(given.threads or default_threads())
+    try:
+        dataset = open_dataset(given.data)
+        given.output.mkdir(parents=True, exist_ok=True)
+        if given.checkpoints:
+            source = "those that the headers of the checkpoints name"
+            scores = [
+                score_fold(path, dataset, fold=number, device=given.device, progress=_print_case)
+                for number, path in enumerate(given.checkpoints)
+            ]
+        elif given.gather:
+            source, scores = _gathered(given.output, dataset, device=given.device)
+        else:
+            plan = plan_folds(labelled_slices(dataset.cases), file=given.folds, count=given.count, seed=given.seed or 0)
+            source, scores = plan.source, _trained(_changed(given), plan, dataset, given)
+            if given.fold is not None:
+                print(f"when all folds are there: the same with --gather in place of --fold (output {given.output})")
+                return 0
+        result = write_report(
+            scores, dataset, output=given.output, folds_from=source, shown=given.worst, device=given.device
+        )
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for fold in result["folds"]:
+        print(f"{fold['checkpoint']}: {fold['cases']} cases, volume Dice {fold['volume_dice_mean']:.3f}")
+    print(summary_text(result["summary"]))
+    print(f"written: {given.output / 'report.html'}")
+    return 0
+
+
+def _trained(recipe: Recipe, plan: FoldPlan, dataset: Dataset, given: argparse.Namespace) -> list[FoldScores]:
+    print(f"folds: {plan.source}", flush=True)
+    wanted = range(len(plan.folds)) if given.fold is None else given.fold
+    if wrong := [fold for fold in wanted if not 0 <= fold < len(plan.folds)]:
+        raise InputError(f"there is no fold {wrong[0]}; there are {len(plan.folds)}, from 0")
+    plan.save(given.output / "folds.json")
+    return [
+        run_fold(recipe, dataset, fold=fold, output=given.output, resume=given.resume, device=given.device)
+        for fold in wanted
+    ]
+
+
+def _scored(checkpoint: Path, dataset: Dataset, *, fold: int, device: str) -> FoldScores:
+    scores = score_fold(checkpoint, dataset, fold=fold, device=device, progress=_print_case)
+    scores.save(checkpoint.with_suffix(".json"))
+    return scores
+
+
+def _gathered(output: Path, dataset: Dataset, *, device: str) -> tuple[str, list[FoldScores]]:
+    """Where the folds come from, and those that are done; what `training.run` trained alone is scored here."""
+    plan = output / "folds.json"
+    done = []
+    for fold in range(len(read_folds(plan))):
+        checkpoint = output / f"fold_{fold}.safetensors"
+        if checkpoint.with_suffix(".json").is_file():
+            done.append(FoldScores.load(checkpoint.with_suffix(".json")))
+        elif checkpoint.is_file():
+            done.append(_scored(checkpoint, dataset, fold=fold, device=device))
+        else:
+            print(f"{checkpoint.name} is not there: this fold is left out", flush=True)
+    if not done:
+        raise InputError("no fold is done there; train some with --fold first", path=output)
+    return str(json.loads(plan.read_text()).get("source", plan.name)), done
+
+
+def _changed(given: argparse.Namespace) -> Recipe:
+    recipe = RECIPES[given.recipe]()
+    changes = {"steps": given.steps, "seed": given.seed}
+    recipe = dataclasses.replace(
+        recipe,
+        fit=dataclasses.replace(recipe.fit, **{key: value for key, value in changes.items() if value is not None}),
+    )
+    if given.epochs is None and given.steps is None:
+        return recipe
+    return dataclasses.replace(recipe, epochs=given.epochs)
+
+
+def _print_case(scores: CaseScores) -> None:
+    print(f"{scores.case}: Dice {scores.dice:.3f}", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.cross_validate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("recipe", nargs="?", choices=sorted(RECIPES))
+    add("--data", type=Path, required=True, help="a dataset with masks")
+    add("--output", type=Path, required=True, metavar="DIR", help="where everything goes")
+    add("--folds", type=Path, help="JSON with the folds")
+    add("--count", type=int, default=5, help="folds that are drawn where there is no such file (default: 5)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--fold", type=int, nargs="+", metavar="K", help="train and score these folds alone, from 0")
+    which.add_argument("--gather", action="store_true", help="only the report, of the folds that are done in --output")
+    which.add_argument("--checkpoints", type=Path, nargs="+", metavar="CKPT", help="score these, train nothing")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, help="epochs, instead of the recipe's length")
+    length.add_argument("--steps", type=int, help="optimiser steps, instead of the recipe's length")
+    add("--seed", type=int, help="seed of the training and of folds that are drawn")
+    add("--resume", action="store_true", help="go on with folds that were broken off")
+    add("--worst", type=int, default=6, help="worst cases with pictures (default: 6)")
+    add("--device", default="auto", help="what is predicted on")
+    add("--threads", type=int, help="CPU threads (default: all)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

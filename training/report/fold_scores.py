@@ -1,0 +1,121 @@
+"""Scores of one fold: a model on the cases that its own header names as held out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_unet_seg.data.dataset import Dataset
+from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.data.splits import patient_of
+from napari_unet_seg.engine.checkpoint import file_hash
+from napari_unet_seg.engine.evaluate import CaseScores, SliceScores, score_cases
+from napari_unet_seg.engine.metrics import Counts
+from napari_unet_seg.engine.segmenter import load_model
+from napari_unet_seg.errors import InputError, reading
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldScores:
+    """What one model scores on the patients it has not seen."""
+
+    fold: int
+    """Its number, from 0."""
+
+    checkpoint: Path
+    sha256: str
+    """Of the checkpoint, so that scores of an older one are not taken for its own."""
+
+    recipe: str
+    training: dict[str, Any]
+    """How it was trained, as its header says, without the lists of cases."""
+
+    spacing_assumed: int
+    """Cases whose files do not say their spacing: their ml and mm are those of voxels of 1 mm."""
+
+    cases: list[CaseScores]
+    slices: list[SliceScores]
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, the checkpoint by its name alone; InputError if that fails."""
+        content = asdict(self) | {"checkpoint": self.checkpoint.name}
+        write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: Path) -> FoldScores:
+        """Read what `save` has written; the checkpoint lies beside it.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, or the checkpoint is another one by now.
+        """
+        try:
+            with reading(path):
+                content = json.loads(path.read_text())
+            checkpoint = path.with_name(content.pop("checkpoint"))
+            cases = [CaseScores(**item) for item in content.pop("cases")]
+            slices = [SliceScores(**item | {"counts": Counts(**item["counts"])}) for item in content.pop("slices")]
+            found = cls(checkpoint=checkpoint, cases=cases, slices=slices, **content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError("holds no scores of a fold; run that fold again", path=path) from error
+        if not checkpoint.is_file():
+            raise InputError(f"its checkpoint {checkpoint.name} is not beside it; copy it there", path=path)
+        if file_hash(checkpoint) != found.sha256:
+            raise InputError(f"{checkpoint.name} was written anew since; run that fold again", path=path)
+        return found
+
+
+def score_fold(
+    checkpoint: Path,
+    dataset: Dataset,
+    *,
+    fold: int,
+    device: str = "auto",
+    progress: Callable[[CaseScores], None] | None = None,
+) -> FoldScores:
+    """Score a model on its held-out cases.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        Its header names the cases held out.
+    dataset : Dataset
+        It has those cases, with masks.
+    fold : int
+        The number of the fold.
+    device : str
+        "auto", "cpu", "mps", "cuda" or "cuda:N".
+    progress : callable, optional
+        Called with the scores of each case.
+
+    Raises
+    ------
+    InputError
+        If the header holds out nothing, or patients that were trained on, or none of its cases has a mask.
+    """
+    segmenter = load_model(checkpoint, device=device)
+    training = dict(segmenter.description.training)
+    held_out, trained = training.pop("held_out", []), training.pop("cases", [])
+    if not held_out:
+        raise InputError("its header names no held-out cases; train it with --folds and --fold", path=checkpoint)
+    if seen := {patient_of(case_id) for case_id in held_out} & {patient_of(case_id) for case_id in trained}:
+        raise InputError(f"{min(seen)} is held out and trained on; its scores would flatter", path=checkpoint)
+    cases, slices = score_cases([dataset[case_id] for case_id in held_out], segmenter, progress=progress)
+    if not cases:
+        raise InputError(f"none of the cases that {checkpoint.name} holds out has a mask", path=dataset.root)
+    return FoldScores(
+        fold=fold,
+        checkpoint=checkpoint,
+        sha256=file_hash(checkpoint),
+        recipe=str(training.get("recipe", segmenter.description.name)),
+        training=training,
+        spacing_assumed=sum(not dataset[scores.case].read_image().spacing_known for scores in cases),
+        cases=cases,
+        slices=slices,
+    )

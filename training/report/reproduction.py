@@ -1,0 +1,108 @@
+"""One reproduced recipe: scored under its project's protocol and under ours, with the same weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.splits import LEAKY, PARTS, Part, Split
+from napari_unet_seg.engine.checkpoint import file_hash
+from napari_unet_seg.engine.segmenter import load_model
+from training.recipe import Recipe
+from training.report.honest import honest_scores
+from training.report.seed_scores import PredictedSlices, predict_slices, seed_figures
+from training.split import make_split
+
+
+def split_label(split: Split, kind: str) -> str:
+    """What a split is called in the table; a split in which patients leak says so, whatever its kind."""
+    if split.leaky:
+        return LEAKY if kind == "slices" else f"{kind} split (leaky)"
+    return {"patients": "split by patient", "given": "folders as given"}.get(kind, f"{kind} split")
+
+
+def evaluate_recipe(
+    recipe: Recipe, checkpoint: Path, *, data: Path, device: str = "auto"
+) -> tuple[dict[str, Any], PredictedSlices]:
+    """Score a trained recipe under its project's protocol and under ours.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Its split has to be the one that the checkpoint was trained with.
+    checkpoint : Path
+        The weights.
+    data : Path
+        The dataset.
+    device : str
+        "auto", "cpu", "mps", "cuda" or "cuda:N".
+
+    Returns
+    -------
+    dict
+        ``split``, ``reported``, ``metric``, ``seed_metrics`` by part, ``honest``, ``checkpoint`` and its ``sha256``.
+    PredictedSlices
+        Of the part that is headlined: test, or validation where nothing tests.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint or the data cannot be used.
+    """
+    dataset = open_dataset(data)
+    split = make_split(recipe.split, dataset)
+    segmenter = load_model(checkpoint, device=device)
+    headlined: Part = "test" if split.test else "validation"
+    reported = {part: dict(figures) for part, figures in recipe.reported.items()}
+    figures: dict[str, Any] = {}
+    kept: PredictedSlices | None = None
+    for part in sorted({headlined, *(part for part in PARTS if part in reported)}, key=PARTS.index):
+        predicted = predict_slices(segmenter, dataset, split.part(part), size=recipe.resize)
+        figures[part] = seed_figures(predicted, smooth=recipe.metric_smooth, batch_size=recipe.fit.batch_size)
+        if part == headlined:
+            kept = predicted
+    assert kept is not None
+    honest = honest_scores(segmenter, dataset, split, headlined)
+    return {
+        "data": str(data),
+        "split": {
+            **dataclasses.asdict(recipe.split),
+            "label": split_label(split, recipe.split.kind),
+            "leaky": split.leaky,
+            "slices": {part: len(split.part(part)) for part in PARTS},
+        },
+        "reported": reported,
+        "metric": {"smooth": recipe.metric_smooth, "batch_size": recipe.fit.batch_size, "size": recipe.resize},
+        "seed_metrics": figures,
+        "honest": {"part": headlined, **dataclasses.asdict(honest)},
+        "notes": list(recipe.notes),
+        "checkpoint": str(checkpoint),
+        "sha256": file_hash(checkpoint),
+    }, kept
+
+
+def length(recipe: Recipe, *, full: int | None, history: Sequence[Any]) -> dict[str, Any]:
+    """How long a recipe was trained, and whether that is less than it asks for.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        As it was trained.
+    full : int, optional
+        The epochs that it asks for; None where it goes by steps.
+    history : sequence
+        A row an epoch.
+    """
+    if full is None or recipe.epochs is None:
+        return {"text": f"{recipe.fit.steps} steps", "reduced": False, "epochs": None, "full": None}
+    reduced = recipe.epochs < full
+    done = len(history) or recipe.epochs
+    text = f"{done} of {full} epochs"
+    if reduced:
+        text += ", reduced length"
+    elif done < recipe.epochs:
+        text += ", stopped early by its own rule"
+    return {"text": text, "reduced": reduced, "epochs": done, "full": full}

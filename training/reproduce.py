@@ -1,0 +1,225 @@
+"""The five published projects, reproduced: ``python -m training.reproduce --data LGG --coco COCO --output DIR``.
+
+Each recipe is trained on the split its project used and scored twice with the same weights: with the project's own
+metric on its own split, beside the figure it reports, and with ours, on whole patients of whom no slice was trained on.
+A random split of slices leaves no such patient; then the table says so. ``--by-patient`` trains those recipes once
+more, split by patient, for a figure that holds.
+
+``reproduction.md``, ``reproduction.json`` and figures are written after every recipe; ``runs/RECIPE/`` holds what the
+training writes. ``--evaluate`` trains nothing and takes the checkpoints that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.errors import InputError
+from training.launch import default_threads
+from training.recipe import Recipe
+from training.recipes import RECIPES
+from training.report.reproduction import evaluate_recipe, length
+from training.report.reproduction_figures import (
+    Example,
+    save_curves,
+    save_examples,
+    save_size_bars,
+    slice_picture,
+)
+from training.report.reproduction_table import reproduction_table
+from training.report.seed_scores import PredictedSlices, telling_slices
+from training.run import train
+
+SEEDS = ("seed_000", "seed_000_128", "seed_001", "seed_002", "seed_003", "seed_004")
+SIZES = ("seed_000", "seed_000_128")
+"""The two whose difference is the input size."""
+
+_EXAMPLES = 4
+
+
+def reproduce(
+    recipes: Sequence[Recipe],
+    *,
+    lgg: Path | None,
+    coco: Path | None,
+    output: Path,
+    epochs: int | None = None,
+    by_patient: bool = False,
+    train_them: bool = True,
+    resume: bool = False,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Train recipes, score them, and write table and figures after each.
+
+    Parameters
+    ----------
+    recipes : sequence of Recipe
+        Those whose split is given are trained on `coco`, the others on `lgg`.
+    lgg, coco : Path, optional
+        The datasets; one that no recipe needs may be left out.
+    output : Path
+        The folder.
+    epochs : int, optional
+        In place of the recipes' own.
+    by_patient : bool
+        Train those that split by slices a second time, split by patient.
+    train_them : bool
+        False takes the checkpoints that are in ``output/runs``.
+    resume : bool
+        Go on with trainings that were broken off.
+    device : str
+        What is predicted on.
+
+    Returns
+    -------
+    dict
+        What ``reproduction.json`` holds: ``recipes``, an entry each.
+
+    Raises
+    ------
+    InputError
+        If a dataset is missing or cannot be used.
+    """
+    if by_patient:
+        recipes = [variant for recipe in recipes for variant in (recipe, *_by_patient(recipe))]
+    rows: list[dict[str, Any]] = []
+    histories: dict[str, Any] = {}
+    predicted: dict[str, PredictedSlices] = {}
+    for recipe in recipes:
+        given = recipe.split.kind == "given"
+        data = coco if given else lgg
+        if data is None:
+            raise InputError(f"{recipe.name} needs the dataset of {'--coco' if given else '--data'}")
+        shortened = recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)
+        folder = output / "runs" / recipe.name
+        print(f"{recipe.name}: {folder}", flush=True)
+        if train_them:
+            checkpoint = train(shortened, data=data, output=folder, resume=resume)
+        else:
+            checkpoint = folder / "best.safetensors"
+        row, slices = evaluate_recipe(shortened, checkpoint, data=data, device=device)
+        history = _history(folder / "history.json")
+        row = {"recipe": recipe.name, "length": length(shortened, full=recipe.epochs, history=history), **row}
+        rows.append(row)
+        histories[recipe.name], predicted[recipe.name] = history, slices
+        _write(rows, output=output)
+        _draw(row, slices, output=output)
+        save_curves(output / "curves.png", histories)
+    _compare_sizes(rows, predicted, output=output)
+    return {"recipes": rows}
+
+
+def _by_patient(recipe: Recipe) -> list[Recipe]:
+    if recipe.split.kind != "slices":
+        return []
+    split = dataclasses.replace(recipe.split, kind="patients")
+    return [dataclasses.replace(recipe, name=f"{recipe.name}_by_patient", split=split, reported={})]
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    return list(json.loads(path.read_text())) if path.is_file() else []
+
+
+def _write(rows: Sequence[dict[str, Any]], *, output: Path) -> None:
+    write_bytes(output / "reproduction.json", (json.dumps({"recipes": rows}, indent=1) + "\n").encode())
+    write_bytes(output / "reproduction.md", reproduction_table(rows).encode())
+
+
+def _examples(row: dict[str, Any], predicted: dict[str, PredictedSlices]) -> list[Example]:
+    """The telling slices of the first model, with the masks of all."""
+    dataset = open_dataset(row["data"])
+    first = next(iter(predicted.values()))
+    examples = []
+    for place in telling_slices(first, _EXAMPLES):
+        slice_id = first.slices[place]
+        masks = {}
+        for name, slices in predicted.items():
+            own = slices.slices.index(slice_id)
+            masks[name] = (slices.probability[own] >= 0.5).astype("uint8"), slices.truth[own]
+        image = slice_picture(dataset, slice_id)
+        examples.append(Example(slice_id=slice_id, image=image, truth=first.truth[place], predictions=masks))
+    return examples
+
+
+def _draw(row: dict[str, Any], slices: PredictedSlices, *, output: Path) -> None:
+    examples = _examples(row, {"prediction": slices})
+    if examples:
+        title = f"{row['recipe']}, {row['split']['label']}, {row['length']['text']}"
+        save_examples(output / f"{row['recipe']}.png", examples, title=title)
+
+
+def _compare_sizes(rows: Sequence[dict[str, Any]], predicted: dict[str, PredictedSlices], *, output: Path) -> None:
+    """The two input sizes on the same slices, and their figures side by side."""
+    by_name = {row["recipe"]: row for row in rows}
+    if not all(name in by_name for name in SIZES):
+        return
+    save_size_bars(output / "sizes.png", [by_name[name] for name in SIZES])
+    if len({predicted[name].slices for name in SIZES}) == 1:
+        examples = _examples(by_name[SIZES[0]], {name: predicted[name] for name in SIZES})
+        if examples:
+            title = f"256² against 128², {by_name[SIZES[0]]['split']['label']}"
+            save_examples(output / "sizes_examples.png", examples, title=title)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    given = _parser().parse_args(arguments)
+    torch.set_num_threads(given.threads or default_threads())
+    recipes = [RECIPES[name]() for name in given.recipes]
+    if given.seed is not None:
+        recipes = [
+            dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, seed=given.seed)) for recipe in recipes
+        ]
+    try:
+        given.output.mkdir(parents=True, exist_ok=True)
+        reproduce(
+            recipes,
+            lgg=given.data,
+            coco=given.coco,
+            output=given.output,
+            epochs=given.epochs,
+            by_patient=given.by_patient,
+            train_them=not given.evaluate,
+            resume=given.resume,
+            device=given.device,
+        )
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print((given.output / "reproduction.md").read_text())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.reproduce",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data", type=Path, metavar="LGG", help="the LGG dataset, or one with masks that stands in for it")
+    add("--coco", type=Path, metavar="COCO", help="a dataset in folders train, valid and test (seed 004)")
+    add("--output", type=Path, required=True, metavar="DIR", help="where everything goes")
+    known = [name for name in SEEDS if name in RECIPES]
+    add("--recipes", nargs="+", choices=sorted(RECIPES), default=known, metavar="RECIPE", help=f"of {', '.join(SEEDS)}")
+    add("--epochs", type=int, help="epochs, instead of the recipes' own; fewer is labelled as reduced length")
+    add("--seed", type=int, help="seed of the trainings; the splits keep theirs")
+    add("--by-patient", action="store_true", help="train those that split by slices once more, split by patient")
+    add("--evaluate", action="store_true", help="train nothing: take the checkpoints in DIR/runs")
+    add("--resume", action="store_true", help="go on with trainings that were broken off")
+    add("--device", default="auto", help="what is predicted on")
+    add("--threads", type=int, help="CPU threads (default: all)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
