@@ -34,7 +34,7 @@ def sampling_grid(
     config : AugmentConfig
         The ranges.
     centre : Tensor
-        ``(B, 2)`` row and column in the slice that the patch is laid around.
+        ``(B, 2)`` row and column in the slice that the patch is laid around; the grid lies on its device.
     size, patch : (int, int)
         Height and width of the slices and of the patch.
     generator : torch.Generator
@@ -45,26 +45,38 @@ def sampling_grid(
     Tensor
         ``(B, *patch, 2)`` as `torch.nn.functional.grid_sample` wants it with ``align_corners=False``.
     """
-    count = centre.shape[0]
-    angle = torch.deg2rad(uniform(-config.rotation, config.rotation, count, generator=generator))
-    zoom = torch.exp(uniform(-1, 1, count, generator=generator) * math.log1p(config.scale))
-    stretch = torch.exp(uniform(-1, 1, count, generator=generator) * math.log1p(config.stretch))
-    flip = torch.where(torch.rand(count, generator=generator) < config.flip, -1.0, 1.0)
-    shift = uniform(-config.shift, config.shift, count, 2, generator=generator) * torch.tensor(patch)
-    rows = torch.arange(patch[0]) - (patch[0] - 1) / 2
-    columns = torch.arange(patch[1]) - (patch[1] - 1) / 2
+    count, device = centre.shape[0], centre.device
+
+    def each(low: float, high: float, *shape: int) -> Tensor:
+        return uniform(low, high, count, *shape, generator=generator).to(device)
+
+    angle = torch.deg2rad(each(-config.rotation, config.rotation))
+    zoom = torch.exp(each(-1, 1) * math.log1p(config.scale))
+    stretch = torch.exp(each(-1, 1) * math.log1p(config.stretch))
+    flip = torch.where(torch.rand(count, generator=generator).to(device) < config.flip, -1.0, 1.0)
+    shift = each(-config.shift, config.shift, 2) * torch.tensor(patch, device=device)
+    rows = torch.arange(patch[0], device=device) - (patch[0] - 1) / 2
+    columns = torch.arange(patch[1], device=device) - (patch[1] - 1) / 2
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     x = x * (flip * zoom * stretch)[:, None, None]
     y = y * (zoom / stretch)[:, None, None]
     cosine, sine = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
-    middle = (centre.cpu() + shift)[:, :, None, None]
+    middle = (centre + shift)[:, :, None, None]
     row = middle[:, 0] + sine * x + cosine * y
     column = middle[:, 1] + cosine * x - sine * y
     if config.elastic and torch.rand((), generator=generator) < 0.5:
-        coarse = torch.randn((count, 2, 5, 5), generator=generator) * config.elastic
+        coarse = (torch.randn((count, 2, 5, 5), generator=generator) * config.elastic).to(device)
         field = functional.interpolate(coarse, size=patch, mode="bicubic", align_corners=True)
         row, column = row + field[:, 0], column + field[:, 1]
     return torch.stack([(2 * column + 1) / size[1] - 1, (2 * row + 1) / size[0] - 1], dim=-1)
+
+
+def _noise(shape: torch.Size, *, device: torch.device, generator: torch.Generator) -> Tensor:
+    """Normal noise; on a graphics card it is drawn there, as a pixel each is too much to send."""
+    if device.type != "cuda":
+        return torch.randn(shape, generator=generator).to(device)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return torch.randn(shape, generator=torch.Generator(device).manual_seed(seed), device=device)
 
 
 def change_intensity(image: Tensor, config: AugmentConfig, *, flair: int | None, generator: torch.Generator) -> Tensor:
@@ -104,12 +116,12 @@ def change_intensity(image: Tensor, config: AugmentConfig, *, flair: int | None,
     image = image + 5 * (unit ** torch.exp(each(-1, 1) * math.log1p(config.gamma)) - unit)
     image = image * torch.exp(each(-1, 1) * math.log1p(config.contrast)) + each(-config.brightness, config.brightness)
     if config.bias_field and torch.rand((), generator=generator) < 0.5:
-        coarse = torch.randn((count, channels, 3, 3), generator=generator) * config.bias_field
-        field = functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True).to(device)
+        coarse = (torch.randn((count, channels, 3, 3), generator=generator) * config.bias_field).to(device)
+        field = functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
         image = image + field[:, None]
     if config.noise and torch.rand((), generator=generator) < 0.5:
         strength = uniform(0, config.noise, count, 1, 1, 1, 1, generator=generator).to(device)
-        image = image + strength * torch.randn(image.shape, generator=generator).to(device)
+        image = image + strength * _noise(image.shape, device=device, generator=generator)
     return image.clamp(-CLIP, CLIP)
 
 
@@ -166,7 +178,7 @@ def augment(
             flat, mask = keras_augment(flat, mask, config=config, generator=generator)
         flat = flat.clamp(-CLIP, CLIP).contiguous(memory_format=torch.channels_last)
         return flat, mask if soft else (mask > 0.5).float()
-    grid = sampling_grid(config, centre=centre, size=(height, width), patch=patch, generator=generator).to(image.device)
+    grid = sampling_grid(config, centre=centre, size=(height, width), patch=patch, generator=generator)
     flat = functional.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
     mask = functional.grid_sample(mask, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     image = flat.reshape(count, neighbours, channels, *flat.shape[-2:])

@@ -89,14 +89,16 @@ def resample(
         Of the same shapes. What would come from beyond the border is the border's.
     """
     height, width = image.shape[-2:]
-    middle = torch.tensor([(height - 1) / 2, (width - 1) / 2])
-    y, x = torch.meshgrid(torch.arange(height) - middle[0], torch.arange(width) - middle[1], indexing="ij")
+    device = image.device
+    middle = torch.tensor([(height - 1) / 2, (width - 1) / 2], device=device)
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    y, x = torch.meshgrid(rows - middle[0], columns - middle[1], indexing="ij")
     places = torch.stack([y, x, torch.ones_like(y)]).flatten(1)
-    source = (matrices @ places).reshape(-1, 2, height, width) + middle[:, None, None]
+    source = (matrices.to(device) @ places).reshape(-1, 2, height, width) + middle[:, None, None]
     if displacement is not None:
-        source = source + displacement
+        source = source + displacement.to(device)
     row, column = source[:, 0], source[:, 1]
-    grid = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], dim=-1).to(image.device)
+    grid = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], dim=-1)
     return (
         functional.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False),
         functional.grid_sample(mask, grid, mode="nearest", padding_mode="border", align_corners=False),
@@ -127,5 +129,5 @@ def keras_augment(
     displacement = None
     if config.elastic:
         coarse = torch.randn((count, 2, 5, 5), generator=generator) * config.elastic
-        displacement = functional.interpolate(coarse, size=size, mode="bicubic", align_corners=True)
+        displacement = functional.interpolate(coarse.to(image.device), size=size, mode="bicubic", align_corners=True)
     return resample(image, mask, matrices, displacement=displacement)
