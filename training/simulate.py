@@ -24,10 +24,11 @@ import torch
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.engine.finetune import finetune
+from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.suggest import suggest_slices
 from napari_unet_seg.errors import InputError
-from training.simulation.ablation import changed_policy
+from training.settings import with_settings
 from training.simulation.annotator import parse_hand
 from training.simulation.figure import save_model_figure, save_scan_figure
 from training.simulation.model import dice_by_case, reference_dice, simulate_model
@@ -137,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rounds=given.rounds,
             seconds=given.seconds,
             degrade=given.degrade,
-            policy=changed_policy(given.scope, given.set),
+            policy=with_settings(POLICIES[given.scope], given.set) if given.set else None,
             device=given.device,
             threads=given.threads,
         )

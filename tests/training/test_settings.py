@@ -1,0 +1,57 @@
+import pytest
+
+from napari_unet_seg.engine.config import AugmentConfig
+from napari_unet_seg.engine.policy import POLICIES
+from napari_unet_seg.errors import InputError
+from training.recipes import RECIPES
+from training.settings import with_settings
+
+
+def test_fields_of_a_round_and_of_its_training_are_set() -> None:
+    policy = with_settings(
+        POLICIES["scan"], ["blend=1", "fit.steps=20", "fit.learning_rate=0.003", "fit.frozen_statistics=false"]
+    )
+    assert (policy.blend, policy.fit.steps, policy.fit.learning_rate) == (1, 20, 0.003)
+    assert policy.fit.frozen_statistics is False
+    assert policy.folds == POLICIES["scan"].folds
+
+
+def test_fields_of_a_recipe_are_set() -> None:
+    recipe = with_settings(
+        RECIPES["default"](),
+        ["network.features=[4, 8]", "network.convolutions=[1, 1]", "fit.loss=dice", "fit.augment.flip=0", "epochs=3"],
+    )
+    assert recipe.network.features == (4, 8)
+    assert (recipe.fit.loss, recipe.epochs) == ("dice", 3)
+    assert isinstance(recipe.fit.augment, AugmentConfig)
+    assert recipe.fit.augment.flip == 0
+    assert recipe.fit.augment.rotation == AugmentConfig().rotation
+
+
+def test_what_may_be_nothing_can_be_set_to_nothing() -> None:
+    assert with_settings(RECIPES["seed_001"](), ["fit.early_stopping=null"]).fit.early_stopping is None
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "fit.steps",
+        "fit.steps=much",
+        "fit.steps=2.5",
+        "fit.steps=true",
+        "fit.steps=null",
+        "fit.loss=1",
+        "fit.loss=hinge",
+        "fit.frozen_statistics=2",
+        "fit=1",
+        "fit.steps.more=1",
+        "nothing=1",
+        "network.dropout=2",
+        "network.features=[4, 8.5]",
+        "name=3",
+    ],
+)
+def test_what_cannot_be_set_is_one_line(setting: str) -> None:
+    with pytest.raises(InputError, match="--set") as caught:
+        with_settings(RECIPES["default"](), [setting])
+    assert "\n" not in str(caught.value)

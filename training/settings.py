@@ -1,0 +1,95 @@
+"""Configurations with some of their fields changed from the command line, to see what each part brings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from napari_unet_seg.errors import InputError
+
+_Config = TypeVar("_Config")
+
+
+def with_settings(config: _Config, settings: Sequence[str]) -> _Config:
+    """A copy of a dataclass, changed.
+
+    Parameters
+    ----------
+    config : dataclass
+        It may hold others.
+    settings : sequence of str
+        ``NAME=VALUE`` each; ``fit.steps`` is the field ``steps`` of the dataclass in the field ``fit``. Values are
+        JSON, and text may go without quotes.
+
+    Raises
+    ------
+    InputError
+        If there is no such field, or it cannot have that value.
+    """
+    tree: dict[str, Any] = {}
+    for setting in settings:
+        name, separator, text = setting.partition("=")
+        if not separator:
+            raise InputError(f"--set {setting}: give it as NAME=VALUE")
+        _plant(tree, config, name.split("."), text, setting=setting)
+    # All at once: some fields have to agree with one another.
+    return _changed(config, tree, told=" ".join(settings))
+
+
+def _plant(tree: dict[str, Any], config: Any, path: Sequence[str], text: str, *, setting: str) -> None:
+    field, *rest = path
+    if not dataclasses.is_dataclass(config) or field not in [item.name for item in dataclasses.fields(config)]:
+        raise InputError(f"--set {setting}: there is nothing of that name to set")
+    if rest:
+        below = tree.setdefault(field, {})
+        if not isinstance(below, dict):
+            raise InputError(f"--set {setting}: {field} is set as a whole already")
+        _plant(below, getattr(config, field), rest, text, setting=setting)
+        return
+    value = _parsed(text)
+    if not _fits(value, get_type_hints(type(config))[field]):
+        raise InputError(f"--set {setting}: {text!r} cannot be a {field}")
+    tree[field] = value
+
+
+def _changed(config: Any, tree: dict[str, Any], *, told: str) -> Any:
+    changes = {
+        field: _changed(getattr(config, field), value, told=told) if isinstance(value, dict) else value
+        for field, value in tree.items()
+    }
+    try:
+        return dataclasses.replace(config, **changes)
+    except ValueError as error:
+        raise InputError(f"--set {told}: {error}") from error
+
+
+def _parsed(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type: a number, text, one of several words, a tuple of these, or None."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in parts
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is tuple:
+        kinds = parts[:1] * len(value) if isinstance(value, tuple) and parts[-1] is ... else parts
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(kinds)
+            and all(_fits(item, kind) for item, kind in zip(value, kinds, strict=True))
+        )
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(hint, type) and isinstance(value, hint)
