@@ -5,6 +5,9 @@ the state that ``--resume`` goes on from. Ctrl-C ends it after the current step,
 
 Several processes share a run out, each with its part of every batch: ``torchrun --standalone --nproc-per-node 2
 -m training.run default --data FOLDER``. With ``--max-restarts 3``, the run goes on from its state when one dies.
+
+Data that does not fit in memory is packed into ``shards`` in the run's folder, and streamed from there until the run is
+done. ``python -m training.pack`` packs it once for many runs, also to where others reach it: ``--data s3://BUCKET/LGG``.
 """
 
 from __future__ import annotations
@@ -32,9 +35,11 @@ from napari_unet_seg.engine.sampling import epoch_length
 from napari_unet_seg.errors import InputError
 from training.describe import describe
 from training.launch import default_threads, launched, restarted
+from training.memory_limit import GIB
 from training.recipe import Recipe
 from training.recipes import RECIPES
 from training.run_folder import RunFolder
+from training.spill import Spill
 from training.training_data import held_out, read_training_data
 from training.validation import Validation
 
@@ -45,12 +50,13 @@ if TYPE_CHECKING:
 def train(
     recipe: Recipe,
     *,
-    data: Path,
+    data: Path | str,
     output: Path,
     folds: Path | None = None,
     fold: int | None = None,
     initial: Path | None = None,
     resume: bool = False,
+    memory: int | None = None,
     fabric: Fabric | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
@@ -60,8 +66,8 @@ def train(
     ----------
     recipe : Recipe
         What to train.
-    data : Path
-        A dataset with masks.
+    data : Path or str
+        A dataset with masks, or the URL of what `training.pack` made of one.
     output : Path
         The folder of the run, see `RunFolder`; or a ``.safetensors`` file, which the best checkpoint is copied to, and
         beside which the folder lies under the same name.
@@ -73,6 +79,9 @@ def train(
         A checkpoint to start from; it must not have seen the cases held out.
     resume : bool
         Go on with the run in the folder, if there is one.
+    memory : int, optional
+        Bytes of cases that each process may hold; more are streamed from shards in the folder. By default half of what
+        is free.
     fabric : Fabric, optional
         Of the processes that train together; the first one writes.
     should_stop : callable
@@ -96,7 +105,8 @@ def train(
     left_out = held_out(folds, fold) if folds is not None and fold is not None else []
     device = fabric.device if fabric is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     say(f"reading {data}")
-    slices = read_training_data(recipe, data, left_out=left_out, device=device)
+    spill = Spill.beside(folder.path, device=device, memory=memory, resume=resume, fabric=fabric, say=say)
+    slices = read_training_data(recipe, data, left_out=left_out, device=device, spill=spill)
     validated = len(slices.validation.labelled) if slices.validation is not None else 0
     say(
         f"{len(slices.train.labelled)} slices, {len(slices.train.tumour)} of them with tumour, "
@@ -172,13 +182,18 @@ def train(
             if isinstance(event, EpochDone) and first:
                 folder.epoch_done(event, network, description_at(event))
                 _copy(folder.best, output)
-            elif isinstance(event, FitFinished) and first:
+            elif isinstance(event, FitFinished):
+                if not event.stopped:
+                    spill.remove()
+                if not first:
+                    continue
                 folder.finish(network, description_at(event), validated=validated > 0)
                 _copy(folder.best, output)
                 say(f"{'stopped at step' if event.stopped else 'done, step'} {event.steps}; written: {folder.path}")
     except LossNotFinite as error:
         raise InputError(f"{error}; what was written before is there: {folder.path}") from error
     finally:
+        events.close()
         folder.close()
     return output if output.suffix == ".safetensors" else folder.best
 
@@ -247,7 +262,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m training.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("recipe", choices=sorted(RECIPES))
-    parser.add_argument("--data", type=Path, help="a dataset with masks")
+    parser.add_argument("--data", help="a dataset with masks, or the URL of what training.pack made of one")
+    parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="GIB",
+        help="cases that a process holds; more are streamed (default: half of what is free)",
+    )
     parser.add_argument(
         "--output",
         type=Path,
@@ -272,6 +293,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     if given.data is None and not given.describe:
         parser.error("--data is needed: the folder of a dataset with masks")
+    if given.memory is not None and given.memory <= 0:
+        parser.error(f"--memory must be positive, got {given.memory}")
     if (given.fold is None) != (given.folds is None):
         parser.error("--fold and --folds go together")
     torch.set_num_threads(given.threads or default_threads())
@@ -289,6 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 fold=given.fold,
                 initial=given.init,
                 resume=given.resume or restarted(),
+                memory=int(given.memory * GIB) if given.memory is not None else None,
                 fabric=fabric,
                 should_stop=should_stop,
             )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from napari_unet_seg.data.dataset import Dataset
-from napari_unet_seg.data.splits import Split, by_patient, by_slice, given, labelled_slices, parts_of_folders
+from napari_unet_seg.data.splits import Part, Split, by_patient, by_slice, given, labelled_slices, parts_of_folders
 
 if TYPE_CHECKING:
     from training.recipe import SplitConfig
@@ -31,9 +31,32 @@ def make_split(config: SplitConfig, dataset: Dataset, *, without: Collection[str
         If the dataset is too small for the split, or lacks the folders it goes by.
     """
     slices = labelled_slices(case for case in dataset.cases if case.case_id not in without)
-    if without and config.kind != "given":
+    return split_slices(config, slices, parts=lambda: parts_of_folders(dataset), shortened=bool(without))
+
+
+def split_slices(
+    config: SplitConfig,
+    slices: Mapping[str, Sequence[int]],
+    *,
+    parts: Callable[[], Mapping[str, Part]],
+    shortened: bool,
+) -> Split:
+    """What `make_split` does, by the labelled slices of each case alone.
+
+    Parameters
+    ----------
+    config : SplitConfig
+        The recipe's.
+    slices : mapping of str to sequence of int
+        Of the cases that are in some part.
+    parts : callable
+        The part of each case, asked for where the split is given.
+    shortened : bool
+        Whether cases that are left out are the test.
+    """
+    if shortened and config.kind != "given":
         config = dataclasses.replace(config, train=config.train + config.test, test=0.0)
     if config.kind == "given":
-        return given(slices, parts_of_folders(dataset))
+        return given(slices, parts())
     draw = by_patient if config.kind == "patients" else by_slice
     return draw(slices, train=config.train, validation=config.validation, test=config.test, seed=config.seed)

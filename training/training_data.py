@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,19 +16,25 @@ import torch
 from napari_unet_seg.data.case import Case
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.roles import arrange_channels
-from napari_unet_seg.data.splits import Split
-from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
+from napari_unet_seg.data.splits import Part, Split
+from napari_unet_seg.engine.prepared_case import PreparedCase, prepare
+from napari_unet_seg.engine.samples import LabelledVolume
+from napari_unet_seg.engine.shard_store import ShardStore
+from napari_unet_seg.engine.shards import holds_shards
+from napari_unet_seg.engine.slice_source import SliceSource
 from napari_unet_seg.errors import InputError, reading
+from training.memory_limit import default_limit
 from training.recipe import Recipe
-from training.split import make_split
+from training.spill import Spill, hold_or_stream
+from training.split import make_split, split_slices
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingData:
     """The slices of a run, held once whatever they are used for."""
 
-    train: SliceStore
-    validation: SliceStore | None
+    train: SliceSource
+    validation: SliceSource | None
     """None where the recipe keeps nothing back to validate on."""
 
     cases: list[str]
@@ -40,25 +47,36 @@ class TrainingData:
     """SHA-256 over the pixels and masks read."""
 
 
-def read_training_data(recipe: Recipe, data: Path, *, left_out: Collection[str], device: torch.device) -> TrainingData:
-    """Split a dataset as the recipe says, and read what trains and validates.
+def read_training_data(
+    recipe: Recipe,
+    data: Path | str,
+    *,
+    left_out: Collection[str],
+    device: torch.device,
+    spill: Spill | None = None,
+) -> TrainingData:
+    """Split a dataset as the recipe says, and read what trains and validates, a case at a time.
 
     Parameters
     ----------
     recipe : Recipe
         Its split, channels, normalisation and size.
-    data : Path
-        A dataset with masks.
+    data : Path or str
+        A dataset with masks, or the URL of shards of one.
     left_out : collection of str
         Cases that are neither; the split's share for a test then trains, as the fold left out is the test.
     device : torch.device
         Where the slices are to lie.
+    spill : Spill, optional
+        Where they go that don't fit in memory; without it all are held there.
 
     Raises
     ------
     InputError
         If the data cannot be used.
     """
+    if holds_shards(data):
+        return _from_shards(recipe, data, left_out=left_out, device=device, spill=spill)
     dataset = open_dataset(data)
     kept = [case for case in dataset.cases if case.has_mask and case.case_id not in left_out]
     if not kept:
@@ -66,33 +84,97 @@ def read_training_data(recipe: Recipe, data: Path, *, left_out: Collection[str],
     split = make_split(recipe.split, dataset, without=left_out)
     wanted = {*split.by_case("train"), *split.by_case("validation")}
     cases = [case for case in kept if case.case_id in wanted]
-    labelled = read_cases(cases, channel_names=recipe.channel_names)
-    store = SliceStore(labelled, device=device, normalisation=recipe.normalisation, resize=recipe.resize)
-    first = dict(zip((case.case_id for case in cases), np.cumsum([0, *map(depth, labelled)]), strict=False))
+    names = [case.case_id for case in cases]
+    store: SliceSource | None = spill.reopened(recipe, names, device=device) if spill is not None else None
+    if store is None:
+        prepared, fingerprint = prepared_cases(cases, recipe)
+        store = hold_or_stream(prepared, recipe, spill=spill, device=device, fingerprint=fingerprint)
+    return _training_data(
+        store,
+        split,
+        names=names,
+        used=names,
+        held_out={*left_out, *(case.case_id for case in kept if case.case_id not in wanted)},
+        # Not all who train together have read every case.
+        fingerprint=store.index.fingerprint if isinstance(store, ShardStore) else fingerprint(),
+    )
+
+
+def _from_shards(
+    recipe: Recipe, url: Path | str, *, left_out: Collection[str], device: torch.device, spill: Spill | None
+) -> TrainingData:
+    """What `read_training_data` does, of cases that were packed before."""
+    limit = spill.limit if spill is not None else default_limit(device)
+    store = ShardStore(url, device=device, cache_bytes=limit)
+    index = store.index
+    index.check(str(url), normalisation=recipe.normalisation, resize=recipe.resize, channel_names=recipe.channel_names)
+    labelled = {case.case_id: np.flatnonzero(case.table.labelled).tolist() for case in index.cases}
+    slices = {name: found for name, found in labelled.items() if found and name not in left_out}
+    if not slices:
+        raise InputError(f"{url}: no case has a mask to learn from")
+    parts = cast(Mapping[str, Part], index.parts)
+    split = split_slices(recipe.split, slices, parts=lambda: parts, shortened=bool(left_out))
+    wanted = {*split.by_case("train"), *split.by_case("validation")}
+    used = [name for name in slices if name in wanted]
+    fingerprint = index.fingerprint
+    if len(used) < len(index.cases):
+        fingerprint = hashlib.sha256(json.dumps([fingerprint, used]).encode()).hexdigest()
+    return _training_data(
+        store,
+        split,
+        names=list(labelled),
+        used=used,
+        held_out={*left_out, *(name for name in slices if name not in wanted)},
+        fingerprint=fingerprint,
+    )
+
+
+def _training_data(
+    store: SliceSource,
+    split: Split,
+    *,
+    names: Sequence[str],
+    used: list[str],
+    held_out: Collection[str],
+    fingerprint: str,
+) -> TrainingData:
+    """`names` are those of all cases of the store."""
+    first = dict(zip(names, np.cumsum([0, *store.depths]), strict=False))
     validated = numbers(split, "validation", first)
     return TrainingData(
         train=only(store, numbers(split, "train", first)),
         validation=only(store, validated) if len(validated) else None,
-        cases=[case.case_id for case in cases],
-        held_out=sorted({*left_out, *(case.case_id for case in kept if case.case_id not in wanted)}),
-        fingerprint=fingerprint(labelled),
+        cases=used,
+        held_out=sorted(held_out),
+        fingerprint=fingerprint,
     )
 
 
-def read_cases(cases: Sequence[Case], *, channel_names: Sequence[str]) -> list[LabelledVolume]:
-    """The cases that have a mask, their channels in the recipe's order."""
-    held = []
+def read_cases(cases: Iterable[Case], *, channel_names: Sequence[str]) -> Iterator[tuple[str, LabelledVolume]]:
+    """One after the other, the cases that have a mask, their channels in the recipe's order."""
     for case in cases:
         mask = case.read_mask()
         if mask is not None:
             volume, _ = arrange_channels(case.read_image(), channel_names)
-            held.append(LabelledVolume(volume=volume, mask=mask, labelled=case.labelled_slices()))
-    return held
+            yield case.case_id, LabelledVolume(volume=volume, mask=mask, labelled=case.labelled_slices())
 
 
-def depth(case: LabelledVolume) -> int:
-    """Slices of a case."""
-    return case.volume.shape[0]
+def prepared_cases(
+    cases: Iterable[Case], recipe: Recipe
+) -> tuple[Iterator[tuple[str, PreparedCase]], Callable[[], str]]:
+    """Cases ready for training, one after the other, and a function that says the fingerprint of those gone through.
+
+    That is the SHA-256 over their pixels and masks.
+    """
+    digest: Any = hashlib.sha256()
+
+    def prepared() -> Iterator[tuple[str, PreparedCase]]:
+        for name, case in read_cases(cases, channel_names=recipe.channel_names):
+            digest.update(case.volume.data.tobytes())
+            digest.update(case.mask.tobytes())
+            yield name, prepare(case, normalisation=recipe.normalisation, resize=recipe.resize)
+
+    return prepared(), digest.hexdigest
 
 
 def numbers(split: Split, part: str, first: Mapping[str, int]) -> torch.Tensor:
@@ -101,22 +183,13 @@ def numbers(split: Split, part: str, first: Mapping[str, int]) -> torch.Tensor:
     return torch.tensor(sorted(found), dtype=torch.long)
 
 
-def only(store: SliceStore, slices: torch.Tensor) -> SliceStore:
+def only(store: SliceSource, slices: torch.Tensor) -> SliceSource:
     """A store of the same slices, of which those alone count as labelled; nothing is held twice."""
     part = copy.copy(store)
     part.labelled = slices
     part.tumour = store.tumour[torch.isin(store.tumour, slices)]
     part.empty = store.empty[torch.isin(store.empty, slices)]
     return part
-
-
-def fingerprint(cases: Iterable[LabelledVolume]) -> str:
-    """SHA-256 over the pixels and masks trained on."""
-    digest = hashlib.sha256()
-    for case in cases:
-        digest.update(case.volume.data.tobytes())
-        digest.update(case.mask.tobytes())
-    return digest.hexdigest()
 
 
 def held_out(folds: Path, fold: int) -> list[str]:

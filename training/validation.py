@@ -10,7 +10,8 @@ from torch import nn
 from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.fit import uses_bfloat16
 from napari_unet_seg.engine.losses import make_loss
-from napari_unet_seg.engine.samples import SliceStore
+from napari_unet_seg.engine.prefetch import in_order
+from napari_unet_seg.engine.slice_source import SliceSource
 from training.seed_metrics import SeedMetrics
 
 
@@ -18,7 +19,7 @@ from training.seed_metrics import SeedMetrics
 class Validation:
     """Loss and the seeds' figures on every slice of a store: whole, unchanged, in batches of the training's size."""
 
-    store: SliceStore
+    store: SliceSource
     fit: FitConfig
     context: int
     """Neighbouring slices on each side that the network sees."""
@@ -31,8 +32,8 @@ class Validation:
         """``loss``, ``dice``, ``iou`` and ``accuracy`` of a network in evaluation mode on the store's device."""
         loss_function, metrics = make_loss(self.fit.loss), SeedMetrics(self.smooth)
         device, total = self.store.device, 0.0
-        for index in self.store.labelled.split(self.fit.batch_size):
-            image, mask, _ = self.store.batch(index, context=self.context)
+        batches = in_order(self.store, self.store.labelled, size=self.fit.batch_size, context=self.context)
+        for index, (image, mask, _) in batches:
             image = image.flatten(1, 2).contiguous(memory_format=torch.channels_last)
             half_precision = uses_bfloat16(self.fit, device=device)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_precision):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,10 +17,11 @@ from napari_unet_seg.engine.events import EpochDone, FitEvent, FitFinished, Step
 from napari_unet_seg.engine.fit_state import Progress, State, Training
 from napari_unet_seg.engine.losses import make_loss
 from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.prefetch import ReadAhead
 from napari_unet_seg.engine.processes import Processes
-from napari_unet_seg.engine.samples import SliceStore
 from napari_unet_seg.engine.sampling import Draw, epoch_length, make_sampler
 from napari_unet_seg.engine.schedule import Schedule
+from napari_unet_seg.engine.slice_source import SliceSource
 from napari_unet_seg.engine.unet import to_channels_last
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _distance(network: nn.Module, start: Sequence[Tensor]) -> Tensor:
 
 def fit(
     network: Network,
-    store: SliceStore,
+    store: SliceSource,
     config: FitConfig,
     *,
     flair: int | None = None,
@@ -80,15 +81,15 @@ def fit(
     state: State | None = None,
     save_state: Callable[[State], None] | None = None,
     fabric: Fabric | None = None,
-) -> Iterator[FitEvent]:
+) -> Generator[FitEvent, None, None]:
     """Train a network; its weights become the running average of the trained ones.
 
     Parameters
     ----------
     network : Network
         Updated in place at each `EpochDone` and at the end, so what is there is worth keeping at any time.
-    store : SliceStore
-        The labelled slices.
+    store : SliceSource
+        The labelled slices; those of a streamed store are read ahead by a thread, which ends with the generator.
     config : FitConfig
         How.
     flair : int, optional
@@ -122,6 +123,37 @@ def fit(
         If the state is of another training, a plateau or early stopping has no validation to go by, or a training with
         a time budget is to be shared out.
     """
+    with ReadAhead(store, context=network.config.context) as reader:
+        yield from _events(
+            network,
+            store,
+            config,
+            reader=reader,
+            flair=flair,
+            draw=draw,
+            should_stop=should_stop,
+            validate=validate,
+            state=state,
+            save_state=save_state,
+            fabric=fabric,
+        )
+
+
+def _events(
+    network: Network,
+    store: SliceSource,
+    config: FitConfig,
+    *,
+    reader: ReadAhead,
+    flair: int | None,
+    draw: Draw | None,
+    should_stop: Callable[[], bool],
+    validate: Callable[[nn.Module], Mapping[str, float]] | None,
+    state: State | None,
+    save_state: Callable[[State], None] | None,
+    fabric: Fabric | None,
+) -> Iterator[FitEvent]:
+    """What `fit` yields."""
     device = store.device
     processes = Processes(fabric)
     _check(config, processes, validated=validate is not None)
@@ -151,7 +183,8 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = rate
         index = training.sampler.batch(config.batch_size, training.generator)
-        image, mask, centre = store.batch(index, context=network.config.context)
+        upcoming = training.sampler.upcoming(config.batch_size, reader.depth)
+        image, mask, centre = reader.batch(index, upcoming)
         image, mask = augment(
             image,
             mask,
@@ -213,7 +246,7 @@ def fit(
 
 
 def _begin(
-    network: Network, store: SliceStore, config: FitConfig, *, draw: Draw | None, processes: Processes
+    network: Network, store: SliceSource, config: FitConfig, *, draw: Draw | None, processes: Processes
 ) -> Training:
     """A training before its first step."""
     learner = copy.deepcopy(network).to(store.device).train()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from napari_unet_seg.engine.config import FitConfig
-from napari_unet_seg.engine.samples import SliceStore
+from napari_unet_seg.engine.slice_source import SliceSource
 
 Draw = Callable[[int, torch.Generator], Tensor]
 """``(count, generator) -> (count,)`` slice numbers."""
@@ -20,6 +21,9 @@ class Sampler(Protocol):
 
     def batch(self, count: int, generator: torch.Generator) -> Tensor:
         """Slice numbers of the next batch, ``(count,)`` or fewer."""
+
+    def upcoming(self, count: int, batches: int) -> Sequence[Tensor]:
+        """What the next batches of `count` will be, at most so many, as far as that is known."""
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands, beside the generator."""
@@ -34,12 +38,53 @@ class Drawn:
     def __init__(self, draw: Draw) -> None:
         self.batch = draw
 
+    def upcoming(self, count: int, batches: int) -> Sequence[Tensor]:
+        """None: the generator's next numbers go into the augmentation first."""
+        return ()
+
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to do."""
+
+
+class DrawnAhead:
+    """Batches drawn for themselves by a generator of their own, so that the next ones are known.
+
+    Parameters
+    ----------
+    draw : callable
+        Remembers nothing.
+    seed : int
+        Of the generator.
+    """
+
+    def __init__(self, draw: Draw, *, seed: int) -> None:
+        self._draw = draw
+        self._own = torch.Generator().manual_seed(seed)
+        self._drawn: deque[Tensor] = deque()
+
+    def batch(self, count: int, generator: torch.Generator) -> Tensor:
+        """The next batch; the training's generator is left alone."""
+        return self._drawn.popleft() if self._drawn else self._draw(count, self._own)
+
+    def upcoming(self, count: int, batches: int) -> Sequence[Tensor]:
+        """So many."""
+        while len(self._drawn) < batches:
+            self._drawn.append(self._draw(count, self._own))
+        return list(self._drawn)[:batches]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The batches drawn and not handed out yet, and the generator."""
+        return {"drawn": list(self._drawn), "own": self._own.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave; after a training that was not streamed, begin with the seed."""
+        if "own" in state:
+            self._drawn = deque(state["drawn"])
+            self._own.set_state(state["own"])
 
 
 class Passes:
@@ -65,6 +110,11 @@ class Passes:
         self._next += len(batch)
         return batch
 
+    def upcoming(self, count: int, batches: int) -> Sequence[Tensor]:
+        """What is left of this pass."""
+        starts = range(self._next, len(self._order), count)[:batches]
+        return [self._order[start : start + count] for start in starts]
+
     def state_dict(self) -> dict[str, Any]:
         """The order of this pass, and the place in it."""
         return {"order": self._order, "next": self._next}
@@ -74,15 +124,17 @@ class Passes:
         self._order, self._next = state["order"], state["next"]
 
 
-def make_sampler(store: SliceStore, config: FitConfig, draw: Draw | None = None) -> Sampler:
-    """The sampler of a configuration, or of the caller's own draw."""
-    if draw is not None:
-        return Drawn(draw)
-    if config.sampling == "epochs":
+def make_sampler(store: SliceSource, config: FitConfig, draw: Draw | None = None) -> Sampler:
+    """The sampler of a configuration, or of the caller's own draw; of a streamed store, it knows what comes next."""
+    if draw is None and config.sampling == "epochs":
         return Passes(store.labelled)
-    return Drawn(
-        lambda count, generator: store.draw(count, tumour_fraction=config.tumour_fraction, generator=generator)
-    )
+
+    def as_configured(count: int, generator: torch.Generator) -> Tensor:
+        return store.draw(count, tumour_fraction=config.tumour_fraction, generator=generator)
+
+    draw = draw or as_configured
+    # Another seed than the augmentation's, which would follow the same numbers.
+    return DrawnAhead(draw, seed=config.seed + 2**32) if store.streamed else Drawn(draw)
 
 
 def epoch_length(config: FitConfig, *, slices: int) -> int:
