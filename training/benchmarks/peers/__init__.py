@@ -1,0 +1,1 @@
+"""What the benchmarks are measured against, as scripts for interpreters that have the other framework."""
