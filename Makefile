@@ -39,7 +39,7 @@ $(VENV)/.app: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.app
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[app,test,training]" PyQt6
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[app,test,training,deeplab]" PyQt6
 	@touch $@
 
 clean:
