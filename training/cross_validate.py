@@ -40,11 +40,13 @@ from training.launch import default_threads
 from training.recipe import Recipe
 from training.recipes import RECIPES
 from training.report.case_pictures import CasePictures
-from training.report.fold_plan import FoldPlan, plan_folds, read_folds
+from training.report.fold_plan import FoldPlan, plan_folds
 from training.report.fold_scores import FoldScores, score_fold
 from training.report.out_of_fold import gather
 from training.report.page import Portrait, cross_validation_page
-from training.run import train
+from training.settings import with_settings
+from training.split import read_folds
+from training.train import train
 
 
 def run_fold(
@@ -199,7 +201,7 @@ def _gathered(output: Path, dataset: Dataset, *, device: str) -> tuple[str, list
 
 
 def _changed(given: argparse.Namespace) -> Recipe:
-    recipe = RECIPES[given.recipe]()
+    recipe = with_settings(RECIPES[given.recipe](), given.set)
     changes = {"steps": given.steps, "seed": given.seed}
     recipe = dataclasses.replace(
         recipe,
@@ -234,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     length.add_argument("--epochs", type=int, help="epochs, instead of the recipe's length")
     length.add_argument("--steps", type=int, help="optimiser steps, instead of the recipe's length")
     add("--seed", type=int, help="seed of the training and of folds that are drawn")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="any field of the recipe: fit.loss=dice")
     add("--resume", action="store_true", help="go on with folds that were broken off")
     add("--worst", type=int, default=6, help="worst cases with pictures (default: 6)")
     add("--device", default="auto", help="what is predicted on")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.networks import build_network
 from napari_unet_seg.engine.unet import count_parameters
 from training.recipe import Recipe
@@ -38,11 +39,26 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     # On no device: shapes alone are counted.
     with torch.device("meta"):
         network = build_network(recipe.network).eval()
-        slices = torch.zeros(1, recipe.network.input_channels, *(recipe.resize or _UNRESIZED))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(slices)
+    # Some libraries put a weight on the CPU all the same.
+    gflop = network_gflop(network.to("meta"), size=recipe.resize or _UNRESIZED)
     return {
         "parameters": count_parameters(network),
-        "gflop_per_slice": round(counter.get_total_flops() / 1e9, 3),
+        "gflop_per_slice": round(gflop, 3),
         **dataclasses.asdict(recipe),
     }
+
+
+def network_gflop(network: Network, *, size: tuple[int, int]) -> float:
+    """GFLOP of a forward pass of one slice; a multiplication with its addition counts 2.
+
+    Parameters
+    ----------
+    network : Network
+        On whatever device, the one without memory ("meta") too.
+    size : (int, int)
+        Height and width of the slice.
+    """
+    device = next(network.parameters()).device
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, network.config.input_channels, *size, device=device))
+    return float(counter.get_total_flops() / 1e9)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.splits import parts_of_folders
-from napari_unet_seg.engine.shards import ShardIndex
+from napari_unet_seg.engine.shard_index import ShardIndex
 from napari_unet_seg.errors import InputError
 from training.recipe import Recipe
 from training.recipes import RECIPES

@@ -37,7 +37,7 @@ from training.report.reproduction_figures import (
 )
 from training.report.reproduction_table import reproduction_table
 from training.report.seed_scores import PredictedSlices, telling_slices
-from training.run import train
+from training.train import train
 
 SEEDS = ("seed_000", "seed_000_128", "seed_001", "seed_002", "seed_003", "seed_004")
 SIZES = ("seed_000", "seed_000_128")

@@ -16,244 +16,20 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 
 from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
-from napari_unet_seg.data.formats.atomic import write_bytes
-from napari_unet_seg.data.roles import flair_index
-from napari_unet_seg.engine.checkpoint import Description, file_hash, load_checkpoint
-from napari_unet_seg.engine.events import EpochDone, FitFinished
-from napari_unet_seg.engine.fit import LossNotFinite, fit
-from napari_unet_seg.engine.fit_state import State
-from napari_unet_seg.engine.networks import build_network
-from napari_unet_seg.engine.processes import Processes
-from napari_unet_seg.engine.sampling import epoch_length
 from napari_unet_seg.errors import InputError
 from training.describe import describe
 from training.launch import default_threads, launched, restarted
 from training.memory_limit import GIB
 from training.recipe import Recipe
 from training.recipes import RECIPES
-from training.run_folder import RunFolder
-from training.spill import Spill
-from training.training_data import held_out, read_training_data
-from training.validation import Validation
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-
-def train(
-    recipe: Recipe,
-    *,
-    data: Path | str,
-    output: Path,
-    folds: Path | None = None,
-    fold: int | None = None,
-    initial: Path | None = None,
-    resume: bool = False,
-    memory: int | None = None,
-    fabric: Fabric | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Path:
-    """Train a recipe; its checkpoints are there, and usable, from the first epoch on.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        What to train.
-    data : Path or str
-        A dataset with masks, or the URL of what `training.pack` made of one.
-    output : Path
-        The folder of the run, see `RunFolder`; or a ``.safetensors`` file, which the best checkpoint is copied to, and
-        beside which the folder lies under the same name.
-    folds : Path, optional
-        JSON with the key ``folds``: lists of case ids.
-    fold : int, optional
-        The fold to leave out.
-    initial : Path, optional
-        A checkpoint to start from; it must not have seen the cases held out.
-    resume : bool
-        Go on with the run in the folder, if there is one.
-    memory : int, optional
-        Bytes of cases that each process may hold; more are streamed from shards in the folder. By default half of what
-        is free.
-    fabric : Fabric, optional
-        Of the processes that train together; the first one writes.
-    should_stop : callable
-        Asked before each step.
-
-    Returns
-    -------
-    Path
-        The best checkpoint by validation loss, or the last one of a recipe that validates on nothing.
-
-    Raises
-    ------
-    InputError
-        If data, checkpoint or folder cannot be used.
-    """
-    processes = Processes(fabric)
-    first = processes.rank == 0
-    say = _say if first else _keep_quiet
-    folder = RunFolder(output.with_suffix("") if output.suffix == ".safetensors" else output)
-    state = processes.from_first(folder.state(resume=resume) if first else None)
-    left_out = held_out(folds, fold) if folds is not None and fold is not None else []
-    device = fabric.device if fabric is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    say(f"reading {data}")
-    spill = Spill.beside(folder.path, device=device, memory=memory, resume=resume, fabric=fabric, say=say)
-    slices = read_training_data(recipe, data, left_out=left_out, device=device, spill=spill)
-    validated = len(slices.validation.labelled) if slices.validation is not None else 0
-    say(
-        f"{len(slices.train.labelled)} slices, {len(slices.train.tumour)} of them with tumour, "
-        f"{validated} to validate on, on {device}" + (f" in {processes.count} processes" if processes.count > 1 else "")
-    )
-    if processes.count > 1 and device.type == "cpu":
-        say("on a CPU, batch normalisation counts each process' part of a batch by itself")
-    per_epoch = epoch_length(recipe.fit, slices=len(slices.train.labelled))
-    if recipe.epochs is not None:
-        recipe = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, steps=recipe.epochs * per_epoch))
-    if not validated and (recipe.fit.schedule == "plateau" or recipe.fit.early_stopping is not None):
-        raise InputError(f"the recipe {recipe.name} goes by the validation loss, and its split leaves nothing for that")
-    torch.manual_seed(recipe.fit.seed)
-    network, parent = build_network(recipe.network), None
-    if initial is not None:
-        network, description = load_checkpoint(initial)
-        parent = file_hash(initial)
-        if description.network != recipe.network:
-            raise InputError(f"its network is another one than that of the recipe {recipe.name}", path=initial)
-        if overlap := set(description.training.get("cases", [])) & set(slices.held_out):
-            raise InputError(f"it was trained on {len(overlap)} of the cases held out", path=initial)
-        network.train()
-    settings = {
-        "recipe": dataclasses.asdict(recipe),
-        "seed": recipe.fit.seed,
-        "data": str(data),
-        "folds": str(folds) if folds is not None else None,
-        "fold": fold,
-        "initial": str(initial) if initial is not None else None,
-        "parent": parent,
-        "cases": slices.cases,
-        "held_out": slices.held_out,
-        "data_fingerprint": slices.fingerprint,
-        "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
-        "device": str(device),
-        "processes": processes.count,
-        "threads": torch.get_num_threads(),
-    }
-    if first:
-        folder.begin(settings, state)
-    if state is not None:
-        say(f"going on from step {state['progress']['step']} of {recipe.fit.steps}")
-
-    def description_at(event: EpochDone | FitFinished) -> Description:
-        step = event.step if isinstance(event, EpochDone) else event.steps
-        scores = event.validation if isinstance(event, EpochDone) else None
-        return _description(recipe, settings, step=step, seconds=event.seconds, scores=scores)
-
-    def save_state(state: State) -> None:
-        done = state["progress"]
-        if first:
-            folder.save_state(state, at_once=done["finished"] or done["step"] % per_epoch > 0 or should_stop())
-
-    events = fit(
-        network,
-        slices.train,
-        recipe.fit,
-        flair=flair_index(recipe.channel_names),
-        should_stop=should_stop,
-        validate=None
-        if slices.validation is None
-        else Validation(
-            store=slices.validation, fit=recipe.fit, context=recipe.network.context, smooth=recipe.metric_smooth
-        ),
-        state=state,
-        save_state=save_state,
-        fabric=fabric,
-    )
-    try:
-        for event in events:
-            if isinstance(event, EpochDone):
-                say(progress_line(event, steps=recipe.fit.steps))
-            if isinstance(event, EpochDone) and first:
-                folder.epoch_done(event, network, description_at(event))
-                _copy(folder.best, output)
-            elif isinstance(event, FitFinished):
-                if not event.stopped:
-                    spill.remove()
-                if not first:
-                    continue
-                folder.finish(network, description_at(event), validated=validated > 0)
-                _copy(folder.best, output)
-                say(f"{'stopped at step' if event.stopped else 'done, step'} {event.steps}; written: {folder.path}")
-    except LossNotFinite as error:
-        raise InputError(f"{error}; what was written before is there: {folder.path}") from error
-    finally:
-        events.close()
-        folder.close()
-    return output if output.suffix == ".safetensors" else folder.best
-
-
-def progress_line(event: EpochDone, *, steps: int) -> str:
-    """What an epoch has brought, and how long the rest will take."""
-    left = event.seconds / event.step * (steps - event.step)
-    scores = event.validation or {}
-    told = [
-        f"{'validation ' if name == 'loss' else ''}{name} {scores[name]:.4f}"
-        for name in ("loss", "dice", "iou")
-        if name in scores
-    ]
-    return "  ".join(
-        [
-            f"epoch {event.epoch}  step {event.step}/{steps}  loss {event.loss:.4f}",
-            *told,
-            f"{event.slices_per_second:.1f} slices/s  {event.seconds / 60:.1f} min, about {left / 60:.1f} left",
-        ]
-    )
-
-
-def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds: float, scores: Any) -> Description:
-    named = ("cases", "held_out", "data_fingerprint", "versions", "device", "processes")
-    return Description(
-        name=recipe.name,
-        network=recipe.network,
-        channel_names=recipe.channel_names,
-        min_fraction=recipe.min_fraction,
-        largest_component=recipe.largest_component,
-        flip=recipe.flip,
-        normalisation=recipe.normalisation,
-        resize=recipe.resize,
-        input_size=recipe.fit.patch,
-        training={
-            "recipe": recipe.name,
-            "fit": dataclasses.asdict(recipe.fit),
-            "split": dataclasses.asdict(recipe.split),
-            **{key: settings[key] for key in named},
-            "steps_done": step,
-            "seconds": round(seconds, 1),
-            **({"validation": dict(scores)} if scores is not None else {}),
-        },
-        parent=settings["parent"],
-        licence=recipe.licence,
-    )
-
-
-def _copy(best: Path, output: Path) -> None:
-    """Put the best checkpoint where the caller wants it as well."""
-    if output.suffix == ".safetensors":
-        write_bytes(output, best.read_bytes())
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
-def _keep_quiet(_text: str) -> None:
-    """What the first process says is enough."""
+from training.settings import with_settings
+from training.train import train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -285,10 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--learning-rate", type=float, help="peak rate, instead of the recipe's")
     parser.add_argument("--seed", type=int, help="seed, instead of the recipe's")
     parser.add_argument("--threads", type=int, help="CPU threads of a process (default: all, shared out)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="any field of the recipe: fit.loss=dice"
+    )
     parser.add_argument("--describe", action="store_true", help="print parameters, cost and configuration as JSON")
     given = parser.parse_args(arguments)
     try:
-        recipe = changed(RECIPES[given.recipe](), given)
+        recipe = changed(with_settings(RECIPES[given.recipe](), given.set), given)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
     except ValueError as error:
         parser.error(str(error))
     if given.data is None and not given.describe:

@@ -16,8 +16,9 @@ import torch
 from napari_unet_seg.engine.prepared_case import PreparedCase
 from napari_unet_seg.engine.processes import Processes
 from napari_unet_seg.engine.samples import SliceStore
+from napari_unet_seg.engine.shard_index import ShardIndex
 from napari_unet_seg.engine.shard_store import ShardStore
-from napari_unet_seg.engine.shards import INDEX, SHARD_BYTES, ShardIndex, read_index, write_shards
+from napari_unet_seg.engine.shards import INDEX, SHARD_BYTES, read_index, write_shards
 from napari_unet_seg.engine.slice_source import SliceSource
 from napari_unet_seg.errors import InputError
 from training.memory_limit import GIB, default_limit

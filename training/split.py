@@ -1,13 +1,16 @@
-"""The split that a recipe asks for, of a dataset."""
+"""The split that a recipe asks for, of a dataset; and folds out of a file."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.splits import Part, Split, by_patient, by_slice, given, labelled_slices, parts_of_folders
+from napari_unet_seg.errors import InputError, reading
 
 if TYPE_CHECKING:
     from training.recipe import SplitConfig
@@ -60,3 +63,22 @@ def split_slices(
         return given(slices, parts())
     draw = by_patient if config.kind == "patients" else by_slice
     return draw(slices, train=config.train, validation=config.validation, test=config.test, seed=config.seed)
+
+
+def read_folds(path: Path) -> list[list[str]]:
+    """The folds in a JSON file with the key ``folds``.
+
+    Raises
+    ------
+    InputError
+        If it is no such file.
+    """
+    try:
+        with reading(path):
+            content: Any = json.loads(path.read_text())
+        found = [[str(case_id) for case_id in fold] for fold in content["folds"]]
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("is no JSON file with the key folds: a list of lists of case ids", path=path) from error
+    return found

@@ -22,11 +22,11 @@ from napari_unet_seg.engine.samples import LabelledVolume
 from napari_unet_seg.engine.shard_store import ShardStore
 from napari_unet_seg.engine.shards import holds_shards
 from napari_unet_seg.engine.slice_source import SliceSource
-from napari_unet_seg.errors import InputError, reading
+from napari_unet_seg.errors import InputError
 from training.memory_limit import default_limit
 from training.recipe import Recipe
 from training.spill import Spill, hold_or_stream
-from training.split import make_split, split_slices
+from training.split import make_split, read_folds, split_slices
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -193,15 +193,8 @@ def only(store: SliceSource, slices: torch.Tensor) -> SliceSource:
 
 
 def held_out(folds: Path, fold: int) -> list[str]:
-    """The patients of one fold in a JSON file with the key ``folds``."""
-    try:
-        with reading(folds):
-            content = json.loads(folds.read_text())
-        found = content["folds"]
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("is no JSON file with the key folds: a list of lists of case ids", path=folds) from error
+    """The patients of one fold in a JSON file, see `read_folds`."""
+    found = read_folds(folds)
     if not 0 <= fold < len(found):
         raise InputError(f"there is no fold {fold}; it has {len(found)}", path=folds)
-    return list(found[fold])
+    return found[fold]

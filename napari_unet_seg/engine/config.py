@@ -208,21 +208,22 @@ class FitConfig:
     coarse_fraction: float = 0.0
     """The first part of the steps sees slices at half resolution, four times as fast."""
 
-    sampling: Literal["drawn", "epochs"] = "drawn"
-    """Every sample drawn for itself, or shuffled passes over all labelled slices, whose last batch may be smaller."""
+    sampling: Literal["drawn", "epochs", "balanced epochs"] = "drawn"
+    """Every sample drawn for itself, or shuffled passes over all labelled slices, whose last batch may be smaller. In a
+    balanced pass, slices with tumour and slices without are equally many: those of the rarer kind come repeatedly."""
 
     tumour_fraction: float = 0.5
-    """Share of samples drawn from slices with tumour; a shuffled pass takes every slice once whatever it says."""
+    """Share of samples drawn from slices with tumour; a shuffled pass does not heed it."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the network's arithmetic: bfloat16 on a graphics card and float32 on a CPU, or the same everywhere.
-    The loss and the weights are float32 always."""
+    """Of the network's arithmetic: bfloat16 where the device has instructions for it, or the same everywhere. The
+    loss and the weights are float32 always."""
 
     ema_decay: float = 0.995
     """Decay of the running average of the weights; the average is what is kept. 0: the weights as they are."""
 
     steps_per_epoch: int = 100
-    """Steps between two `EpochDone` events; with ``sampling="epochs"`` a pass over the slices is an epoch."""
+    """Steps between two `EpochDone` events where samples are drawn; else a pass over the slices is an epoch."""
 
     augment: AugmentConfig | KerasAugmentConfig | None = field(default_factory=AugmentConfig)
     """Random changes of the slices. Keras' ones, or none, leave the slices whole: ``patch`` is not cut out."""

@@ -48,8 +48,7 @@ def choose_device(wanted: str = "auto") -> DeviceChoice:
         if index >= torch.cuda.device_count():
             raise InputError(f"there is no cuda:{index}; this machine has {torch.cuda.device_count()} CUDA device(s)")
         device = torch.device("cuda", index)
-        # Before Ampere bfloat16 is emulated, slower than float32.
-        half = torch.cuda.get_device_capability(device) >= (8, 0)
+        half = has_bfloat16(device)
         precision = torch.bfloat16 if half else torch.float32
         return DeviceChoice(
             device=device,
@@ -58,7 +57,7 @@ def choose_device(wanted: str = "auto") -> DeviceChoice:
         )
     if kind == "mps" or (kind == "auto" and mps):
         return DeviceChoice(device=torch.device("mps"), precision=torch.float32, note="Apple GPU (MPS), float32")
-    half = cpu_has_bfloat16()
+    half = has_bfloat16(torch.device("cpu"))
     reason = "" if kind == "cpu" else f"; {why_no_cuda()}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     number_format = "bfloat16" if half else "float32, as it has no bfloat16 instructions"
@@ -67,6 +66,14 @@ def choose_device(wanted: str = "auto") -> DeviceChoice:
         precision=torch.bfloat16 if half else torch.float32,
         note=f"CPU with {cores} cores, {number_format}{reason}",
     )
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 itself, which is faster than float32; where it is emulated, it is slower."""
+    if device.type == "cuda":
+        # From Ampere on.
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and cpu_has_bfloat16()
 
 
 def cpu_has_bfloat16() -> bool:

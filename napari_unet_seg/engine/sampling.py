@@ -1,9 +1,10 @@
-"""Which slices a batch is made of."""
+"""Which slices a batch is made of, and which of them are made ready here."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,36 @@ from napari_unet_seg.engine.slice_source import SliceSource
 
 Draw = Callable[[int, torch.Generator], Tensor]
 """``(count, generator) -> (count,)`` slice numbers."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The samples of a batch that are read and changed here; by default all of them."""
+
+    count: int
+    """Samples of the whole batch."""
+
+    rows: slice = field(default_factory=lambda: slice(None))
+    """Those made here."""
+
+    def draw(self, kind: Callable[..., Tensor], *shape: int, generator: torch.Generator) -> Tensor:
+        """Random numbers of the samples made here, the same as if all were made here.
+
+        Parameters
+        ----------
+        kind : callable
+            `torch.rand` or `torch.randn`.
+        *shape : int
+            Of a sample's numbers.
+        generator : torch.Generator
+            It moves on by the numbers of the whole batch.
+
+        Returns
+        -------
+        Tensor
+            ``(b, *shape)`` for b samples made here, on the generator's device.
+        """
+        return kind((self.count, *shape), generator=generator, device=generator.device)[self.rows]
 
 
 class Sampler(Protocol):
@@ -94,21 +125,35 @@ class Passes:
     ----------
     slices : Tensor
         ``(N,)`` slice numbers.
+    rarer : Tensor, optional
+        Some of them, which come more often: `lacking` times in a pass, spread evenly over them.
+    lacking : int
+        How often, beside the once that every slice comes.
     """
 
-    def __init__(self, slices: Tensor) -> None:
+    def __init__(self, slices: Tensor, *, rarer: Tensor | None = None, lacking: int = 0) -> None:
         self._slices = slices
+        self._rarer = slices[:0] if rarer is None else rarer
+        self._lacking = lacking
         self._order = slices[:0]
         self._next = 0
 
     def batch(self, count: int, generator: torch.Generator) -> Tensor:
         """The next slices of this pass, or the first ones of a new one."""
         if self._next >= len(self._order):
-            self._order = self._slices[torch.randperm(len(self._slices), generator=generator)]
+            slices = self._with_rarer(generator)
+            self._order = slices[torch.randperm(len(slices), generator=generator)]
             self._next = 0
         batch = self._order[self._next : self._next + count]
         self._next += len(batch)
         return batch
+
+    def _with_rarer(self, generator: torch.Generator) -> Tensor:
+        if not self._lacking:
+            return self._slices
+        whole, part = divmod(self._lacking, len(self._rarer))
+        some = self._rarer[torch.randperm(len(self._rarer), generator=generator)[:part]]
+        return torch.cat([self._slices, self._rarer.repeat(whole), some])
 
     def upcoming(self, count: int, batches: int) -> Sequence[Tensor]:
         """What is left of this pass."""
@@ -126,8 +171,9 @@ class Passes:
 
 def make_sampler(store: SliceSource, config: FitConfig, draw: Draw | None = None) -> Sampler:
     """The sampler of a configuration, or of the caller's own draw; of a streamed store, it knows what comes next."""
-    if draw is None and config.sampling == "epochs":
-        return Passes(store.labelled)
+    if draw is None and config.sampling != "drawn":
+        rarer = min(store.tumour, store.empty, key=len)
+        return Passes(store.labelled, rarer=rarer, lacking=_lacking(config, store))
 
     def as_configured(count: int, generator: torch.Generator) -> Tensor:
         return store.draw(count, tumour_fraction=config.tumour_fraction, generator=generator)
@@ -137,6 +183,14 @@ def make_sampler(store: SliceSource, config: FitConfig, draw: Draw | None = None
     return DrawnAhead(draw, seed=config.seed + 2**32) if store.streamed else Drawn(draw)
 
 
-def epoch_length(config: FitConfig, *, slices: int) -> int:
-    """Steps of an epoch; with ``sampling="epochs"`` as many as a pass over `slices` labelled slices takes."""
-    return -(-slices // config.batch_size) if config.sampling == "epochs" else config.steps_per_epoch
+def epoch_length(config: FitConfig, store: SliceSource) -> int:
+    """Steps of an epoch; unless samples are drawn, as many as a pass over the labelled slices of a store takes."""
+    if config.sampling == "drawn":
+        return config.steps_per_epoch
+    return -(-(len(store.labelled) + _lacking(config, store)) // config.batch_size)
+
+
+def _lacking(config: FitConfig, store: SliceSource) -> int:
+    """How many more slices of the rarer kind a pass takes, to have as many of both."""
+    fewer, more = sorted((len(store.tumour), len(store.empty)))
+    return more - fewer if config.sampling == "balanced epochs" and fewer else 0

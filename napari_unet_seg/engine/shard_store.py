@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_unet_seg.engine.prepared_case import as_half, as_soft
-from napari_unet_seg.engine.shards import ShardedCase, filesystem, read_index, shard_path
+from napari_unet_seg.engine.shard_index import ShardedCase
+from napari_unet_seg.engine.shards import filesystem, read_index, shard_path
 from napari_unet_seg.engine.slice_source import SliceSource
 from napari_unet_seg.errors import InputError
 

@@ -13,8 +13,9 @@ import torch
 from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.engine.prepared_case import PreparedCase, prepare
 from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
+from napari_unet_seg.engine.shard_index import ShardIndex
 from napari_unet_seg.engine.shard_store import RecentSlices, ShardStore
-from napari_unet_seg.engine.shards import ShardIndex, holds_shards, read_index, write_shards
+from napari_unet_seg.engine.shards import holds_shards, read_index, write_shards
 from napari_unet_seg.errors import InputError
 
 CPU = torch.device("cpu")

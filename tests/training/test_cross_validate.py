@@ -17,9 +17,10 @@ from napari_unet_seg.engine.metrics import Counts
 from napari_unet_seg.errors import InputError
 from tests.engine.models import save_small
 from training import cross_validate
-from training.report.fold_plan import plan_folds, read_folds
+from training.report.fold_plan import plan_folds
 from training.report.fold_scores import FoldScores, score_fold
 from training.report.out_of_fold import gather
+from training.split import read_folds
 
 SHORT = ["--steps", "2", "--threads", "1", "--device", "cpu"]
 

@@ -7,6 +7,7 @@ from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.engine.networks import build_network
 from napari_unet_seg.errors import InputError
 from training.benchmarks import machine
+from training.describe import network_gflop
 
 CPU = torch.device("cpu")
 
@@ -74,4 +75,4 @@ def test_the_cost_of_a_network_is_the_same_without_a_device() -> None:
     with torch.device("meta"):
         shapes = build_network(config).eval()
     for network in (build_network(config).eval(), shapes):
-        assert machine.network_gflop(network, size=(8, 8)) == pytest.approx(2 * multiplied / 1e9)
+        assert network_gflop(network, size=(8, 8)) == pytest.approx(2 * multiplied / 1e9)

@@ -36,7 +36,7 @@ PUBLISHED: dict[str, tuple[Any, ...]] = {
     "seed_002": (256, CLASSIC, 31_037_633, 10, 100, ("slices", 0.9, 0.05, 0.05),
                  KERAS | {"batch_size": 32, "loss": "dice", "learning_rate": 1e-4, "augment": LIKE_SEED_001}),
     "seed_003": (128, SEED, 7_700_161, 30, 1, ("slices", 0.8, 0.1, 0.1),
-                 KERAS | {"batch_size": 32, "loss": "bce+dice", "learning_rate": 1e-3,
+                 KERAS | {"batch_size": 32, "loss": "bce+dice", "learning_rate": 1e-3, "sampling": "balanced epochs",
                           "augment": KerasAugmentConfig(rotation=15, flip=0.5, elastic=4)}),
     "seed_004": (256, SEED, 7_700_161, 30, 1, ("given", 0.8, 0.1, 0.1),
                  KERAS | {"batch_size": 10, "loss": "bce", "learning_rate": 1e-3}),

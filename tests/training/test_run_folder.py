@@ -12,6 +12,7 @@ from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description
 from napari_unet_seg.engine.samples import SliceStore
 from tests.training.tiny_run import tiny
 from training import run
+from training.validation import Validation
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_the_best_is_that_of_the_lowest_validation_loss(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([0.5, 0.25, 0.75])
-    monkeypatch.setattr(run.Validation, "__call__", lambda *_: {"loss": next(losses)})
+    monkeypatch.setattr(Validation, "__call__", lambda *_: {"loss": next(losses)})
     output = tmp_path / "model.safetensors"
     assert start(data, output, "--epochs", "3") == 0
     folder = tmp_path / "model"

@@ -13,9 +13,10 @@ from napari_unet_seg.data.roles import flair_index
 from napari_unet_seg.engine.config import AugmentConfig
 from napari_unet_seg.engine.networks import build_network
 from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
-from training.benchmarks.machine import Precision, network_gflop, rate
+from training.benchmarks.machine import Precision, rate
 from training.benchmarks.peer import keras_peer
 from training.benchmarks.trainings import ENDLESS, OurTraining, PlainTraining, Training
+from training.describe import network_gflop
 from training.recipe import Recipe
 from training.recipes.seed_001 import AUGMENT
 

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from napari_unet_seg.engine.network import Network
 from napari_unet_seg.errors import InputError
 
 Precision = Literal["float32", "bfloat16"]
@@ -88,22 +86,6 @@ def _as_convolutions(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.backends.cuda.matmul.fp32_precision = former
-
-
-def network_gflop(network: Network, *, size: tuple[int, int] = (256, 256)) -> float:
-    """GFLOP of a forward pass of one slice; a multiplication with its addition counts 2.
-
-    Parameters
-    ----------
-    network : Network
-        On whatever device.
-    size : (int, int)
-        Height and width of the slice.
-    """
-    device = next(network.parameters()).device
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, network.config.input_channels, *size, device=device))
-    return float(counter.get_total_flops() / 1e9)
 
 
 def by_turns(

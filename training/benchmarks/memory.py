@@ -69,7 +69,7 @@ def train_briefly(data: Path, output: Path, *, steps: int, memory: int) -> None:
     from training.launch import default_threads
     from training.recipe import SplitConfig
     from training.recipes import RECIPES
-    from training.run import train
+    from training.train import train
 
     torch.set_num_threads(default_threads())
     recipe = RECIPES["default"]()

@@ -30,9 +30,10 @@ from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.segmenter import Segmenter, load_model
 from napari_unet_seg.engine.unet import UNet
 from napari_unet_seg.errors import InputError
-from training.benchmarks.machine import Precision, by_turns, matrix_rate, network_gflop, seconds, spread
+from training.benchmarks.machine import Precision, by_turns, matrix_rate, seconds, spread
 from training.benchmarks.peer import keras_peer
 from training.benchmarks.trainings import phantom_slices
+from training.describe import network_gflop
 
 BATCH = 8
 SCAN_SLICES = 36
@@ -97,8 +98,8 @@ def measure(*, rounds: int, peer_python: Path | None, device: str = "cpu") -> di
         "cpu_threads": torch.get_num_threads(),
         "precision": precision,
         "matrix_gflops": round(matrix_rate(precision, device=choice.device), 1),
-        "seed_gflop_per_slice": round(network_gflop(seed_network), 2),
-        "default_gflop_per_slice": round(network_gflop(default._plain), 2),
+        "seed_gflop_per_slice": round(network_gflop(seed_network, size=(256, 256)), 2),
+        "default_gflop_per_slice": round(network_gflop(default._plain, size=(256, 256)), 2),
         "slices_per_second": {name: spread(values) for name, values in rates.items()},
     }
 

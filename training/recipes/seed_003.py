@@ -9,6 +9,7 @@ from training.recipe import Recipe
 from training.recipes.keras_base import keras_base
 
 NOTES = (
+    "slices are classed by their tumour pixels; what for is not named: equal numbers of both in an epoch",
     "number of epochs not named: 30",
     "rate of Adam not named: Keras' default, 0.001",
     "width of the network not named: that of seed 000",
@@ -19,7 +20,7 @@ NOTES = (
 
 
 def recipe() -> Recipe:
-    """Cross-entropy plus Dice, batches of 32; random rotation, flip and elastic deformation."""
+    """Cross-entropy plus Dice, batches of 32, as many slices with tumour as without; rotation, flip, elastic."""
     base = keras_base("seed_003", size=128, notes=NOTES)
     return replace(
         base,
@@ -27,6 +28,7 @@ def recipe() -> Recipe:
             base.fit,
             batch_size=32,
             loss="bce+dice",
+            sampling="balanced epochs",
             augment=KerasAugmentConfig(rotation=15.0, flip=0.5, elastic=4.0),
         ),
         epochs=30,

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.data.splits import patient_folds, patient_of
-from napari_unet_seg.errors import InputError, reading
+from napari_unet_seg.errors import InputError
+from training.split import read_folds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,25 +37,6 @@ class FoldPlan:
         if path.exists() and read_folds(path) != self.folds:
             raise InputError("holds other folds than these; choose another --output, or remove it", path=path)
         write_bytes(path, (json.dumps({"source": self.source, "folds": self.folds}, indent=1) + "\n").encode())
-
-
-def read_folds(path: Path) -> list[list[str]]:
-    """The folds in a JSON file with the key ``folds``.
-
-    Raises
-    ------
-    InputError
-        If it is no such file.
-    """
-    try:
-        with reading(path):
-            content: Any = json.loads(path.read_text())
-        found = [[str(case_id) for case_id in fold] for fold in content["folds"]]
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError("is no JSON file with the key folds: a list of lists of case ids", path=path) from error
-    return found
 
 
 def plan_folds(labelled: Collection[str], *, file: Path | None = None, count: int = 5, seed: int = 0) -> FoldPlan:
