@@ -10,12 +10,12 @@ from typing import Any
 
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.formats.atomic import write_bytes
-from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.checkpoint import file_hash
 from napari_unet_seg.engine.evaluate import CaseScores, SliceScores, score_cases
 from napari_unet_seg.engine.metrics import Counts
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.errors import InputError, reading
+from training.report.held_out import unseen_cases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,18 +97,13 @@ def score_fold(
     Raises
     ------
     InputError
-        If the header holds out nothing, or patients that were trained on, or none of its cases has a mask.
+        See `unseen_cases`.
     """
     segmenter = load_model(checkpoint, device=device)
-    training = dict(segmenter.description.training)
-    held_out, trained = training.pop("held_out", []), training.pop("cases", [])
-    if not held_out:
-        raise InputError("its header names no held-out cases; train it with --folds and --fold", path=checkpoint)
-    if seen := {patient_of(case_id) for case_id in held_out} & {patient_of(case_id) for case_id in trained}:
-        raise InputError(f"{min(seen)} is held out and trained on; its scores would flatter", path=checkpoint)
-    cases, slices = score_cases([dataset[case_id] for case_id in held_out], segmenter, progress=progress)
-    if not cases:
-        raise InputError(f"none of the cases that {checkpoint.name} holds out has a mask", path=dataset.root)
+    unseen = unseen_cases(checkpoint, segmenter.description, dataset)
+    cases, slices = score_cases(unseen, segmenter, progress=progress)
+    lists = ("held_out", "cases")
+    training = {key: value for key, value in segmenter.description.training.items() if key not in lists}
     return FoldScores(
         fold=fold,
         checkpoint=checkpoint,

@@ -1,0 +1,40 @@
+"""The cases that a model may be scored on: those that its own header names as held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_unet_seg.data.case import Case
+from napari_unet_seg.data.dataset import Dataset
+from napari_unet_seg.data.splits import patient_of
+from napari_unet_seg.engine.checkpoint import Description
+from napari_unet_seg.errors import InputError
+
+
+def unseen_cases(checkpoint: Path, description: Description, dataset: Dataset) -> list[Case]:
+    """The labelled cases that a checkpoint holds out.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        For the errors.
+    description : Description
+        Its header.
+    dataset : Dataset
+        Where the cases are.
+
+    Raises
+    ------
+    InputError
+        If the header holds out nothing, or patients that were trained on, or none of its cases has a mask.
+    """
+    held_out = description.training.get("held_out", [])
+    if not held_out:
+        raise InputError("its header names no held-out cases; train it with --folds and --fold", path=checkpoint)
+    trained = {patient_of(case_id) for case_id in description.training.get("cases", [])}
+    if seen := {patient_of(case_id) for case_id in held_out} & trained:
+        raise InputError(f"{min(seen)} is held out and trained on; its scores would flatter", path=checkpoint)
+    cases = [case for case in map(dataset.__getitem__, held_out) if case.has_mask]
+    if not cases:
+        raise InputError(f"none of the cases that {checkpoint.name} holds out has a mask", path=dataset.root)
+    return cases
