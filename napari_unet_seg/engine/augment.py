@@ -12,11 +12,12 @@ from torch.nn import functional
 from napari_unet_seg.engine.config import AugmentConfig, KerasAugmentConfig
 from napari_unet_seg.engine.keras_augment import keras_augment
 from napari_unet_seg.engine.normalise import CLIP
+from napari_unet_seg.engine.sampling import Part
 
 
-def uniform(low: float, high: float, *shape: int, generator: torch.Generator) -> Tensor:
-    """Uniform random numbers between ``low`` and ``high``."""
-    return low + (high - low) * torch.rand(shape, generator=generator)
+def uniform(low: float, high: float, *shape: int, part: Part, generator: torch.Generator) -> Tensor:
+    """Uniform random numbers between ``low`` and ``high``, `shape` of them for each sample of a part."""
+    return low + (high - low) * part.draw(torch.rand, *shape, generator=generator)
 
 
 def sampling_grid(
@@ -26,6 +27,7 @@ def sampling_grid(
     size: tuple[int, int],
     patch: tuple[int, int],
     generator: torch.Generator,
+    part: Part | None = None,
 ) -> Tensor:
     """Where each pixel of a patch is taken from: an affine map and, half of the time, a smooth displacement.
 
@@ -39,21 +41,23 @@ def sampling_grid(
         Height and width of the slices and of the patch.
     generator : torch.Generator
         On the CPU.
+    part : Part, optional
+        Of which batch, and which of its samples, the centres are; by default all of theirs.
 
     Returns
     -------
     Tensor
         ``(B, *patch, 2)`` as `torch.nn.functional.grid_sample` wants it with ``align_corners=False``.
     """
-    count, device = centre.shape[0], centre.device
+    part, device = part or Part(len(centre)), centre.device
 
     def each(low: float, high: float, *shape: int) -> Tensor:
-        return uniform(low, high, count, *shape, generator=generator).to(device)
+        return uniform(low, high, *shape, part=part, generator=generator).to(device)
 
     angle = torch.deg2rad(each(-config.rotation, config.rotation))
     zoom = torch.exp(each(-1, 1) * math.log1p(config.scale))
     stretch = torch.exp(each(-1, 1) * math.log1p(config.stretch))
-    flip = torch.where(torch.rand(count, generator=generator).to(device) < config.flip, -1.0, 1.0)
+    flip = torch.where(part.draw(torch.rand, generator=generator).to(device) < config.flip, -1.0, 1.0)
     shift = each(-config.shift, config.shift, 2) * torch.tensor(patch, device=device)
     rows = torch.arange(patch[0], device=device) - (patch[0] - 1) / 2
     columns = torch.arange(patch[1], device=device) - (patch[1] - 1) / 2
@@ -65,21 +69,23 @@ def sampling_grid(
     row = middle[:, 0] + sine * x + cosine * y
     column = middle[:, 1] + cosine * x - sine * y
     if config.elastic and torch.rand((), generator=generator) < 0.5:
-        coarse = (torch.randn((count, 2, 5, 5), generator=generator) * config.elastic).to(device)
+        coarse = (part.draw(torch.randn, 2, 5, 5, generator=generator) * config.elastic).to(device)
         field = functional.interpolate(coarse, size=patch, mode="bicubic", align_corners=True)
         row, column = row + field[:, 0], column + field[:, 1]
     return torch.stack([(2 * column + 1) / size[1] - 1, (2 * row + 1) / size[0] - 1], dim=-1)
 
 
-def _noise(shape: torch.Size, *, device: torch.device, generator: torch.Generator) -> Tensor:
+def _noise(part: Part, *shape: int, device: torch.device, generator: torch.Generator) -> Tensor:
     """Normal noise; on a graphics card it is drawn there, as a pixel each is too much to send."""
-    if device.type != "cuda":
-        return torch.randn(shape, generator=generator).to(device)
-    seed = int(torch.randint(2**62, (), generator=generator))
-    return torch.randn(shape, generator=torch.Generator(device).manual_seed(seed), device=device)
+    if device.type == "cuda":
+        seed = int(torch.randint(2**62, (), generator=generator))
+        generator = torch.Generator(device).manual_seed(seed)
+    return part.draw(torch.randn, *shape, generator=generator).to(device)
 
 
-def change_intensity(image: Tensor, config: AugmentConfig, *, flair: int | None, generator: torch.Generator) -> Tensor:
+def change_intensity(
+    image: Tensor, config: AugmentConfig, *, flair: int | None, generator: torch.Generator, part: Part | None = None
+) -> Tensor:
     """Contrast, brightness, gamma, bias field, noise, and sequences or neighbours that are missing.
 
     Parameters
@@ -92,23 +98,25 @@ def change_intensity(image: Tensor, config: AugmentConfig, *, flair: int | None,
         The channel that stands in for missing sequences; None switches that off.
     generator : torch.Generator
         On the CPU.
+    part : Part, optional
+        Of which batch, and which of its samples, the slices are; by default all of theirs.
 
     Returns
     -------
     Tensor
         The same shape.
     """
-    count, neighbours, channels, height, width = image.shape
-    device = image.device
+    _, neighbours, channels, height, width = image.shape
+    part, device = part or Part(len(image)), image.device
 
     def each(low: float, high: float) -> Tensor:
-        return uniform(low, high, count, 1, channels, 1, 1, generator=generator).to(device)
+        return uniform(low, high, 1, channels, 1, 1, part=part, generator=generator).to(device)
 
     if flair is not None:
-        copied = (torch.rand(count, generator=generator) < config.missing_sequence).to(device)
+        copied = (part.draw(torch.rand, generator=generator) < config.missing_sequence).to(device)
         image = torch.where(copied[:, None, None, None, None], image[:, :, flair : flair + 1], image)
     if neighbours > 1:
-        single = (torch.rand(count, generator=generator) < config.missing_neighbours).to(device)
+        single = (part.draw(torch.rand, generator=generator) < config.missing_neighbours).to(device)
         middle = image[:, neighbours // 2 : neighbours // 2 + 1]
         image = torch.where(single[:, None, None, None, None], middle, image)
     # Gamma on the range of the head, about -2.5 to 2.5, mapped to 0..1; outside of it nothing changes.
@@ -116,12 +124,12 @@ def change_intensity(image: Tensor, config: AugmentConfig, *, flair: int | None,
     image = image + 5 * (unit ** torch.exp(each(-1, 1) * math.log1p(config.gamma)) - unit)
     image = image * torch.exp(each(-1, 1) * math.log1p(config.contrast)) + each(-config.brightness, config.brightness)
     if config.bias_field and torch.rand((), generator=generator) < 0.5:
-        coarse = (torch.randn((count, channels, 3, 3), generator=generator) * config.bias_field).to(device)
+        coarse = (part.draw(torch.randn, channels, 3, 3, generator=generator) * config.bias_field).to(device)
         field = functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
         image = image + field[:, None]
     if config.noise and torch.rand((), generator=generator) < 0.5:
-        strength = uniform(0, config.noise, count, 1, 1, 1, 1, generator=generator).to(device)
-        image = image + strength * _noise(image.shape, device=device, generator=generator)
+        strength = uniform(0, config.noise, 1, 1, 1, 1, part=part, generator=generator).to(device)
+        image = image + strength * _noise(part, *image.shape[1:], device=device, generator=generator)
     return image.clamp(-CLIP, CLIP)
 
 
@@ -136,8 +144,9 @@ def augment(
     config: AugmentConfig | KerasAugmentConfig | None,
     generator: torch.Generator,
     soft: bool = False,
+    part: Part | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """A batch as the network is trained on it.
+    """A batch, or a part of one, as the network is trained on it.
 
     Parameters
     ----------
@@ -159,6 +168,9 @@ def augment(
         On the CPU.
     soft : bool
         Leave the masks as they are after interpolation, not cut to 0 and 1.
+    part : Part, optional
+        Of which batch, and which of its samples, these are: they come out as they do in the whole batch, and the
+        generator moves on as for it. By default they are all there is.
 
     Returns
     -------
@@ -175,13 +187,13 @@ def augment(
         config = replace(config, elastic=config.elastic / 2) if config is not None else None
     if not isinstance(config, AugmentConfig):
         if config is not None:
-            flat, mask = keras_augment(flat, mask, config=config, generator=generator)
+            flat, mask = keras_augment(flat, mask, config=config, generator=generator, part=part)
         flat = flat.clamp(-CLIP, CLIP).contiguous(memory_format=torch.channels_last)
         return flat, mask if soft else (mask > 0.5).float()
-    grid = sampling_grid(config, centre=centre, size=(height, width), patch=patch, generator=generator)
+    grid = sampling_grid(config, centre=centre, size=(height, width), patch=patch, generator=generator, part=part)
     flat = functional.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
     mask = functional.grid_sample(mask, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     image = flat.reshape(count, neighbours, channels, *flat.shape[-2:])
-    image = change_intensity(image, config, flair=flair, generator=generator)
+    image = change_intensity(image, config, flair=flair, generator=generator, part=part)
     image = image.flatten(1, 2).contiguous(memory_format=torch.channels_last)
     return image, mask if soft else (mask > 0.5).float()

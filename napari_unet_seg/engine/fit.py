@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from napari_unet_seg.engine.augment import augment
 from napari_unet_seg.engine.config import FitConfig
+from napari_unet_seg.engine.device import has_bfloat16
 from napari_unet_seg.engine.events import EpochDone, FitEvent, FitFinished, StepDone
 from napari_unet_seg.engine.fit_state import Progress, State, Training
 from napari_unet_seg.engine.losses import make_loss
@@ -60,7 +61,7 @@ def make_optimiser(network: nn.Module, config: FitConfig, *, device: torch.devic
 
 def uses_bfloat16(config: FitConfig, *, device: torch.device) -> bool:
     """Whether the network's arithmetic is in bfloat16."""
-    return device.type == "cuda" if config.precision == "auto" else config.precision == "bfloat16"
+    return has_bfloat16(device) if config.precision == "auto" else config.precision == "bfloat16"
 
 
 def _distance(network: nn.Module, start: Sequence[Tensor]) -> Tensor:
@@ -107,8 +108,8 @@ def fit(
     save_state : callable, optional
         Takes the state at the end of each epoch, after the event, and where the loop ends within one.
     fabric : Fabric, optional
-        Launched, with the strategy "ddp": each process runs this function with the same arguments and takes its part
-        of every batch. What comes of it is the same in all.
+        Launched, with the strategy "ddp": each process runs this function with the same arguments and reads, changes
+        and learns from its part of every batch. What comes of it is the same in all.
 
     Yields
     ------
@@ -164,7 +165,7 @@ def _events(
     now = training.restore(state) if state is not None else Progress()
     forward = processes.wrap(learner, synchronise=not config.frozen_statistics)
     half_precision = uses_bfloat16(config, device=device)
-    steps_per_epoch = epoch_length(config, slices=len(store.labelled))
+    steps_per_epoch = epoch_length(config, store)
     # As if it had begun so much earlier.
     started = time.perf_counter() - now.seconds
     epoch_started, epoch_slices, rate, stopped = time.perf_counter(), 0, config.learning_rate, False
@@ -184,7 +185,7 @@ def _events(
             group["lr"] = rate
         index = training.sampler.batch(config.batch_size, training.generator)
         upcoming = training.sampler.upcoming(config.batch_size, reader.depth)
-        image, mask, centre = reader.batch(index, upcoming)
+        image, mask, centre = reader.batch(processes.own(index), [processes.own(coming) for coming in upcoming])
         image, mask = augment(
             image,
             mask,
@@ -195,10 +196,13 @@ def _events(
             config=config.augment,
             generator=training.generator,
             soft=store.soft,
+            part=processes.part(len(index)),
         )
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_precision):
-            logits = forward(processes.own(image))
+            logits = forward(image)
         logits = processes.whole(logits.float(), count=len(index))
+        # A Dice over all pixels of the batch needs all of its masks.
+        mask = processes.whole_targets(mask, count=len(index))
         loss = loss_function(logits, mask, store.weights[index.to(device)])
         penalty = config.anchor * _distance(learner, training.start) if training.start else None
         value = (loss if penalty is None else loss + penalty).item()

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_unet_seg.engine.config import KerasAugmentConfig
+from napari_unet_seg.engine.sampling import Part
 
 
 def affine_matrices(
@@ -49,12 +50,29 @@ def _matrix(rows: list[list[Tensor | float]], *, like: Tensor) -> Tensor:
 
 
 def draw_matrices(
-    config: KerasAugmentConfig, *, count: int, size: tuple[int, int], generator: torch.Generator
+    config: KerasAugmentConfig, *, part: Part, size: tuple[int, int], generator: torch.Generator
 ) -> Tensor:
-    """Random `affine_matrices` ``(count, 2, 3)`` for slices of a height and width, each number drawn on its own."""
+    """Random `affine_matrices` of a part of a batch, each number drawn on its own.
+
+    Parameters
+    ----------
+    config : KerasAugmentConfig
+        The ranges.
+    part : Part
+        The samples that matrices are wanted of.
+    size : (int, int)
+        Height and width of the slices.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor
+        ``(b, 2, 3)`` for the b samples of the part.
+    """
 
     def each(reach: float) -> Tensor:
-        return (2 * torch.rand(count, generator=generator) - 1) * reach
+        return (2 * part.draw(torch.rand, generator=generator) - 1) * reach
 
     return affine_matrices(
         theta=each(config.rotation),
@@ -63,7 +81,7 @@ def draw_matrices(
         shear=each(config.shear),
         zx=1 + each(config.zoom),
         zy=1 + each(config.zoom),
-        flip=torch.rand(count, generator=generator) < config.flip,
+        flip=part.draw(torch.rand, generator=generator) < config.flip,
     )
 
 
@@ -106,7 +124,7 @@ def resample(
 
 
 def keras_augment(
-    image: Tensor, mask: Tensor, *, config: KerasAugmentConfig, generator: torch.Generator
+    image: Tensor, mask: Tensor, *, config: KerasAugmentConfig, generator: torch.Generator, part: Part | None = None
 ) -> tuple[Tensor, Tensor]:
     """A batch in which each slice is changed at random.
 
@@ -118,16 +136,18 @@ def keras_augment(
         The ranges.
     generator : torch.Generator
         On the CPU.
+    part : Part, optional
+        Of which batch, and which of its samples, these are; by default all of theirs.
 
     Returns
     -------
     image, mask
         Of the same shapes; the mask holds no value that it did not hold before.
     """
-    count, size = len(image), (image.shape[-2], image.shape[-1])
-    matrices = draw_matrices(config, count=count, size=size, generator=generator)
+    part, size = part or Part(len(image)), (image.shape[-2], image.shape[-1])
+    matrices = draw_matrices(config, part=part, size=size, generator=generator)
     displacement = None
     if config.elastic:
-        coarse = torch.randn((count, 2, 5, 5), generator=generator) * config.elastic
+        coarse = part.draw(torch.randn, 2, 5, 5, generator=generator) * config.elastic
         displacement = functional.interpolate(coarse.to(image.device), size=size, mode="bicubic", align_corners=True)
     return resample(image, mask, matrices, displacement=displacement)

@@ -8,6 +8,8 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from napari_unet_seg.engine.sampling import Part
+
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
@@ -48,23 +50,30 @@ class Processes:
         wrapped: nn.Module = self._fabric.setup_module(learner, move_to_device=False)
         return wrapped
 
+    def part(self, count: int) -> Part:
+        """Its own part of a batch; where that is too small for all, the first sample, which `whole` leaves out."""
+        if self._fabric is None:
+            return Part(count)
+        sizes = self._sizes(count)
+        start, size = sum(sizes[: self.rank]), sizes[self.rank]
+        return Part(count, slice(start, start + size) if size else slice(1))
+
     def own(self, batch: Tensor) -> Tensor:
-        """Its own part of ``(B, ...)``; where B is too small for all, the first sample, which `whole` leaves out."""
-        part = batch.tensor_split(self.count)[self.rank]
-        return part if len(part) else batch[:1]
+        """Of a batch ``(B, ...)``, what belongs to the samples of its own `part`."""
+        return batch[self.part(len(batch)).rows]
 
     def whole(self, part: Tensor, *, count: int) -> Tensor:
         """The parts of all processes put together, ``(count, ...)``; this one's own carries the gradient."""
         if self._fabric is None:
             return part
-        sizes = [len(one) for one in torch.arange(count).tensor_split(self.count)]
-        own = part[: sizes[self.rank]]
-        padded = own.new_zeros((sizes[0], *own.shape[1:]))
-        padded[: len(own)] = own.detach()
-        parts = [one[:size] for one, size in zip(self._gather(padded), sizes, strict=True)]
-        parts[self.rank] = own
+        parts = self._parts(part, count=count)
+        parts[self.rank] = part[: len(parts[self.rank])]
         # A process without a sample of its own must take part in the backward pass all the same.
         return torch.cat(parts) + 0 * part.sum()
+
+    def whole_targets(self, part: Tensor, *, count: int) -> Tensor:
+        """As `whole`, of what carries no gradient; the same to the last bit in every process."""
+        return part if self._fabric is None else torch.cat(self._parts(part, count=count))
 
     def backward(self, loss: Tensor, penalty: Tensor | None = None) -> None:
         """Gradients of the loss of the whole batch, and of a penalty that depends on the weights alone."""
@@ -92,6 +101,19 @@ class Processes:
         if self._fabric is None:
             return value[None]
         return torch.stack(self._gather(value.to(self._fabric.device))).cpu()
+
+    def _sizes(self, count: int) -> list[int]:
+        """Samples of each process' part of a batch; the largest part is the first one's."""
+        return [len(one) for one in torch.arange(count).tensor_split(self.count)]
+
+    def _parts(self, part: Tensor, *, count: int) -> list[Tensor]:
+        """The part of every process, without the sample that stands in for an empty one, and without a gradient."""
+        sizes = self._sizes(count)
+        own = part[: sizes[self.rank]].detach()
+        # All have to send as much.
+        padded = own.new_zeros((sizes[0], *own.shape[1:]))
+        padded[: len(own)] = own
+        return [one[:size] for one, size in zip(self._gather(padded), sizes, strict=True)]
 
     def _gather(self, value: Tensor) -> list[Tensor]:
         # Not fabric.all_gather: that one goes through a function which torch 2.13 warns of.

@@ -1,7 +1,9 @@
+import pytest
 import torch
 
 from napari_unet_seg.engine.augment import augment
-from napari_unet_seg.engine.config import AugmentConfig
+from napari_unet_seg.engine.config import AugmentConfig, KerasAugmentConfig
+from napari_unet_seg.engine.sampling import Part
 
 STILL = AugmentConfig(
     rotation=0,
@@ -76,3 +78,34 @@ def test_missing_sequences_and_neighbours_are_copies() -> None:
     same = image.reshape(2, 3, 3, 32, 32)
     torch.testing.assert_close(same[:, :, 0], same[:, :, 1])
     torch.testing.assert_close(same[:, 0], same[:, 2])
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize(
+    "config", [AugmentConfig(), KerasAugmentConfig(rotation=15, shift=0.1, shear=5, zoom=0.1, elastic=3), None]
+)
+def test_a_part_comes_out_as_it_does_in_the_whole_batch(
+    config: AugmentConfig | KerasAugmentConfig | None, coarse: bool
+) -> None:
+    scene = torch.Generator().manual_seed(0)
+    image = torch.randn((5, 3, 3, 32, 32), generator=scene)
+    mask = (torch.rand((5, 1, 32, 32), generator=scene) < 0.3).float()
+    centre = 14 + 3 * torch.rand((5, 2), generator=scene)
+
+    def made(part: Part | None, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        rows = part.rows if part is not None else slice(None)
+        found = augment(
+            image[rows], mask[rows], centre=centre[rows], patch=(28, 24), coarse=coarse, flair=1, config=config,
+            generator=generator, soft=True, part=part,
+        )  # fmt: skip
+        return *found, generator.get_state()
+
+    # Elastic, bias field and noise are for half of the batches each: these seeds have them all, and none.
+    for seed in range(12):
+        whole_image, whole_mask, state = made(None, seed)
+        for rows in (slice(0, 2), slice(2, 4), slice(4, 5), slice(0, 5)):
+            part_image, part_mask, after = made(Part(5, rows), seed)
+            torch.testing.assert_close(part_image, whole_image[rows], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(part_mask, whole_mask[rows], atol=1e-5, rtol=1e-5)
+            assert after.equal(state)

@@ -8,6 +8,7 @@ import torch
 from napari_unet_seg.engine.augment import augment
 from napari_unet_seg.engine.config import AugmentConfig, KerasAugmentConfig
 from napari_unet_seg.engine.keras_augment import affine_matrices, draw_matrices, keras_augment, resample
+from napari_unet_seg.engine.sampling import Part
 
 STILL = KerasAugmentConfig(flip=0)
 ROWS = torch.arange(5.0)[:, None].expand(5, 5)
@@ -89,7 +90,7 @@ def test_the_mask_takes_the_nearest_pixel_where_the_image_is_interpolated() -> N
 def test_each_number_is_drawn_uniformly_and_on_its_own() -> None:
     def draw(**ranges: float) -> torch.Tensor:
         config = replace(STILL, **ranges)
-        return draw_matrices(config, count=2000, size=(100, 200), generator=torch.Generator().manual_seed(0))
+        return draw_matrices(config, part=Part(2000), size=(100, 200), generator=torch.Generator().manual_seed(0))
 
     angles = torch.rad2deg(torch.atan2(draw(rotation=15)[:, 1, 0], draw(rotation=15)[:, 0, 0]))
     shear = torch.rad2deg(torch.asin(-draw(shear=8)[:, 0, 1]))
@@ -111,6 +112,16 @@ def test_each_number_is_drawn_uniformly_and_on_its_own() -> None:
         assert abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) < 0.1
     mirrored = draw(flip=0.3)[:, 1, 1] < 0
     assert mirrored.float().mean() == pytest.approx(0.3, abs=0.05)
+
+
+def test_matrices_of_a_part_are_those_of_the_whole_batch() -> None:
+    config = KerasAugmentConfig(rotation=15, shift=0.1, shear=5, zoom=0.1)
+    parts = [
+        draw_matrices(config, part=part, size=(100, 200), generator=torch.Generator().manual_seed(0))
+        for part in (Part(7), Part(7, slice(0, 4)), Part(7, slice(4, 7)))
+    ]
+    assert len(parts[2].unique(dim=0)) == 3
+    torch.testing.assert_close(torch.cat(parts[1:]), parts[0])
 
 
 def scene() -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,13 +6,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 import torch
 
 from napari_unet_seg.data.phantom import write_kaggle
-from tests.training.shared_fit import TRAININGS, losses
+from napari_unet_seg.engine.processes import Processes
+from tests.training.shared_fit import ASKED, TRAININGS, asked, losses
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,18 +46,50 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.usefixtures("one_thread")
-def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
-    file = tmp_path / "losses.json"
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `shared_fit` found in two processes."""
+    file = tmp_path_factory.mktemp("shared") / "found.json"
     process = torchrun("-m", "tests.training.shared_fit", str(file))
     with process:
         told, _ = process.communicate(timeout=120)
     assert process.returncode == 0, told
-    shared = json.loads(file.read_text())
-    for name, config in TRAININGS.items():
-        assert shared[name] == pytest.approx(losses(config), rel=1e-5), name
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", TRAININGS)
+def test_two_processes_have_the_losses_of_one(shared: dict[str, Any], name: str) -> None:
+    assert shared[name] == pytest.approx(losses(TRAININGS[name]), rel=1e-5)
+
+
+def test_two_processes_resume_as_if_they_had_not_been_interrupted(shared: dict[str, Any]) -> None:
     # With dropout, where every process has random numbers of its own.
     assert shared["resumed"] == shared["whole"]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("streamed", [False, True], ids=["in memory", "streamed"])
+@pytest.mark.parametrize("sampling", ASKED)
+def test_each_of_two_processes_reads_its_own_part_alone(shared: dict[str, Any], sampling: str, streamed: bool) -> None:
+    first, second = (own[sampling] for own in shared["asked ahead" if streamed else "asked"])
+    batches = asked(ASKED[sampling], streamed=streamed)
+    assert {len(batch) for batch in batches} == ({5} if sampling == "drawn" else {7, 1})
+    assert first == [batch[: (len(batch) + 1) // 2] for batch in batches]
+    # Of a batch of one, the sample stands in for an empty part.
+    assert second == [batch[(len(batch) + 1) // 2 :] or batch for batch in batches]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8])
+def test_the_parts_of_all_processes_make_up_the_batch(count: int) -> None:
+    batch = torch.arange(10, 10 + count)
+    fabrics: list[Any] = [SimpleNamespace(world_size=3, global_rank=rank) for rank in range(3)]
+    parts = [Processes(fabric).own(batch).tolist() for fabric in fabrics]
+    assert [number for part in parts[:count] for number in part] == batch.tolist()
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert parts[count:] == [[10]] * (3 - count)
+    assert Processes().own(batch).equal(batch)
 
 
 def test_a_killed_worker_is_started_again_from_the_state(tmp_path: Path) -> None:
