@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_unet_seg.engine.evaluate import bootstrap_interval, summarise
+from napari_unet_seg.engine.evaluate import summarise
 from training.report.fold_settings import FoldSettings
 from training.report.mask_settings import GRID, Setting, chosen_thresholds, rules, thresholds
+from training.report.paired import paired_difference
 
 _ABSENT = "none"
 
@@ -96,7 +97,6 @@ def _row(
     scored = [one for fold, setting in zip(folds, settings, strict=True) for one in fold.scores[setting]]
     dice = {case.case: case.dice for case, _ in scored}
     reference = {case: value for fold in folds for case, value in fold.dice(own).items()}
-    differences = [dice[case] - reference[case] for case in dice]
     return {
         "name": name,
         "own": grid is None and settings[0] == own,
@@ -104,11 +104,6 @@ def _row(
         "threshold": [setting.threshold for setting in settings],
         "grid": grid,
         **summarise([case for case, _ in scored], [each for _, slices in scored for each in slices]),
-        "difference": {
-            "mean": float(np.mean(differences)),
-            "ci95": list(bootstrap_interval(differences)),
-            "better": sum(difference > 0 for difference in differences),
-            "worse": sum(difference < 0 for difference in differences),
-        },
+        "difference": paired_difference(dice, reference),
         "dice": dice,
     }

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_unet_seg.engine.checkpoint import file_hash
+from napari_unet_seg.engine.evaluate import CaseScores, SliceScores
+from napari_unet_seg.engine.metrics import Counts
+from tests.engine.models import save_small
+from training import compare
+from training.report.fold_scores import FoldScores
+
+
+def write_run(folder: Path, dice: dict[str, float]) -> Path:
+    """The output of a cross-validation of one fold."""
+    folder.mkdir()
+    checkpoint = save_small(folder / "fold_0.safetensors")
+    cases = [
+        CaseScores(case=case, dice=value, iou=value, hd95_mm=None, precision=1, recall=1,
+                   volume_ml_true=1, volume_ml_pred=1)
+        for case, value in dice.items()
+    ]  # fmt: skip
+    one = SliceScores(counts=Counts(tp=1), pixels=4, soft_overlap=1, soft_sum=1)
+    FoldScores(
+        fold=0, checkpoint=checkpoint, sha256=file_hash(checkpoint), recipe="small", training={}, spacing_assumed=0,
+        cases=cases, slices=[one] * len(cases),
+    ).save(folder / "fold_0.json")  # fmt: skip
+    return folder
+
+
+def test_a_change_is_compared_patient_by_patient(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = write_run(tmp_path / "base", {"a": 0.5, "b": 0.6, "c": 0.7})
+    # What only one of the two has scored takes no part in the difference.
+    change = write_run(tmp_path / "change", {"b": 0.7, "a": 0.5, "d": 0.1})
+    assert compare.main([str(base), str(change), "--json", str(tmp_path / "rows.json")]) == 0
+    first, second = json.loads((tmp_path / "rows.json").read_text())
+    assert first["difference"] is None
+    assert first["volume_dice_mean"] == pytest.approx(0.6)
+    assert second["cases"] == 2
+    assert second["difference"]["mean"] == pytest.approx(0.05)
+    assert (second["difference"]["better"], second["difference"]["worse"]) == (1, 0)
+    assert "| change | 2 | 0.433 | 1.000 | none | +0.050 (+0.000 to +0.100) | 1, 0 |" in capsys.readouterr().out
+
+
+def test_runs_that_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, other = write_run(tmp_path / "base", {"a": 0.5}), write_run(tmp_path / "other", {"b": 0.5})
+    assert compare.main([str(base), str(other)]) == 2
+    assert capsys.readouterr().err == "other has no patient in common with base; compare the same folds\n"
+    (tmp_path / "nothing").mkdir()
+    assert compare.main([str(base), str(tmp_path / "nothing")]) == 2
+    assert "holds no scores of a fold" in capsys.readouterr().err
+    (other / "fold_0.json").write_text("{")
+    assert compare.main([str(base), str(other)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

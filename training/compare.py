@@ -1,0 +1,129 @@
+"""What a change of a recipe is worth: ``python -m training.compare runs/base runs/change ...``.
+
+Each folder is the output of a `training.cross_validate`, whole or some of its folds. The first is what the others are
+compared with, patient by patient, on the patients that both have scored. ``--json`` writes the rows as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.engine.evaluate import summarise
+from napari_unet_seg.errors import InputError
+from training.report.fold_scores import FoldScores
+from training.report.paired import paired_difference
+
+
+def compare(runs: Mapping[str, Sequence[FoldScores]]) -> list[dict[str, Any]]:
+    """A row for each run.
+
+    Parameters
+    ----------
+    runs : mapping
+        Name and folds; the first is what the others are compared with.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``cases`` (number of patients compared), ``volume_dice_mean``, ``tumour_slice_dice_mean`` and
+        ``empty_slice_false_positive_rate`` of all that the run has scored, ``dice`` by case, and ``difference``: see
+        `paired_difference`; None for the first.
+
+    Raises
+    ------
+    InputError
+        If a run has no patient in common with the first.
+    """
+    rows: list[dict[str, Any]] = []
+    reference: dict[str, float] = {}
+    for name, folds in runs.items():
+        cases = [case for fold in folds for case in fold.cases]
+        summary = summarise(cases, [one for fold in folds for one in fold.slices])
+        dice = {case.case: case.dice for case in cases}
+        reference = reference or dice
+        shared = {case: value for case, value in dice.items() if case in reference}
+        if not shared:
+            raise InputError(f"{name} has no patient in common with {next(iter(runs))}; compare the same folds")
+        rows.append(
+            {
+                "name": name,
+                "cases": len(shared),
+                "volume_dice_mean": summary["volume_dice_mean"],
+                "tumour_slice_dice_mean": summary["tumour_slice_dice_mean"],
+                "empty_slice_false_positive_rate": summary["empty_slice_false_positive_rate"],
+                "dice": dice,
+                "difference": paired_difference(shared, reference) if rows else None,
+            }
+        )
+    return rows
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a table."""
+    lines = [
+        "| run | patients | mean volume Dice | tumour slices | empty slices with a false mask "
+        "| difference to the first | patients better, worse |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        tumour, empty = row["tumour_slice_dice_mean"], row["empty_slice_false_positive_rate"]
+        cells = [
+            row["name"],
+            str(row["cases"]),
+            f"{row['volume_dice_mean']:.3f}",
+            "none" if tumour is None else f"{tumour:.3f}",
+            "none" if empty is None else f"{empty:.1%}",
+        ]
+        gain = row["difference"]
+        if gain is None:
+            cells += ["", ""]
+        else:
+            low, high = gain["ci95"]
+            cells += [f"{gain['mean']:+.3f} ({low:+.3f} to {high:+.3f})", f"{gain['better']}, {gain['worse']}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def read_run(folder: Path) -> list[FoldScores]:
+    """The folds that a `training.cross_validate` has scored.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one cannot be read.
+    """
+    files = sorted(folder.glob("fold_*.json"))
+    if not files:
+        raise InputError("holds no scores of a fold; it is to be the output of training.cross_validate", path=folder)
+    return [FoldScores.load(file) for file in files]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="outputs of training.cross_validate")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args(arguments)
+    try:
+        names = [folder.name for folder in given.runs]
+        distinct = len(set(names)) == len(names)
+        rows = compare({folder.name if distinct else str(folder): read_run(folder) for folder in given.runs})
+        if given.json is not None:
+            write_bytes(given.json, (json.dumps(rows, indent=1) + "\n").encode())
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(markdown(rows), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
