@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,14 +13,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unet_seg.data.checks import check_usable
-from napari_unet_seg.data.dataset import Case, Dataset
+from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
 from napari_unet_seg.data.roles import arrange_channels
+from napari_unet_seg.data.sample import sample_case_path
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.engine.round_report import Scope
 from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
 from napari_unet_seg.engine.working_grid import to_working_grid
 from napari_unet_seg.errors import InputError
+
+SAMPLE = "sample of the package"
+"""Stands for its case among the scans of a round."""
 
 _LABELLED_CASES = 12
 _UNLABELLED_CASES = 8
@@ -161,7 +165,22 @@ def read_round(
             (data.unlabelled, without, _UNLABELLED_CASES),
         ):
             kept += _read_others(pool, channel_names, limit=limit, should_stop=should_stop)
+        if not data.labelled:
+            data.unlabelled += _sample(channel_names)
     return data
+
+
+def _sample(channel_names: Sequence[str]) -> list[Scan]:
+    """The sample of the package, whatever its mask: a scan like those the model comes from, to be kept in mind.
+
+    The scans that a model was trained on are not here, and corrected ones may be unlike them.
+    """
+    try:
+        (case,) = open_dataset(sample_case_path()).cases
+        scan = _read(case, channel_names, scan_alone=True)
+    except (FileNotFoundError, InputError):
+        return []
+    return [replace(scan, case_id=SAMPLE)]
 
 
 def _read_others(
@@ -223,8 +242,18 @@ class SlicePools:
     def __init__(
         self, scans: Sequence[Scan], *, device: torch.device, rehearsal_weight: float, threshold: float
     ) -> None:
-        samples = (_samples(scan, rehearsal_weight=rehearsal_weight, threshold=threshold) for scan in scans)
-        self.store = SliceStore(samples, device=device)
+        self.size = (0, 0)
+        """Height and width of the largest slice of the dataset, on the working grid."""
+
+        def samples() -> Iterator[LabelledVolume]:
+            for scan in scans:
+                sample = _samples(scan, rehearsal_weight=rehearsal_weight, threshold=threshold)
+                if scan.case_id != SAMPLE:
+                    _, height, width = sample.mask.shape
+                    self.size = max(self.size[0], height), max(self.size[1], width)
+                yield sample
+
+        self.store = SliceStore(samples(), device=device)
         self._place: dict[tuple[str, int], int] = {}
         start = 0
         corrected = set()

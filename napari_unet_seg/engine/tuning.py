@@ -28,7 +28,7 @@ from napari_unet_seg.engine.gate import HELD_BACK, Verdict, judge
 from napari_unet_seg.engine.hold_back import Turn, turns
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.policy import TunePolicy
-from napari_unet_seg.engine.round_data import RoundData, Scan, SlicePools
+from napari_unet_seg.engine.round_data import SAMPLE, RoundData, Scan, SlicePools
 from napari_unet_seg.engine.round_report import CaseReport, Scope
 from napari_unet_seg.engine.round_scorer import Planes, RoundScorer, mean
 from napari_unet_seg.engine.segmenter import Stopped
@@ -151,7 +151,7 @@ class Round:
         trained, checked = self._predict()
         learned = set(self.description.training.get("learned", []))
         held_back = turns(data.corrected, learned=learned, most=self.policy.folds, seed=self.seed)
-        if not held_back and not any(self._scorer.tells(scan) for scan in checked):
+        if not held_back and not any(self._scorer.tells(scan) for scan in checked if scan.case_id != SAMPLE):
             self._refuse("a single corrected slice cannot be checked in this scan; correct a second one")
             return
         self.learned_from = [scan.case_id for scan in trained if scan.labelled.any()]
@@ -183,8 +183,9 @@ class Round:
             self._scorer.predict(scan, only=scan.corrected if late else None)
         began, told = time.perf_counter(), list[Scan]()
         for scan in data.unlabelled:
-            if told and time.perf_counter() - began > _OTHERS_SHARE * budget:
-                break
+            late = time.perf_counter() - began > _OTHERS_SHARE * budget
+            if told and late and scan.case_id != SAMPLE:
+                continue
             try:
                 self._scorer.predict(scan)
             except InputError:
@@ -272,7 +273,7 @@ class Round:
         """What the network was trained on, or less where the scans are smaller."""
         height, width = self.description.input_size
         multiple = self.description.network.multiple
-        rows, columns = (-(-n // multiple) * multiple for n in pools.store.images.shape[-2:])
+        rows, columns = (-(-n // multiple) * multiple for n in pools.size)
         return min(height, rows), min(width, columns)
 
     def _start(

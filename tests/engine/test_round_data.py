@@ -7,7 +7,7 @@ import torch
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.phantom import make_phantom
-from napari_unet_seg.engine.round_data import Scan, SlicePools, is_speckled, read_round
+from napari_unet_seg.engine.round_data import SAMPLE, Scan, SlicePools, is_speckled, read_round
 from napari_unet_seg.errors import InputError
 from tests.engine.datasets import SIZE, SLICES, write_phantoms
 
@@ -57,6 +57,24 @@ def test_the_model_keeps_the_other_cases_in_mind(tmp_path: Path) -> None:
     assert [scan.case_id for scan in data.corrected] == ["a"]
     assert sorted(scan.case_id for scan in data.labelled) == ["b", "c"]
     assert [scan.case_id for scan in data.unlabelled] == ["d"]
+
+
+def test_where_nothing_else_is_labelled_the_sample_is_kept_in_mind_too(tmp_path: Path) -> None:
+    dataset = open_dataset(write_phantoms(tmp_path, "ab", masks=""))
+    dataset.save_correction("a", np.zeros((SLICES, SIZE, SIZE), np.uint8), slices=[2])
+    data = read_round(dataset, scope="model", case=None, channel_names=ROLES)
+    assert [scan.case_id for scan in data.unlabelled] == ["b", SAMPLE]
+    sample = data.unlabelled[1]
+    # Not its mask, but what the parent says of it: it stands for the scans that the parent comes from.
+    assert not sample.labelled.any()
+    for scan in (data.corrected[0], sample):
+        scan.probability = np.zeros(scan.mask.shape, np.float32)
+    pools = SlicePools([data.corrected[0], sample], device=CPU, rehearsal_weight=1.0, threshold=0.5)
+    assert pools.store.images.shape[0] == SLICES + len(sample.mask)
+    # It does not make small scans cost more.
+    assert pools.size == (SIZE, SIZE)
+    adapting = read_round(dataset, scope="scan", case="a", channel_names=ROLES)
+    assert adapting.unlabelled == []
 
 
 def test_noise_is_not_learned(tmp_path: Path) -> None:
