@@ -16,7 +16,8 @@ demo: $(VENV)/.app system
 	$(BIN)/napari-unet-seg demo $(if $(DISPLAY)$(WAYLAND_DISPLAY),,--screenshot demo.png)
 
 test: $(VENV)/.test system lint
-	QT_API=pyside6 xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python -m pytest
+	QT_API=pyside6 $(BIN)/python -m pytest --numprocesses 2 --ignore tests/widgets
+	QT_API=pyside6 xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python -m pytest tests/widgets
 	PYTEST_QT_API=pyqt6 QT_API=pyqt6 xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python -m pytest tests/widgets -q
 
 lint: $(VENV)/.test
