@@ -50,6 +50,10 @@ def freeze_statistics(network: nn.Module) -> None:
             module.eval()
 
 
+Retarget = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``(B, channels, Y, X)``, ``(B, 1, Y, X)`` and ``(B,)`` to ``(B, 1, Y, X)`` in 0..1."""
+
+
 def make_optimiser(network: nn.Module, config: FitConfig, *, device: torch.device) -> torch.optim.Optimizer:
     """The optimiser of a configuration."""
     parameters, fused = network.parameters(), device.type == "cuda"
@@ -77,6 +81,7 @@ def fit(
     *,
     flair: int | None = None,
     draw: Draw | None = None,
+    retarget: Retarget | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     state: State | None = None,
@@ -97,6 +102,8 @@ def fit(
         The channel that stands in for sequences left out by the augmentation.
     draw : callable, optional
         ``(count, generator) -> (count,)`` slice numbers of a batch; by default as the configuration's sampling says.
+    retarget : callable, optional
+        Images of a batch as the network sees them, their targets and slice numbers, to the targets that count.
     should_stop : callable
         Asked before each step; when it returns True, the loop ends and keeps what it has.
     validate : callable, optional
@@ -132,6 +139,7 @@ def fit(
             reader=reader,
             flair=flair,
             draw=draw,
+            retarget=retarget,
             should_stop=should_stop,
             validate=validate,
             state=state,
@@ -148,6 +156,7 @@ def _events(
     reader: ReadAhead,
     flair: int | None,
     draw: Draw | None,
+    retarget: Retarget | None,
     should_stop: Callable[[], bool],
     validate: Callable[[nn.Module], Mapping[str, float]] | None,
     state: State | None,
@@ -199,6 +208,8 @@ def _events(
             part=processes.part(len(index)),
         )
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_precision):
+            if retarget is not None:
+                mask = retarget(image, mask, index)
             logits = forward(image)
         logits = processes.whole(logits.float(), count=len(index))
         # A Dice over all pixels of the batch needs all of its masks.

@@ -24,6 +24,11 @@ class TunePolicy:
     rehearsal_weight: float = 1.0
     """How much a slice counts whose mask is but the parent's own word."""
 
+    teach_as_seen: bool = False
+    """Whether the parent's word on a slice is asked anew, of the slice as it was just augmented: what is learned is to
+    be nothing where nobody corrected. Else it is that on the slice as it is, and augmentation alone moves the weights.
+    """
+
     blend: float = 0.5
     """Weights that are kept: the parent's, moved this far towards the tuned ones (Wortsman et al. 2022)."""
 
@@ -85,5 +90,6 @@ POLICIES: dict[Scope, TunePolicy] = {
     "model": TunePolicy(
         fit=replace(_FIT, travel=0.008, augment=AugmentConfig()),
         folds=2,
+        teach_as_seen=True,
     ),
 }

@@ -254,6 +254,8 @@ class SlicePools:
                 yield sample
 
         self.store = SliceStore(samples(), device=device)
+        self.known = torch.from_numpy(np.concatenate([scan.labelled for scan in scans]))
+        """For each slice of the store whether its target is a true mask, not the parent's word."""
         self._place: dict[tuple[str, int], int] = {}
         start = 0
         corrected = set()

@@ -23,7 +23,7 @@ from napari_unet_seg.engine.events import (
     StepDone,
     ValidationDone,
 )
-from napari_unet_seg.engine.fit import fit
+from napari_unet_seg.engine.fit import Retarget, fit
 from napari_unet_seg.engine.gate import HELD_BACK, Verdict, judge
 from napari_unet_seg.engine.hold_back import Turn, turns
 from napari_unet_seg.engine.network import Network
@@ -32,6 +32,7 @@ from napari_unet_seg.engine.round_data import SAMPLE, RoundData, Scan, SlicePool
 from napari_unet_seg.engine.round_report import CaseReport, Scope
 from napari_unet_seg.engine.round_scorer import Planes, RoundScorer, mean
 from napari_unet_seg.engine.segmenter import Stopped
+from napari_unet_seg.engine.unet import to_channels_last
 from napari_unet_seg.errors import InputError
 
 _LOOKS = 10
@@ -290,8 +291,23 @@ class Round:
                 corrected_fraction=self.policy.corrected_fraction,
                 foreground_fraction=self.policy.foreground_fraction,
             ),
+            retarget=self._teacher(pools) if self.policy.teach_as_seen else None,
             should_stop=self.should_stop,
         )
+
+    def _teacher(self, pools: SlicePools) -> Retarget:
+        """Puts the parent's word on the images of a batch in the place of targets that are no true masks."""
+        parent = to_channels_last(copy.deepcopy(self._parent).to(pools.store.device)).requires_grad_(False)
+
+        @torch.no_grad()
+        def retarget(image: torch.Tensor, target: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+            told = (~pools.known[index]).to(image.device)
+            if told.any():
+                target = target.clone()
+                target[told] = parent(image[told]).float().sigmoid()
+            return target
+
+        return retarget
 
     def _look(self, beside: Sequence[_Blind]) -> _Look:
         """Predict each held-back slice by the training that does not see it."""

@@ -44,6 +44,31 @@ def test_it_learns_the_phantom() -> None:
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
+def test_targets_can_be_told_from_the_images_as_they_are_seen() -> None:
+    store = SliceStore([labelled()], device=CPU)
+    said = {}
+    for value in (0.0, 1.0):
+        seen = []
+
+        def retarget(
+            image: torch.Tensor, target: torch.Tensor, index: torch.Tensor, value: float = value, seen: list = seen
+        ) -> torch.Tensor:
+            seen.append((image.shape, target.shape, index.tolist()))
+            return torch.full_like(target, value)
+
+        torch.manual_seed(0)
+        network = UNet(SMALL)
+        config = replace(QUICK, steps=30, learning_rate=1e-2, coarse_fraction=0.0, loss="weighted bce+dice")
+        list(fit(network, store, config, flair=1, retarget=retarget))
+        assert len(seen) == 30
+        assert all(image == (4, 9, 48, 48) and target == (4, 1, 48, 48) for image, target, _ in seen)
+        assert {place for _, _, index in seen for place in index} <= set(range(8))
+        image, _, _ = store.batch(torch.arange(8), context=1)
+        with torch.no_grad():
+            said[value] = network.eval()(image.flatten(1, 2)).sigmoid().mean().item()
+    assert said[1.0] - said[0.0] > 0.2
+
+
 def test_the_same_seed_gives_the_same_losses() -> None:
     store = SliceStore([labelled()], device=CPU)
     runs = []
