@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+WINDOW = xvfb-run -a -s "-screen 0 1600x1000x24"
 # What Qt and OpenGL want of the system, and a virtual screen.
 SYSTEM = xvfb xauth libegl1 libgl1 libglx-mesa0 libgl1-mesa-dri libopengl0 libxkbcommon-x11-0 libdbus-1-3 libfontconfig1 \
 	libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 \
@@ -16,9 +17,9 @@ demo: $(VENV)/.app system
 	$(BIN)/napari-unet-seg demo $(if $(DISPLAY)$(WAYLAND_DISPLAY),,--screenshot demo.png)
 
 test: $(VENV)/.test system lint
-	QT_API=pyside6 $(BIN)/python -m pytest --numprocesses 2 --ignore tests/widgets
-	QT_API=pyside6 xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python -m pytest tests/widgets
-	PYTEST_QT_API=pyqt6 QT_API=pyqt6 xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python -m pytest tests/widgets -q
+	QT_API=pyside6 $(WINDOW) $(BIN)/python -m pytest --numprocesses 2 --ignore tests/widgets
+	QT_API=pyside6 $(WINDOW) $(BIN)/python -m pytest tests/widgets
+	PYTEST_QT_API=pyqt6 QT_API=pyqt6 $(WINDOW) $(BIN)/python -m pytest tests/widgets -q
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
