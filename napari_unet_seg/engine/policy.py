@@ -89,7 +89,6 @@ POLICIES: dict[Scope, TunePolicy] = {
     "scan": TunePolicy(fit=_FIT),
     "model": TunePolicy(
         fit=replace(_FIT, travel=0.008, augment=AugmentConfig()),
-        folds=2,
         teach_as_seen=True,
     ),
 }
