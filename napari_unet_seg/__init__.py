@@ -6,7 +6,6 @@ The public names load when they are first used: importing the package costs neit
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,11 +17,7 @@ if TYPE_CHECKING:
     from napari_unet_seg.engine.suggest import Suggestion, suggest
     from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 
-try:
-    __version__ = version("napari-unet-seg")
-except PackageNotFoundError:
-    __version__ = "0+unknown"
-
+__version__: str
 _HOMES = {
     "Case": "data.dataset",
     "Correction": "data.dataset",
@@ -60,9 +55,21 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def _version() -> str:
+    # What reads it takes several times as long to load as the package.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("napari-unet-seg")
+    except PackageNotFoundError:
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

@@ -102,6 +102,17 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What the files have of a case."""
+
+    truth: bool
+    """It came with a mask."""
+
+    corrected: int
+    """Slices that were corrected and saved."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Written:
     """What came of showing a prediction."""
 
@@ -134,7 +145,8 @@ class Session:
         Hash of an image to the name of the model adapted to it, or None; by default `Registry.adaptation`.
     """
 
-    dataset_changed = Signal()
+    dataset_changed = Signal(object)
+    """Another dataset is open; its cases' names to what is `Stored` of them, as far as that is known."""
     case_changed = Signal()
     model_changed = Signal()
     work_changed = Signal()
@@ -173,6 +185,17 @@ class Session:
             If there is none.
         """
         return self._open_dataset(path) if overlay is None else self._open_dataset(path, overlay=overlay)
+
+    def read_stored(self, dataset: Dataset) -> dict[str, Stored]:
+        """What the files have of every case, by its name; empty where the log of corrections cannot be read."""
+        try:
+            corrected = dataset.corrected_slices()
+            return {
+                case.case_id: Stored(truth=case.has_original_mask, corrected=len(corrected.get(case.case_id, ())))
+                for case in dataset.cases
+            }
+        except InputError:
+            return {}
 
     def read_case(self, case: Case) -> LoadedCase:
         """A case's image and mask.
@@ -249,13 +272,16 @@ class Session:
 
     # On the window's thread.
 
-    def take_dataset(self, dataset: Dataset) -> None:
-        """Have another dataset open; no case of it is yet."""
+    def take_dataset(self, dataset: Dataset, *, stored: Mapping[str, Stored] | None = None) -> None:
+        """Have another dataset open; no case of it is yet.
+
+        `stored` is what `read_stored` says of it: listed so, thousands of cases ask for nothing on a slow drive.
+        """
         self.close_case()
         if self.dataset is not None:
             self.dataset.release()
         self.dataset = dataset
-        self.dataset_changed.emit()
+        self.dataset_changed.emit(stored or {})
 
     def take_case(self, case: Case, *, corrected: Mapping[int, Plane] | None = None, depth: int = 0) -> None:
         """Have another case open; its work is taken up where it was left.
@@ -412,18 +438,26 @@ class Session:
         if self.work is not None:
             self.work.mask.data = data
 
-    def state_of(self, case: Case) -> tuple[str, ...]:
+    def state_of(self, case: Case, *, stored: Stored | None = None) -> tuple[str, ...]:
         """What there is of a case, in words.
 
         ``ground truth`` (or ``no mask``), then how far it has come: ``predicted``, ``3 corrected`` (saved),
         ``2 unsaved``.
+
+        Parameters
+        ----------
+        case : Case
+        stored : Stored, optional
+            What the files have of it, where that was just read; they are asked otherwise.
         """
         work = self.work if self._is_open(case) else self._shelf.get(self._key(case))
-        corrected = len(case.corrected_slices())
+        if stored is None:
+            stored = Stored(truth=case.has_original_mask, corrected=len(case.corrected_slices()))
+        corrected = stored.corrected
         unsaved = 0
         if work is not None:
             unsaved = sum(state in (SliceState.EDITED, SliceState.ACCEPTED) for state in work.mask.states())
-        words = ["ground truth"] if case.has_original_mask else []
+        words = ["ground truth"] if stored.truth else []
         if corrected:
             words.append(f"{corrected} corrected")
         if unsaved:

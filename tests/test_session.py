@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from napari_unet_seg.engine.image_hash import image_hash
+from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule
-from napari_unet_seg.session import Prediction, Session
+from napari_unet_seg.session import Prediction, Session, Stored
 from tests.fakes import FakeSegmenter, fake_dataset
 
 
@@ -94,6 +95,19 @@ def test_work_is_put_aside_with_its_case_and_comes_back(session: Session) -> Non
     assert session.state_of(dataset["three"]) == ("no mask",)
     session.take_case(dataset["one"])
     assert session.work is kept
+
+
+def test_what_was_just_read_of_a_case_is_not_asked_for_again(session: Session) -> None:
+    dataset = session.dataset
+    assert dataset is not None
+    assert session.read_stored(dataset)["one"] == Stored(truth=True, corrected=0)
+    assert session.state_of(dataset["one"], stored=Stored(truth=False, corrected=3)) == ("3 corrected",)
+
+
+def test_nothing_is_said_of_cases_whose_corrections_cannot_be_read(session: Session) -> None:
+    dataset = fake_dataset()
+    dataset.log_error = InputError("corrections.jsonl: line 3 cannot be read")
+    assert session.read_stored(dataset) == {}
 
 
 def test_work_of_another_shape_is_replaced(session: Session) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from napari_unet_seg.data.volume import Array, Mask
 
@@ -59,6 +58,9 @@ def _signed_distances(one: NDArray[np.bool_], other: NDArray[np.bool_], spacing:
 
 
 def _signed_distance(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> Array:
+    # Not before it is needed: scipy takes longer to load than all of the dock.
+    from scipy.ndimage import distance_transform_edt
+
     inside = distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1]
     outside = distance_transform_edt(~mask, sampling=spacing)
     # From centre to centre, so the border between two pixels lies half a pixel from both.

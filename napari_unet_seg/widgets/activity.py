@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from napari.utils import progress
+from qtpy.QtGui import QMovie
+from qtpy.QtWidgets import QApplication, QLabel
 
 
 class Activity:
     """Shows how far one piece of work is; opened and closed again and again.
+
+    napari turns a wheel beside its activity button meanwhile. Each of its frames has the whole window composed anew,
+    which takes a processor core to itself where OpenGL is drawn by software, and that core is wanted for the work. So
+    the wheel turns with the work instead of by itself: by a frame whenever something is shown.
 
     Parameters
     ----------
@@ -25,6 +31,8 @@ class Activity:
         made = progress(total=0, desc=self._description)
         if wanted() and self._progress is None:
             self._progress = made
+            for wheel in _wheels(QMovie.MovieState.Running):
+                wheel.setPaused(True)
         else:
             made.close()
 
@@ -32,6 +40,8 @@ class Activity:
         """Show how far the work is; a total of 0 means that nobody knows yet."""
         shown = self._progress
         if shown is not None:
+            for wheel in _wheels(QMovie.MovieState.Paused):
+                wheel.jumpToNextFrame()
             if shown.total != total:
                 shown.total = total
             # Setting it runs the event loop.
@@ -43,3 +53,15 @@ class Activity:
         if self._progress is not None:
             self._progress.close()
             self._progress = None
+            # It goes on for whoever else works; napari stops it where nobody does.
+            for wheel in _wheels(QMovie.MovieState.Paused):
+                wheel.setPaused(False)
+
+
+def _wheels(state: QMovie.MovieState) -> Iterator[QMovie]:
+    """Those wheels of all windows that are in a state; looked for anew, as windows come and go."""
+    for window in QApplication.topLevelWidgets():
+        for label in window.findChildren(QLabel):
+            movie = label.movie()
+            if movie is not None and movie.state() == state:
+                yield movie

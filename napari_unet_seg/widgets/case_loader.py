@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_unet_seg.session import LoadedCase, Session
+from napari_unet_seg.session import LoadedCase, Session, Stored
 from napari_unet_seg.widgets.layers import image_layers, truth_layer
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task
@@ -64,7 +65,12 @@ class CaseLoader(QObject):
     def open_path(self, path: Path) -> None:
         """Open a dataset; a dataset of one case opens that case too."""
         self.said.emit(f"Opening {path} …")
-        self._run(lambda task: self._session.read_dataset(path), self._take_dataset)
+
+        def work(task: Task) -> tuple[Dataset, dict[str, Stored]]:
+            dataset = self._session.read_dataset(path)
+            return dataset, self._session.read_stored(dataset)
+
+        self._run(work, self._take_dataset)
 
     def open_case(self, case_id: str) -> None:
         """Load a case of the open dataset."""
@@ -100,9 +106,10 @@ class CaseLoader(QObject):
             self._newest.stop()
         self._newest = self._lane.submit(work, returned=returned, failed=self.failed.emit)  # type: ignore[arg-type]
 
-    def _take_dataset(self, dataset: Dataset) -> None:
+    def _take_dataset(self, read: tuple[Dataset, dict[str, Stored]]) -> None:
+        dataset, stored = read
         self._clear()
-        self._session.take_dataset(dataset)
+        self._session.take_dataset(dataset, stored=stored)
         count = len(dataset.cases)
         cases = f"{count} case{'s' if count != 1 else ''} in {dataset.root.name}"
         self.said.emit(" ".join([f"{cases}. A double click opens one.", *dataset.repair_notes]))
@@ -139,11 +146,19 @@ class CaseLoader(QObject):
     def _clear(self) -> None:
         """Take the former case out of the viewer; whatever the user added stays."""
         self._session.close_case()
-        self._segmentation.release(remove=True)
-        for layer in self._layers:
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        former = [layer for layer in self._layers if layer in self._viewer.layers]
         self._layers = []
+        # napari goes through the whole heap for each layer that is taken out, a tenth of a second or more a time. What
+        # is there now is left out of that until the last one goes.
+        gc.freeze()
+        try:
+            self._segmentation.release(remove=True)
+            for layer in former[:-1]:
+                self._viewer.layers.remove(layer)
+        finally:
+            gc.unfreeze()
+        for layer in former[-1:]:
+            self._viewer.layers.remove(layer)
 
 
 def _as_sentence(note: str) -> str:

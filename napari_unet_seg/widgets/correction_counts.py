@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_unet_seg.saving import SaveResult
-from napari_unet_seg.session import Session
+from napari_unet_seg.session import Session, Stored
 from napari_unet_seg.widgets.workers import Lane
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CorrectionCounts(QObject):
-    """How many corrected and saved slices each case has; counted when a dataset is opened, and after each save.
+    """How many corrected and saved slices each case has; counted where opening did not tell, and after each save.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ class CorrectionCounts(QObject):
         self._lane = lane
         self._dataset: Dataset | None = None
         self._counts: dict[str, int] = {}
-        session.dataset_changed.connect(self.follow)
+        session.dataset_changed.connect(self._on_dataset)
         session.saved.connect(self._on_saved)
 
     def disconnect_all(self) -> None:
         """Count no more."""
-        self._session.dataset_changed.disconnect(self.follow)
+        self._session.dataset_changed.disconnect(self._on_dataset)
         self._session.saved.disconnect(self._on_saved)
 
     def value(self) -> Mapping[str, int]:
@@ -59,6 +59,14 @@ class CorrectionCounts(QObject):
             self._dataset, self._counts = self._session.dataset, {}
             self._count()
             self.valueChanged.emit()
+
+    def _on_dataset(self, stored: Mapping[str, Stored]) -> None:
+        if not stored:
+            self.follow()
+            return
+        self._dataset = self._session.dataset
+        self._counts = {case_id: each.corrected for case_id, each in stored.items() if each.corrected}
+        self.valueChanged.emit()
 
     def _on_saved(self, result: SaveResult) -> None:
         self._count()

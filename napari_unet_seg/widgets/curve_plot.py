@@ -21,6 +21,8 @@ class CurvePlot(pg.GraphicsLayoutWidget):
 
     def __init__(self, *, colours: PlotColours, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._history: RoundHistory | None = None
+        self._drawn: tuple[object, ...] = ()
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -59,7 +61,11 @@ class CurvePlot(pg.GraphicsLayoutWidget):
         return _points(self._dice), _points(self._loss)
 
     def setValue(self, history: RoundHistory) -> None:
-        """Draw a round as far as it has come."""
+        """Draw a round as far as it has come, if that is further than what is drawn."""
+        state = len(history.dice), len(history.losses), history.before, max(history.budget, history.elapsed)
+        if history is self._history and state == self._drawn:
+            return
+        self._history, self._drawn = history, state
         _draw(self._dice, history.dice)
         losses = history.loss_curve()
         _draw(self._loss, losses)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_unet_seg.engine.events import RoundEvent
 from napari_unet_seg.errors import InputError
-from napari_unet_seg.session import LoadedCase, Session, Written
+from napari_unet_seg.session import LoadedCase, Session, Stored, Written
 from napari_unet_seg.widgets.adaptations import is_adaptation_name
 from napari_unet_seg.widgets.case_loader import CaseLoader
 from napari_unet_seg.widgets.channel_roles import ChannelRoles
@@ -31,7 +31,7 @@ from napari_unet_seg.widgets.score_keeper import ScoreKeeper
 from napari_unet_seg.widgets.scores_panel import ScoresPanel
 from napari_unet_seg.widgets.segment_panel import SegmentPanel, SegmentSettings
 from napari_unet_seg.widgets.segment_runner import LoadedModel, SegmentRunner
-from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
+from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer, load_labels
 from napari_unet_seg.widgets.status_line import StatusLine
 from napari_unet_seg.widgets.truth_choice import TruthChoice
 from napari_unet_seg.widgets.workers import Lane
@@ -293,6 +293,7 @@ class UNetDock(QWidget):
     def _start(self) -> None:
         if not self._closed:
             self.runner.load_model(self.segment_panel.value().model)
+            self._lanes[0].submit(load_labels, returned=_ignore, failed=self.status.show_error)
 
     def _watch_window(self) -> None:
         window = self.window()
@@ -377,23 +378,32 @@ class UNetDock(QWidget):
             self.corrector.discard()
         return answer is not Answer.CANCEL
 
-    def _list_cases(self) -> None:
+    def _list_cases(self, stored: Mapping[str, Stored]) -> None:
         dataset = self.session.dataset
         if dataset is None:
             return
         self.data_panel.set_path(Path(dataset.root))
-        self.data_panel.set_cases([CaseRow(case_id=case.case_id, state=self._state_of(case)) for case in dataset.cases])
+        self.data_panel.set_cases(
+            [
+                CaseRow(case_id=case.case_id, state=self._state_of(case, stored=stored.get(case.case_id)))
+                for case in dataset.cases
+            ]
+        )
 
     def _show_case_state(self) -> None:
         if self.session.case is not None:
             self.data_panel.set_state(self.session.case.case_id, self._state_of(self.session.case))
 
-    def _state_of(self, case: Case) -> tuple[str, ...]:
+    def _state_of(self, case: Case, *, stored: Stored | None = None) -> tuple[str, ...]:
         try:
-            return self.session.state_of(case)
+            return self.session.state_of(case, stored=stored)
         except InputError:
             # Why is told by whoever counts the corrections.
             return ("corrections unreadable",)
+
+
+def _ignore(result: object) -> None:
+    pass
 
 
 def _registered_models() -> list[str]:

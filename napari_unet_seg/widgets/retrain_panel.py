@@ -230,9 +230,9 @@ class RetrainPanel(QWidget):
             text = f"{_duration(history.budget - elapsed)} left"
         else:
             text = "Comparing before and after …"
-        self._progress.setRange(0, 0 if elapsed < 0 else round(history.budget * 10))
+        # Never the bar that runs to and fro: with each of its frames the whole window is composed anew.
+        self._progress.setRange(0, round(history.budget * 10))
         self._progress.setValue(round(min(max(elapsed, 0), history.budget) * 10))
-        self._progress.setTextVisible(elapsed >= 0)
         self._progress.setFormat(text)
         scores = []
         if history.dice:

@@ -45,7 +45,8 @@ class RoundRunner(QObject):
     idle = Signal()
     """After either of the two above."""
 
-    _LOOK_MS = 200
+    _LOOK_MS = 1000
+    """As often as the seconds that are left change: each look has the whole window composed anew."""
 
     def __init__(self, *, lane: Lane, run_round: RunRound | None = None, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -107,6 +108,8 @@ class RoundRunner(QObject):
     def stop(self) -> None:
         """Ask the round to end; what it has reached is looked at, and kept if it is better."""
         self._stop.set()
+        if self._task is not None:
+            self._tell()
 
     def stopping(self) -> bool:
         """Whether it was asked to end."""

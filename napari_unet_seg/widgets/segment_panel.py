@@ -70,7 +70,6 @@ class SegmentPanel(QWidget):
         self._cancel = QPushButton("Cancel")
         self._cancel.setToolTip("Stop; nothing is changed")
         self._progress = QProgressBar()
-        self._progress.setFormat("%v of %m slices")
         self._live = QCheckBox("This slice, live")
         self._live.setToolTip("Segment the shown slice as you scroll (Ctrl+Shift+L)")
         self._live.setShortcut("Ctrl+Shift+L")
@@ -199,9 +198,10 @@ class SegmentPanel(QWidget):
         """Show how far a segmentation is; a total of 0 means that nobody knows yet."""
         self._segment.setEnabled(False)
         self._cancel.setEnabled(True)
-        self._progress.setRange(0, total)
+        # Never the bar that runs to and fro: with each of its frames the whole window is composed anew.
+        self._progress.setRange(0, total or 1)
         self._progress.setValue(done)
-        self._progress.setTextVisible(total > 0)
+        self._progress.setFormat("%v of %m slices" if total else "Preparing …")
         self._progress.setVisible(True)
 
     def set_idle(self) -> None:

@@ -9,6 +9,7 @@ from napari.layers import Labels
 from napari.utils.colormaps import direct_colormap
 from qtpy.QtCore import QObject, Signal
 
+from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.session import Session, Written
 from napari_unet_seg.widgets.labels_watch import LabelsWatch
 from napari_unet_seg.widgets.layers import (
@@ -75,12 +76,8 @@ class SegmentationLayer(QObject):
             return
         self._let_go()
         self.reference = reference
-        colormap = direct_colormap({None: SEGMENTATION_OTHER, 0: "transparent", 1: SEGMENTATION_COLOUR})
-        layer = Labels(
+        layer = _make_layer(
             work.mask.data[0] if reference.ndim == 2 else work.mask.data,
-            name=SEGMENTATION,
-            opacity=0.4,
-            colormap=colormap,
             metadata=dict(reference.metadata),
             **geometry_of(reference),
         )
@@ -150,3 +147,16 @@ class SegmentationLayer(QObject):
         if event.value is self.layer and self.layer is not None:
             self._let_go()
             self._session.drop_work()
+
+
+def load_labels(task: object = None) -> None:
+    """Have napari load what it loads for the first Labels layer of all, pandas for one.
+
+    That takes half a second, which a thread in the background has and the window's has not.
+    """
+    _make_layer(np.zeros((1, 1), np.uint8))
+
+
+def _make_layer(mask: Mask, **arguments: Any) -> Labels:
+    colormap = direct_colormap({None: SEGMENTATION_OTHER, 0: "transparent", 1: SEGMENTATION_COLOUR})
+    return Labels(mask, name=SEGMENTATION, opacity=0.4, colormap=colormap, **arguments)

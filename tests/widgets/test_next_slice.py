@@ -30,16 +30,21 @@ def asked(dock: UNetDock, suggestions: list[FakeSuggestion]) -> list[dict[str, o
 
 
 @pytest.fixture
+def three(suggestions: list[FakeSuggestion]) -> None:
+    """Slices 4, 1 and 2 are suggested; before anything is segmented, as the ranking does not wait long."""
+    suggestions += [FakeSuggestion(4, "the mask jumps"), FakeSuggestion(1, "unsure"), FakeSuggestion(2, "bright FLAIR")]
+
+
+@pytest.fixture
 def ranked(
     asked: list[dict[str, object]],
-    suggestions: list[FakeSuggestion],
+    three: None,
     segmented: UNetDock,
     viewer: ViewerModel,
     qtbot: QtBot,
 ) -> UNetDock:
     """With slices 4, 1 and 2 suggested, and slice 0 in view."""
     viewer.dims.set_current_step(0, 0)
-    suggestions += [FakeSuggestion(4, "the mask jumps"), FakeSuggestion(1, "unsure"), FakeSuggestion(2, "bright FLAIR")]
     qtbot.waitUntil(lambda: not segmented.next.busy() and bool(asked), timeout=10_000)
     return segmented
 

@@ -1,10 +1,16 @@
 """How the window feels: ``python -m training.benchmarks.responsiveness [--json FILE]``, with a screen or under Xvfb.
 
-Two measurements, each beside its own baseline in the same run: the delay of the event loop while a 40-slice volume is
-segmented and the user scrolls, against scrolling alone; and the cost of a brush stroke on a 512x512x200 mask with the
-dock's live scores, against the same strokes in a window without the dock, by turns. With ``--round`` another one in
-their place: the delay of the event loop while slices scroll and strokes are painted by real events, with and without a
-round of retraining in the background.
+By default all of `PARTS`, or those named by ``--parts``:
+
+- ``loop``: the delay of the event loop while a 40-slice volume is segmented and slices scroll, against scrolling alone;
+- ``stroke``: what a brush stroke on a 512x512x200 mask (``--size``, ``--slices``) costs with the dock's live scores,
+  against the same strokes in a window without the dock, by turns;
+- ``slider``: what a movement of the threshold slider costs at that size;
+- ``switching``: another case of a dataset;
+- ``opening``: datasets of 110 and of 2,000 patients.
+
+With ``--round`` another measurement in their place: the delay of the event loop while slices scroll and strokes are
+painted by real events, with and without a round of retraining in the background.
 """
 
 from __future__ import annotations
@@ -14,8 +20,9 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from napari.layers import Labels
@@ -23,13 +30,15 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QWidget
 
-from napari_unet_seg.data.volume import Volume
-from napari_unet_seg.engine.checkpoint import Description
-from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.demo import add_dock
+from training.benchmarks.gestures import KnownMask, opening, slider_cost, switching
 from training.benchmarks.round_delay import round_delay
 from training.benchmarks.window import LoopDelay, add_scan, idle, open_viewer, wait, wait_until
+
+PARTS = ("loop", "stroke", "slider", "switching", "opening")
+_MOVEMENTS = 12
+"""Of the brush, in a stroke."""
 
 
 def scrolling(viewer: Viewer, *, slices: int, step: list[int]) -> None:
@@ -80,26 +89,12 @@ def stroke(viewer: Viewer, layer: Labels, *, z: int, y: int, x: int, value: int)
     idle(0.6)
     began = time.thread_time()
     with layer.block_history():
-        for k in range(12):
+        for k in range(_MOVEMENTS):
             layer.paint((z, y + 2 * k, x + k), value)
             idle(0.016)
     ended = time.thread_time()
     idle(0.5)
     return (ended - began) * 1000, (time.thread_time() - ended) * 1000
-
-
-class KnownMask:
-    """Stands in for a model where only what comes after the prediction is timed."""
-
-    description = Description(name="known", network=UNetConfig(features=(2, 4), convolutions=(1, 1)))
-    device_note = "no device"
-
-    def __init__(self, mask: NDArray[np.uint8]) -> None:
-        self.mask = mask
-
-    def predict(self, volume: Volume, **_: object) -> NDArray[np.float32]:
-        """The mask, as probabilities."""
-        return self.mask.astype(np.float32)
 
 
 def stroke_cost(*, slices: int = 200, size: int = 512, count: int = 60) -> dict[str, object]:
@@ -113,7 +108,7 @@ def stroke_cost(*, slices: int = 200, size: int = 512, count: int = 60) -> dict[
         for window in (viewer, bare):
             window.add_image(image, name="flair", contrast_limits=(0, 200))
             window.add_labels(truth.copy(), name="Ground truth", visible=False)
-        dock = add_dock(viewer, session=Session(load_model=lambda _: KnownMask(mask)))
+        dock = add_dock(viewer, session=Session(load_model=lambda _: KnownMask(mask.astype(np.float32))))
         wait_until(lambda: dock.session.segmenter is not None and not dock.busy())
         dock.scores_panel.setValue("Ground truth")
         dock.runner.segment()
@@ -131,7 +126,7 @@ def stroke_cost(*, slices: int = 200, size: int = 512, count: int = 60) -> dict[
                 found.append(stroke(window, layer, z=z, y=y, x=x, value=number // 2 % 2))
         dock.shutdown()
     scored, alone = (np.array(found[4:]) for found in times)
-    report: dict[str, object] = {"strokes": count}
+    report: dict[str, object] = {"strokes": count, "slices": slices, "size": size, "movements": _MOVEMENTS}
     for column, part in enumerate(("during", "after")):
         added = scored[:, column] - alone[:, column]
         report[part] = {
@@ -140,6 +135,11 @@ def stroke_cost(*, slices: int = 200, size: int = 512, count: int = 60) -> dict[
             "added_ms": float(np.median(added)),
             "added_ms_ci95": bootstrap_interval(added),
         }
+        if part == "during":
+            report["movement_ms"] = {
+                "without_dock": float(np.median(alone[:, column])) / _MOVEMENTS,
+                "with_dock": float(np.median(scored[:, column])) / _MOVEMENTS,
+            }
     return report
 
 
@@ -151,19 +151,48 @@ def bootstrap_interval(values: NDArray[np.float64], *, draws: int = 2000) -> tup
     return float(low), float(high)
 
 
+def markdown(result: dict[str, Any]) -> str:
+    """Every figure in a row of its own, under the name of its part."""
+    lines = ["| part | figure | |", "| --- | --- | --- |"]
+    for part, figures in result.items():
+        lines += [f"| {part} | {name} | {value} |" for name, value in _flat(figures)]
+    return "\n".join(lines)
+
+
+def _flat(figures: Any, *, name: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(figures, dict):
+        for key, value in figures.items():
+            yield from _flat(value, name=f"{name} {key}".strip().replace("_", " "))
+    elif isinstance(figures, list | tuple):
+        yield name, ", ".join(text for value in figures for _, text in _flat(value))
+    else:
+        yield name, f"{figures:.3g}" if isinstance(figures, float) else str(figures)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m training.benchmarks.responsiveness", description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--size", type=int, default=512, help="height and width, of strokes and slider")
+    parser.add_argument("--slices", type=int, default=200, help="of strokes and slider")
+    parser.add_argument("--strokes", type=int, default=60)
     parser.add_argument("--round", action="store_true", help="with and without a round of retraining")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement with --round")
     parser.add_argument("--repeats", type=int, default=1, help="turns with --round")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
+    measurements: dict[str, Callable[[], Any]] = {
+        "loop": loop_delay,
+        "stroke": lambda: stroke_cost(slices=given.slices, size=given.size, count=given.strokes),
+        "slider": lambda: slider_cost(slices=given.slices, size=given.size),
+        "switching": switching,
+        "opening": lambda: {str(patients): opening(patients=patients) for patients in (110, 2000)},
+    }
     if given.round:
-        result: dict[str, object] = {"round": round_delay(seconds=given.seconds, repeats=given.repeats)}
+        result = {"round": round_delay(seconds=given.seconds, repeats=given.repeats)}
     else:
-        result = {"event_loop": loop_delay(), "stroke": stroke_cost()}
-    print(json.dumps(result, indent=2))
+        result = {part: measurements[part]() for part in given.parts}
+    print(markdown(result))
     if given.json is not None:
         given.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import napari
 import numpy as np
@@ -41,6 +42,13 @@ def idle(seconds: float) -> None:
     """Let the event loop run by itself for a while: no polling, so it uses processor time for events alone."""
     loop = QEventLoop()
     QTimer.singleShot(round(seconds * 1000), loop.quit)
+    loop.exec()
+
+
+def idle_until(signal: Any) -> None:
+    """Let the event loop run by itself until a Qt signal comes, as it does for a user: polling it would take time."""
+    loop = QEventLoop()
+    signal.connect(loop.quit)
     loop.exec()
 
 
