@@ -293,7 +293,8 @@ class UNetDock(QWidget):
     def _start(self) -> None:
         if not self._closed:
             self.runner.load_model(self.segment_panel.value().model)
-            self._lanes[0].submit(load_labels, returned=_ignore, failed=self.status.show_error)
+            # Behind the model, not beside it: two imports at a time hold the window up.
+            self._lanes[1].submit(load_labels, returned=_ignore, failed=self.status.show_error)
 
     def _watch_window(self) -> None:
         window = self.window()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from napari.layers import Labels
 from napari.utils.colormaps import direct_colormap
 from qtpy.QtCore import QObject, Signal
 
-from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.session import Session, Written
 from napari_unet_seg.widgets.labels_watch import LabelsWatch
 from napari_unet_seg.widgets.layers import (
@@ -76,8 +76,12 @@ class SegmentationLayer(QObject):
             return
         self._let_go()
         self.reference = reference
-        layer = _make_layer(
+        colormap = direct_colormap({None: SEGMENTATION_OTHER, 0: "transparent", 1: SEGMENTATION_COLOUR})
+        layer = Labels(
             work.mask.data[0] if reference.ndim == 2 else work.mask.data,
+            name=SEGMENTATION,
+            opacity=0.4,
+            colormap=colormap,
             metadata=dict(reference.metadata),
             **geometry_of(reference),
         )
@@ -150,13 +154,8 @@ class SegmentationLayer(QObject):
 
 
 def load_labels(task: object = None) -> None:
-    """Have napari load what it loads for the first Labels layer of all, pandas for one.
+    """Import what napari imports for the first Labels layer of all.
 
     That takes half a second, which a thread in the background has and the window's has not.
     """
-    _make_layer(np.zeros((1, 1), np.uint8))
-
-
-def _make_layer(mask: Mask, **arguments: Any) -> Labels:
-    colormap = direct_colormap({None: SEGMENTATION_OTHER, 0: "transparent", 1: SEGMENTATION_COLOUR})
-    return Labels(mask, name=SEGMENTATION, opacity=0.4, colormap=colormap, **arguments)
+    import_module("pandas")
