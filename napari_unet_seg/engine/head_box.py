@@ -12,7 +12,7 @@ _SLICES = 24
 """Looked at, evenly spread: a head is not missed between them."""
 
 
-def head_box(channels: Sequence[Array] | Array, *, margin: int = 16) -> tuple[slice, slice]:
+def head_box(channels: Sequence[Array] | Array, *, margin: int = 16, multiple: int = 1) -> tuple[slice, slice]:
     """Rows and columns that hold the head, with a margin; everything where the head cannot be told from the air.
 
     Parameters
@@ -20,7 +20,10 @@ def head_box(channels: Sequence[Array] | Array, *, margin: int = 16) -> tuple[sl
     channels : sequence of ndarray
         ``(Z, Y, X)`` each; at most 24 slices of them are looked at.
     margin : int
-        Pixels left around it.
+        Pixels left around it, at least.
+    multiple : int
+        It begins at a multiple of so many pixels and ends at one, or at the border: pooling then takes the same pixels
+        together as in the whole slice.
     """
     depth, height, width = channels[0].shape
     chosen = np.unique(np.linspace(0, depth - 1, min(depth, _SLICES)).round().astype(int))
@@ -40,6 +43,10 @@ def head_box(channels: Sequence[Array] | Array, *, margin: int = 16) -> tuple[sl
     if not len(rows) or not len(columns):
         return slice(0, height), slice(0, width)
     return (
-        slice(max(0, int(rows[0]) - margin), min(height, int(rows[-1]) + 1 + margin)),
-        slice(max(0, int(columns[0]) - margin), min(width, int(columns[-1]) + 1 + margin)),
+        _widened(int(rows[0]) - margin, int(rows[-1]) + 1 + margin, height, multiple),
+        _widened(int(columns[0]) - margin, int(columns[-1]) + 1 + margin, width, multiple),
     )
+
+
+def _widened(start: int, stop: int, size: int, multiple: int) -> slice:
+    return slice(max(0, start // multiple * multiple), min(size, -(-stop // multiple) * multiple))

@@ -110,7 +110,7 @@ def _seen(volume: Volume, channels: Sequence[Array], description: Description) -
     _, height, width = volume.shape
     if description.resize is not None:
         return slice(0, height), slice(0, width), description.resize
-    rows, columns = head_box(channels)
+    rows, columns = head_box(channels, multiple=description.network.multiple)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     factors = [working_factor(volume, axis) for axis in (1, 2)]
     return rows, columns, (max(8, round(height * factors[0])), max(8, round(width * factors[1])))

@@ -58,15 +58,24 @@ class Segmenter:
         What the checkpoint says of it.
     device : str
         "auto", "cpu", "mps", "cuda" or "cuda:N".
+    precision : torch.dtype, optional
+        Number format of the network's arithmetic; by default what the device is fastest in.
     """
 
-    def __init__(self, network: Network, description: Description, *, device: str = "auto") -> None:
+    def __init__(
+        self,
+        network: Network,
+        description: Description,
+        *,
+        device: str = "auto",
+        precision: torch.dtype | None = None,
+    ) -> None:
         choice = choose_device(device)
         self.description = description
         self.device = choice.device
         self.device_note = choice.note
         """Which device and precision, and why; it also says when memory forced a change."""
-        self._precision = choice.precision
+        self._precision = precision or choice.precision
         self._plain = network
         self._network = self._placed()
         self._prepared: tuple[weakref.ref[Volume], PreparedScan] | None = None

@@ -169,6 +169,8 @@ def test_the_head_is_cut_out_with_a_margin() -> None:
     data[:, :, 40:60, 50:80] = 100
     rows, columns = head_box(data)
     assert (rows.start, rows.stop, columns.start, columns.stop) == (24, 76, 34, 96)
+    assert head_box(data, multiple=16) == (slice(16, 80), slice(32, 96))
+    assert head_box(data, multiple=64) == (slice(0, 100), slice(0, 120))
 
 
 def test_fine_pixels_are_brought_to_the_working_size() -> None:
