@@ -25,11 +25,12 @@ def test_memory_and_time_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert found["scan_gib"] == 3 * 20 * 64 * 64 / GIB
     assert 0 <= found["over_idle_gib"] < 4
     assert found["seconds"] > 0
+    assert found["cpu_seconds"] > 0
     assert "20 slices of 64 x 64" in capsys.readouterr().out
 
 
 def test_too_much_is_told_by_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {"scan_gib": 0.1, "idle_gib": 0.5, "over_idle_gib": 2.5, "seconds": 1.0}
+    found = {"scan_gib": 0.1, "idle_gib": 0.5, "over_idle_gib": 2.5, "seconds": 1.0, "cpu_seconds": 2.0}
     monkeypatch.setattr(large_scan, "measure", lambda **_: found)
     assert large_scan.main(["--slices", "1"]) == 1
     assert large_scan.main(["--slices", "1", "--limit", "3"]) == 0
