@@ -15,7 +15,6 @@ import argparse
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,20 +26,17 @@ from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
 from napari_unet_seg.engine.config import UNetConfig
-from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.normalise import CLIP
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import SegmentationError, Segmenter
 from napari_unet_seg.errors import InputError
+from training.agreement import EQUAL, Agreement, agreement
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 METADATA_KEY = "napari_unet_seg"
-AGREEMENT = 0.999
-"""Share of equal pixels from which an export is taken for the same model."""
-
 SLICES, PROBABILITIES = "slices", "probabilities"
 
 
@@ -99,18 +95,6 @@ class OnnxNetwork(Network):
     def logits(self, x: Tensor) -> Tensor:
         """The same: the file pads by itself."""
         return self.forward(x)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """How alike the masks of a case are."""
-
-    case: str
-    equal: float
-    """Share of pixels with the same label."""
-
-    dice: float
-    """Volume Dice between the two masks."""
 
 
 def export(network: Network, description: Description, path: Path) -> None:
@@ -211,7 +195,7 @@ def compare(network: Network, onnx: OnnxNetwork, description: Description, datas
         expected = segmenter.mask(segmenter.predict(volume))
         segmenter.use(onnx)
         mask = segmenter.mask(segmenter.predict(volume))
-        yield Agreement(case=case.case_id, equal=float((mask == expected).mean()), dice=count(mask, expected).dice)
+        yield agreement(case.case_id, mask, expected)
 
 
 def _need(*packages: str) -> None:
@@ -255,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     least = min(each.equal for each in found)
     print(f"least of {len(found)} cases: {least:.6%} equal, Dice {min(each.dice for each in found):.6f}")
-    return int(least < AGREEMENT)
+    return int(least < EQUAL)
 
 
 if __name__ == "__main__":

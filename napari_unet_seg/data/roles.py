@@ -88,7 +88,28 @@ def role_suffix(stem: str) -> tuple[str, str]:
 def arrange_channels(
     volume: Volume, wanted: Sequence[str], assignment: Mapping[str, int | None] | None = None
 ) -> tuple[Volume, tuple[str, ...]]:
-    """Pick and order the channels of an image as a model wants them.
+    """Pick and order the channels of an image as a model wants them; see `channel_order`.
+
+    Returns
+    -------
+    tuple
+        The volume with exactly the wanted channels, and what was assumed, in words.
+
+    Raises
+    ------
+    InputError
+        If channels cannot be told apart, their number does not fit, or FLAIR is missing.
+    """
+    order, notes = channel_order(volume, wanted, assignment)
+    unchanged = order == list(range(volume.data.shape[0]))
+    data = volume.data if unchanged else volume.data[order]
+    return replace(volume, data=data, channel_names=tuple(wanted)), notes
+
+
+def channel_order(
+    volume: Volume, wanted: Sequence[str], assignment: Mapping[str, int | None] | None = None
+) -> tuple[list[int], tuple[str, ...]]:
+    """Which channel of an image stands for each that a model wants.
 
     Parameters
     ----------
@@ -104,7 +125,7 @@ def arrange_channels(
     Returns
     -------
     tuple
-        The volume with exactly the wanted channels, and what was assumed, in words.
+        An index for each wanted channel, and what was assumed, in words.
 
     Raises
     ------
@@ -128,9 +149,7 @@ def arrange_channels(
     if missing:
         raise InputError(f"channel {missing[0]} is needed by the model; say which channel it is", path=volume.source)
     order = [index for name in wanted if (index := picked[name]) is not None]
-    unchanged = order == list(range(volume.data.shape[0]))
-    data = volume.data if unchanged else volume.data[order]
-    return replace(volume, data=data, channel_names=wanted), tuple(notes)
+    return order, tuple(notes)
 
 
 def _by_assignment(

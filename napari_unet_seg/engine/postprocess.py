@@ -73,14 +73,14 @@ def keep_components(mask: Mask, *, largest: bool, min_fraction: float = 0.0) -> 
     pieces, count = ndimage.label(inside, structure=np.ones((3, 3, 3), dtype=bool))
     if count <= 1:
         return mask
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
+    # Of the foreground alone: counting takes eight bytes a voxel.
+    sizes = np.bincount(pieces[inside > 0])
     wanted = sizes >= min_fraction * sizes.max()
     if largest:
         wanted &= np.arange(len(sizes)) == sizes.argmax()
     wanted[0] = False
     kept = np.zeros_like(mask)
-    kept[box] = np.where(wanted[pieces], inside, 0)
+    np.multiply(inside, wanted[pieces], out=kept[box])
     return kept
 
 

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
-from napari_unet_seg.data.checks import check_usable
-from napari_unet_seg.data.roles import arrange_channels
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
 from napari_unet_seg.engine.device import choose_device
+from napari_unet_seg.engine.fold import fold_batch_norm
 from napari_unet_seg.engine.network import Network
-from napari_unet_seg.engine.normalise import CLIP, statistics_for
 from napari_unet_seg.engine.postprocess import mask_from_probability
+from napari_unet_seg.engine.prepared_scan import PreparedScan, prepare_scan
 from napari_unet_seg.engine.registry import Registry
-from napari_unet_seg.engine.unet import UNet, to_channels_last
-from napari_unet_seg.engine.working_grid import working_factor
+from napari_unet_seg.engine.side_by_side import side_by_side
+from napari_unet_seg.engine.unet import to_channels_last
 from napari_unet_seg.errors import InputError
 
-_BATCH_PIXELS = {"cpu": 8 * 256 * 256, "mps": 16 * 256 * 256, "cuda": 128 * 256 * 256}
-"""Pixels of a batch; fixed for a kind of device, so that one input always gives one result."""
+_BATCH_PIXELS = {"cpu": 256 * 256, "mps": 16 * 256 * 256, "cuda": 128 * 256 * 256}
+"""Pixels of a batch; fixed for a kind of device, so that one input always gives one result. On a processor a slice of
+the LGG data's size: its features stay in the caches."""
+
+_PIXELS_SIDE_BY_SIDE = 8 * 256 * 256
+"""Pixels that a processor's threads work on at a time, however many cores there are: it bounds the memory."""
 
 
 class SegmentationError(Exception):
@@ -38,69 +39,6 @@ class SegmentationError(Exception):
 
 class Stopped(Exception):
     """The caller asked for the end; nothing was predicted."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Prepared:
-    """What predicting any slice of a volume needs, worked out once."""
-
-    volume: Volume
-    statistics: NDArray[np.float32]
-    rows: slice
-    columns: slice
-    size: tuple[int, int]
-    """Height and width at which the network sees the cut-out."""
-
-
-def fold_batch_norm(network: Network) -> Network:
-    """A copy whose batch normalisations are part of the convolutions in front of them.
-
-    Behind a ReLU (order "conv-act-norm") they stay: there the fold is not exact at the borders. So they do in other
-    libraries' networks.
-    """
-    folded = copy.deepcopy(network).eval()
-    if not isinstance(folded, UNet) or folded.config.order != "conv-norm-act":
-        return folded
-    for blocks in (folded.encoder, folded.decoder):
-        for position, block in enumerate(blocks):
-            assert isinstance(block, nn.Sequential)
-            layers: list[nn.Module] = []
-            for layer in block:
-                if isinstance(layer, nn.BatchNorm2d) and isinstance(layers[-1], nn.Conv2d):
-                    layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
-                else:
-                    layers.append(layer)
-            blocks[position] = nn.Sequential(*layers)
-    return folded
-
-
-def head_box(volume: Volume, *, margin: int = 16) -> tuple[slice, slice]:
-    """Rows and columns that hold the head, with a margin; everything where the head cannot be told from the air.
-
-    Parameters
-    ----------
-    volume : Volume
-        ``(C, Z, Y, X)``; at most 24 slices of it, evenly spread, are looked at.
-    margin : int
-        Pixels left around it.
-    """
-    depth, height, width = volume.shape
-    chosen = np.unique(np.linspace(0, depth - 1, min(depth, 24)).round().astype(int))
-    brightest = np.zeros((height, width), dtype=bool)
-    for channel in volume.data:
-        projection = channel[chosen].max(axis=0).astype(np.float32)
-        low, high = np.percentile(projection, (1.0, 99.0)).astype(np.float32)
-        if high > low:
-            brightest |= projection > low + np.float32(0.08) * (high - low)
-    # A few noisy pixels don't make a row part of the head.
-    rows = np.flatnonzero(brightest.mean(axis=1) > 0.02)
-    columns = np.flatnonzero(brightest.mean(axis=0) > 0.02)
-    if not len(rows) or not len(columns):
-        return slice(0, height), slice(0, width)
-    return (
-        slice(max(0, int(rows[0]) - margin), min(height, int(rows[-1]) + 1 + margin)),
-        slice(max(0, int(columns[0]) - margin), min(width, int(columns[-1]) + 1 + margin)),
-    )
 
 
 def out_of_memory(error: RuntimeError) -> bool:
@@ -120,18 +58,27 @@ class Segmenter:
         What the checkpoint says of it.
     device : str
         "auto", "cpu", "mps", "cuda" or "cuda:N".
+    precision : torch.dtype, optional
+        Number format of the network's arithmetic; by default what the device is fastest in.
     """
 
-    def __init__(self, network: Network, description: Description, *, device: str = "auto") -> None:
+    def __init__(
+        self,
+        network: Network,
+        description: Description,
+        *,
+        device: str = "auto",
+        precision: torch.dtype | None = None,
+    ) -> None:
         choice = choose_device(device)
         self.description = description
         self.device = choice.device
         self.device_note = choice.note
         """Which device and precision, and why; it also says when memory forced a change."""
-        self._precision = choice.precision
+        self._precision = precision or choice.precision
         self._plain = network
         self._network = self._placed()
-        self._prepared: tuple[weakref.ref[Volume], _Prepared] | None = None
+        self._prepared: tuple[weakref.ref[Volume], PreparedScan] | None = None
 
     def _placed(self) -> Network:
         network = fold_batch_norm(self._plain).requires_grad_(False)
@@ -190,23 +137,29 @@ class Segmenter:
             raise InputError(f"slices must lie in 0..{depth - 1}, got {wanted}", path=volume.source)
         classes = self.description.network.classes
         result = np.zeros((classes, depth, height, width), dtype=np.float32)
-        batch = max(1, _BATCH_PIXELS[self.device.type] // (prepared.size[0] * prepared.size[1]))
+        batch, workers = self._at_a_time(prepared.size)
         done = 0
         while done < len(wanted):
-            if should_stop is not None and should_stop():
-                raise Stopped
-            part = wanted[done : done + batch]
-            try:
-                probability = self._predict_batch(prepared, part)
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise SegmentationError(f"the network failed on {self.device}: {error}") from error
-                batch = self._smaller(batch, part)
-                continue
-            result[:, part, prepared.rows, prepared.columns] = probability
-            done += len(part)
-            if progress is not None:
-                progress(done, len(wanted))
+            parts = [wanted[start : start + batch] for start in range(done, len(wanted), batch)]
+            workers = min(workers, len(parts))
+            with closing(side_by_side(partial(self._predict_batch, prepared), parts, workers=workers)) as results:
+                for part in parts:
+                    if should_stop is not None and should_stop():
+                        raise Stopped
+                    try:
+                        probability = next(results)
+                    except RuntimeError as error:
+                        if not out_of_memory(error):
+                            raise SegmentationError(f"the network failed on {self.device}: {error}") from error
+                        failed = part
+                        break
+                    result[:, part, prepared.rows, prepared.columns] = probability
+                    done += len(part)
+                    if progress is not None:
+                        progress(done, len(wanted))
+            if done < len(wanted):
+                # The threads are gone, and what they held.
+                batch, workers = (batch, workers // 2) if workers > 1 else (self._smaller(batch, failed), 1)
         return result[0] if classes == 1 else result
 
     def mask(
@@ -255,64 +208,33 @@ class Segmenter:
         self._network = self._placed()
         return 1
 
-    def _prepare(self, volume: Volume) -> _Prepared:
+    def _prepare(self, volume: Volume) -> PreparedScan:
         if self._prepared is not None and self._prepared[0]() is volume:
             return self._prepared[1]
-        check_usable(volume)
-        arranged, _ = arrange_channels(volume, self.description.channel_names)
-        rows, columns, size = self._seen(arranged)
-        prepared = _Prepared(
-            volume=arranged,
-            statistics=statistics_for(arranged.data, self.description.normalisation),
-            rows=rows,
-            columns=columns,
-            size=size,
-        )
+        prepared = prepare_scan(volume, self.description)
         self._prepared = (weakref.ref(volume), prepared)
         return prepared
 
-    def _seen(self, volume: Volume) -> tuple[slice, slice, tuple[int, int]]:
-        """Rows and columns that the network sees, and the height and width it sees them at."""
-        _, height, width = volume.shape
-        if self.description.resize is not None:
-            return slice(0, height), slice(0, width), self.description.resize
-        rows, columns = head_box(volume)
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        factors = [working_factor(volume, axis) for axis in (1, 2)]
-        return rows, columns, (max(8, round(height * factors[0])), max(8, round(width * factors[1])))
+    def _at_a_time(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Slices of a batch, and how many batches side by side."""
+        pixels = size[0] * size[1]
+        batch = max(1, _BATCH_PIXELS[self.device.type] // pixels)
+        if self.device.type != "cpu":
+            return batch, 1
+        return batch, max(1, min(torch.get_num_threads(), _PIXELS_SIDE_BY_SIDE // (batch * pixels)))
 
     def _probability(self, stacked: Tensor) -> Tensor:
         logits: Tensor = self._network(stacked).float()
         return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
     @torch.inference_mode()
-    def _predict_batch(self, prepared: _Prepared, part: Sequence[int]) -> NDArray[np.float32]:
+    def _predict_batch(self, prepared: PreparedScan, part: Sequence[int]) -> NDArray[np.float32]:
         """Probabilities ``(K, B, rows, columns)`` of some slices, in the cut-out."""
-        depth = prepared.volume.shape[0]
-        context = self.description.network.context
-        needed = sorted({min(max(z + offset, 0), depth - 1) for z in part for offset in range(-context, context + 1)})
-        place = {z: position for position, z in enumerate(needed)}
-        pixels = prepared.volume.data[:, needed, prepared.rows, prepared.columns]
-        if pixels.dtype not in (np.uint8, np.float32):
-            pixels = pixels.astype(np.float32)
-        image = torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).float()
-        statistics = torch.from_numpy(prepared.statistics).to(self.device)[:, :, None, None, None]
-        image = ((image - statistics[:, 0]) / statistics[:, 1]).clamp_(-CLIP, CLIP).swapaxes(0, 1)
-        original = image.shape[-2:]
-        if prepared.size != tuple(original):
-            image = functional.interpolate(image, size=prepared.size, mode="bilinear", antialias=True)
-        neighbours = torch.tensor(
-            [[place[min(max(z + offset, 0), depth - 1)] for offset in range(-context, context + 1)] for z in part],
-            device=self.device,
-        )
-        stacked = image[neighbours].flatten(1, 2)
-        stacked = stacked.to(dtype=self._precision).contiguous(memory_format=torch.channels_last)
+        stacked = prepared.stack(part, device=self.device, precision=self._precision)
         probability = self._probability(stacked)
         if self.description.flip:
             probability = (probability + self._probability(stacked.flip(-1)).flip(-1)) / 2
-        if prepared.size != tuple(original):
-            probability = functional.interpolate(probability, size=tuple(original), mode="bilinear")
-        return probability.swapaxes(0, 1).cpu().numpy()
+        return prepared.restore(probability).swapaxes(0, 1).cpu().numpy()
 
 
 def load_model(name_or_path: str | Path = "default", *, device: str = "auto") -> Segmenter:

@@ -10,14 +10,13 @@ import torch
 from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.engine.checkpoint import Description
-from napari_unet_seg.engine.config import SEED_UNET, UNetConfig
+from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.engine.device import choose_device
+from napari_unet_seg.engine.head_box import head_box
 from napari_unet_seg.engine.segmenter import (
     SegmentationError,
     Segmenter,
     Stopped,
-    fold_batch_norm,
-    head_box,
     load_model,
 )
 from napari_unet_seg.engine.working_grid import working_factor
@@ -62,20 +61,6 @@ def test_single_slices_are_those_of_the_volume() -> None:
 def test_slices_outside_are_refused(slices: list[int]) -> None:
     with pytest.raises(InputError, match=r"slices must lie in 0\.\.4"):
         segmenter().predict(phantom(), slices=slices)
-
-
-def test_folding_changes_nothing_but_the_speed() -> None:
-    network = small_network()
-    image = torch.randn(2, SMALL.input_channels, 16, 16)
-    folded = fold_batch_norm(network)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
-    torch.testing.assert_close(folded(image), network(image), atol=1e-5, rtol=1e-5)
-
-
-def test_norm_behind_the_relu_is_not_folded() -> None:
-    config = replace(SEED_UNET, features=(4, 8), convolutions=(1, 1))
-    network, image = small_network(config), torch.randn(1, 3, 16, 16)
-    torch.testing.assert_close(fold_batch_norm(network)(image), network(image))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32", "float64", ">i2", ">f4"])
@@ -182,8 +167,10 @@ def test_wrong_numbers_of_channels_are_refused() -> None:
 def test_the_head_is_cut_out_with_a_margin() -> None:
     data = np.zeros((3, 4, 100, 120), np.uint8)
     data[:, :, 40:60, 50:80] = 100
-    rows, columns = head_box(Volume(data=data, channel_names=("a", "b", "c")))
+    rows, columns = head_box(data)
     assert (rows.start, rows.stop, columns.start, columns.stop) == (24, 76, 34, 96)
+    assert head_box(data, multiple=16) == (slice(16, 80), slice(32, 96))
+    assert head_box(data, multiple=64) == (slice(0, 100), slice(0, 120))
 
 
 def test_fine_pixels_are_brought_to_the_working_size() -> None:

@@ -1,10 +1,11 @@
-"""Slices a second, and seconds from a scan to its mask, side by side in one run.
+"""Prediction, side by side: ``python -m training.benchmarks.speed [--peer-python PYTHON] [--json FILE] [--curve]``.
 
-``python -m training.benchmarks.speed [--peer-python PYTHON] [--json FILE]``
-
-Each contender is timed in turn, several rounds of all of them, so that a slow spell of the machine hits everyone; the
-median and the spread of the rounds are printed. With a Python that has TensorFlow, Keras predicts with the seeds'
-network as well, on the same batches of eight 256x256 slices.
+The seeds' network on batches of eight 256x256 slices, and a scan of 36 slices to its mask by the shipped model. All
+contenders take turns, several rounds, so that a slow spell of the machine hits everyone; the median and the spread of
+the rounds are printed, and the share of what a large matrix product reached in the same rounds. "Ours" is `Segmenter`
+as everyone calls it, from pixels to probabilities or to the mask; the others' seeds' networks are given batches that
+are normalised already. What is not installed is left out, and named: ONNX Runtime, OpenVINO, MONAI; and, without
+``--peer-python``, Keras. ``--curve`` times the shipped model as slices, pixels and features grow, too.
 """
 
 from __future__ import annotations
@@ -12,96 +13,247 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import platform
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from napari_unet_seg.data.phantom import make_phantom
-from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.engine.checkpoint import Description
-from napari_unet_seg.engine.config import SEED_UNET
+from napari_unet_seg.engine.config import SEED_UNET, UNetConfig
 from napari_unet_seg.engine.device import NAMES, choose_device
-from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.networks import build_network
 from napari_unet_seg.engine.segmenter import Segmenter, load_model
-from napari_unet_seg.engine.unet import UNet
 from napari_unet_seg.errors import InputError
-from training.benchmarks.machine import Precision, by_turns, matrix_rate, seconds, spread
+from training.benchmarks import cost_curve
+from training.benchmarks.machine import Precision, by_turns, matrix_rate, spread
 from training.benchmarks.peer import keras_peer
+from training.benchmarks.predictors import (
+    BRAIN_SEGMENTATION_PYTORCH,
+    Predictor,
+    basic_unet,
+    batch_alone,
+    compiled,
+    forward,
+    onnx_runtime,
+    openvino,
+    scan_to_mask,
+    slice_gflop,
+    slices_as_written,
+)
 from training.benchmarks.trainings import phantom_slices
-from training.describe import network_gflop
 
 BATCH = 8
 SCAN_SLICES = 36
+SIZE = 256
 ROUND_SECONDS = 3.0
-"""How long a peer predicts in a round."""
+_MATRIX = "large matrix product"
+_SEED_TASK = "seeds' network"
 
 
-def measure(*, rounds: int, peer_python: Path | None, device: str = "cpu") -> dict[str, Any]:
-    """Run all contenders, ``rounds`` times each.
+def seed_predictors(
+    network: UNetConfig, *, batch: int, size: int, device: str, compile_too: bool = False
+) -> list[Predictor]:
+    """The published projects' network on batches of slices.
+
+    Raises
+    ------
+    InputError
+        If the device is not there.
+    """
+    torch.manual_seed(0)
+    built = build_network(network).eval()
+    slices = phantom_slices(batch, size=size).volume
+    # Resized to its own size: whole slices, as the others have them.
+    described = Description(name="seed", network=network, normalisation="unit", resize=(size, size))
+    ours = Segmenter(built, described, device=device)
+    inputs = torch.from_numpy(slices.data.swapaxes(0, 1) / 255).float()
+    threads = torch.get_num_threads()
+    ways: dict[str, Callable[[], Callable[[], object]]] = {
+        "ours": lambda: scan_to_mask(ours, slices),
+        "ours, the network alone on the whole batch": lambda: batch_alone(ours, inputs),
+        "PyTorch as one writes it": lambda: forward(copy.deepcopy(built).to(ours.device), inputs.to(ours.device)),
+    }
+    if compile_too:
+        ways["torch.compile, channels last"] = lambda: compiled(ours, inputs)
+    if ours.device.type == "cpu":
+        ways["ONNX Runtime"] = lambda: onnx_runtime(copy.deepcopy(built), inputs, threads=threads)
+        ways["OpenVINO"] = lambda: openvino(copy.deepcopy(built), inputs, threads=threads)
+
+    def gflop() -> float:
+        return slice_gflop(copy.deepcopy(built), channels=network.input_channels, size=(size, size))
+
+    return [Predictor(task=_SEED_TASK, by=by, slices=batch, gflop=gflop, begin=begin) for by, begin in ways.items()]
+
+
+def scan_predictors(model: str, *, slices: int, size: int, device: str) -> list[Predictor]:
+    """A scan to its mask: a model of ours, and networks as their makers give them, with random weights.
+
+    Raises
+    ------
+    InputError
+        If the device or the model is not there.
+    """
+    scan = make_phantom(slices=slices, size=size)[0]
+    ours = load_model(model, device=device)
+    config = ours.description.network
+    task = f"scan of {slices} slices to mask"
+
+    def as_written(name: str, build: Callable[[], torch.nn.Module]) -> Predictor:
+        return Predictor(
+            task=task,
+            by=f"{name}, as written",
+            slices=slices,
+            gflop=lambda: slice_gflop(build(), channels=3, size=(size, size)),
+            begin=lambda: slices_as_written(build(), scan, batch=BATCH, device=ours.device),
+        )
+
+    return [
+        Predictor(
+            task=task,
+            by="ours, the shipped model",
+            slices=slices,
+            gflop=lambda: slice_gflop(build_network(config), channels=config.input_channels, size=(size, size)),
+            begin=lambda: scan_to_mask(ours, scan),
+        ),
+        as_written("MONAI BasicUNet", basic_unet),
+        as_written("brain-segmentation-pytorch's network", lambda: build_network(BRAIN_SEGMENTATION_PYTORCH)),
+    ]
+
+
+def measure(
+    *,
+    rounds: int,
+    at_least: float = ROUND_SECONDS,
+    device: str = "cpu",
+    peer_python: Path | None = None,
+    curve: bool = False,
+    compile_too: bool = False,
+    network: UNetConfig = SEED_UNET,
+    model: str = "default",
+    size: int = 256,
+) -> dict[str, Any]:
+    """Time all contenders.
+
+    Parameters
+    ----------
+    rounds : int
+        How often each is timed.
+    at_least : float
+        Seconds that a round lasts; a call that has begun is waited for.
+    device : str
+        As `choose_device` takes it.
+    peer_python : Path, optional
+        A Python with TensorFlow, to predict with Keras.
+    curve : bool
+        Time the model of ours as scans and network grow, too.
+    compile_too : bool
+        Have `torch.compile` take part.
+    network : UNetConfig
+        The seeds' one.
+    model : str
+        Ours, for scans.
+    size : int
+        Pixels a side of a slice.
+
+    Returns
+    -------
+    dict
+        ``machine``, ``precision``, ``rounds``, ``matrix_gflops``; ``predictions``: for each contender ``task``, ``by``,
+        ``slices_per_second``, ``gflop`` of a slice, ``gflops`` and ``share`` of the matrix product's; and ``curve``.
 
     Raises
     ------
     InputError
         If the device is not there, or the peer cannot be started.
     """
-    torch.manual_seed(0)
     choice = choose_device(device)
     precision: Precision = "bfloat16" if choice.precision == torch.bfloat16 else "float32"
-    seed_network = UNet(SEED_UNET).eval()
-    ours = Segmenter(seed_network, Description(name="seed", network=SEED_UNET), device=device)
-    plain = copy.deepcopy(seed_network).to(choice.device)
-    batch = torch.rand(BATCH, 3, 256, 256).to(choice.device)
-    channels_last = batch.to(choice.precision).contiguous(memory_format=torch.channels_last)
-    # The whole frame is head, so that nothing is gained by cutting the air off.
-    scan = make_phantom(slices=SCAN_SLICES, size=256)[0]
-    default = load_model("default", device=device)
-
-    @torch.inference_mode()
-    def forward(network: Network, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = network(x)
-        return logits
-
-    def click() -> np.ndarray:
-        # A new volume each time: nothing of an earlier one is reused.
-        fresh = Volume(data=scan.data, channel_names=scan.channel_names, spacing=scan.spacing)
-        return default.mask(default.predict(fresh))
-
-    def rate(count: int, function: Callable[[], object]) -> Callable[[], float]:
-        return lambda: count / seconds(function, device=choice.device)
-
-    contenders = {
-        "seeds' network, ours": rate(BATCH, lambda: forward(ours._network, channels_last)),
-        "seeds' network, plain PyTorch": rate(BATCH, lambda: forward(plain, batch)),
-        f"default model, scan of {SCAN_SLICES} slices to mask": rate(SCAN_SLICES, click),
-    }
+    contenders = seed_predictors(network, batch=BATCH, size=size, device=device, compile_too=compile_too)
+    contenders += scan_predictors(model, slices=SCAN_SLICES, size=size, device=device)
+    runs: dict[str, Callable[[], float]] = {_MATRIX: lambda: matrix_rate(precision, device=choice.device)}
+    runs |= {each.name: each.timed(at_least=at_least, device=choice.device) for each in contenders}
     with ExitStack() as stack:
         if peer_python is not None:
             peer = keras_peer(
                 peer_python,
-                phantom_slices(BATCH, size=256),
+                phantom_slices(BATCH, size=size),
                 task="predict",
-                network=SEED_UNET,
+                network=network,
                 batch=BATCH,
                 precision="float32",
                 threads=torch.get_num_threads(),
                 stack=stack,
             )
-            contenders["seeds' network, Keras on TensorFlow"] = lambda: peer.rate(ROUND_SECONDS)
-        rates = by_turns(contenders, rounds=rounds)
+            keras = Predictor(
+                task=_SEED_TASK, by="Keras on TensorFlow", slices=BATCH, gflop=contenders[0].gflop, begin=lambda: peer
+            )
+            contenders.append(keras)
+            runs[keras.name] = lambda: peer.rate(at_least)
+        rates = by_turns(runs, rounds=rounds)
+    limit = spread(rates[_MATRIX])
     return {
-        "device": choice.note,
-        "cpu_threads": torch.get_num_threads(),
+        "machine": {
+            "device": choice.note,
+            "processor": platform.processor() or platform.machine(),
+            "cpu_threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        },
         "precision": precision,
-        "matrix_gflops": round(matrix_rate(precision, device=choice.device), 1),
-        "seed_gflop_per_slice": round(network_gflop(seed_network, size=(256, 256)), 2),
-        "default_gflop_per_slice": round(network_gflop(default._plain, size=(256, 256)), 2),
-        "slices_per_second": {name: spread(values) for name, values in rates.items()},
+        "rounds": rounds,
+        "matrix_gflops": limit,
+        "predictions": [
+            _result(each, rates[each.name], limit=limit["median"]) for each in contenders if each.name in rates
+        ],
+        "curve": cost_curve.measure(
+            load_model(model, device="cpu").description.network,
+            cost_curve.points(slices=SCAN_SLICES, size=size),
+            rounds=rounds,
+            device=device,
+        )
+        if curve
+        else [],
     }
+
+
+def _result(predictor: Predictor, rates: Sequence[float], *, limit: float) -> dict[str, Any]:
+    slices_per_second, gflop = spread(rates), predictor.gflop()
+    gflops = gflop * slices_per_second["median"]
+    return {
+        "task": predictor.task,
+        "by": predictor.by,
+        "slices": predictor.slices,
+        "slices_per_second": slices_per_second,
+        "gflop": gflop,
+        "gflops": gflops,
+        "share": gflops / limit,
+    }
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """What `measure` found, as tables."""
+    told, limit = result["machine"], result["matrix_gflops"]
+    lines = [
+        f"{told['device']}; {told['processor']}, {told['cpu_threads']} CPU threads, PyTorch {told['torch']}; "
+        f"{result['rounds']} rounds; large matrix product in {result['precision']}: {limit['median']:.0f} GFLOP/s "
+        f"({limit['min']:.0f} to {limit['max']:.0f})",
+        "",
+        "| task | by | slices/s | least to most | seconds | GFLOP a slice | of the matrix product |",
+        "| --- | --- | ---: | --- | ---: | ---: | ---: |",
+    ]
+    for each in result["predictions"]:
+        rate = each["slices_per_second"]
+        lines.append(
+            f"| {each['task']} | {each['by']} | {rate['median']:.2f} | {rate['min']:.2f} to {rate['max']:.2f} "
+            f"| {each['slices'] / rate['median']:.2f} | {each['gflop']:.1f} | {each['share']:.0%} |"
+        )
+    if result["curve"]:
+        lines += ["", cost_curve.markdown(result["curve"], limit=limit["median"])]
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,21 +264,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=ROUND_SECONDS, help="how long a round lasts, at least")
     parser.add_argument("--device", default="cpu", help=f"{', '.join(NAMES)} or cuda:N (default: cpu)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--peer-python", type=Path, help="a Python with tensorflow, to predict with Keras' network")
+    parser.add_argument("--curve", action="store_true", help="time growing scans and networks, too")
+    parser.add_argument("--compile", action="store_true", help="time torch.compile, too")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
+    if given.rounds < 1:
+        parser.error("--rounds must be positive")
+    if given.threads:
+        torch.set_num_threads(given.threads)
     try:
-        result = measure(rounds=given.rounds, peer_python=given.peer_python, device=given.device)
+        result = measure(
+            rounds=given.rounds,
+            at_least=given.seconds,
+            device=given.device,
+            peer_python=given.peer_python,
+            curve=given.curve,
+            compile_too=given.compile,
+        )
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(
-        f"{result['device']}; {result['cpu_threads']} threads, {result['precision']}, "
-        f"large matrix product {result['matrix_gflops']} GFLOP/s"
-    )
-    for name, rate in result["slices_per_second"].items():
-        print(f"  {name}: {rate['median']:.2f} slices/s ({rate['min']:.2f} to {rate['max']:.2f})")
+    print(markdown(result))
     if given.json is not None:
         given.json.write_text(json.dumps(result, indent=2) + "\n")
     return 0

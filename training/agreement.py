@@ -1,0 +1,174 @@
+"""Whether the fast way to predict gives the masks of the plain one.
+
+``python -m training.agreement DATA [--model MODEL] [--device D] [--precision P] [--every N] [--json FILE]``
+
+The plain way is the network as it was trained, in float32, channels first, on whole slices, one batch after another.
+The fast way is `Segmenter`: head cut out, batch normalisation folded, channels last, the device's number format, slices
+side by side. For every case both masks are compared, after everything behind the network. The exit status is 1 where
+more than one pixel of a thousand differs, or the volume Dice with the ground truth differs by more than 0.002.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from napari_unet_seg.data.dataset import Dataset, open_dataset
+from napari_unet_seg.data.roles import arrange_channels
+from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
+from napari_unet_seg.engine.metrics import count
+from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.normalise import CLIP, statistics_for
+from napari_unet_seg.engine.registry import Registry
+from napari_unet_seg.engine.segmenter import SegmentationError, Segmenter
+from napari_unet_seg.engine.working_grid import to_working_grid
+from napari_unet_seg.errors import InputError
+
+EQUAL = 0.999
+"""Share of equal pixels from which two ways to predict count as one."""
+
+DICE = 0.002
+"""By how much the Dice with the ground truth may differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How alike two masks of a case are."""
+
+    case: str
+    equal: float
+    """Share of pixels with the same label."""
+
+    dice: float
+    """Volume Dice between the two masks."""
+
+    change: float | None = None
+    """Volume Dice with the ground truth, against that of the mask it is compared with; None without a ground truth."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether they count as one."""
+        return self.equal >= EQUAL and abs(self.change or 0.0) <= DICE
+
+
+def agreement(case: str, mask: Mask, expected: Mask, truth: Mask | None = None) -> Agreement:
+    """Compare a mask ``(Z, Y, X)`` with the one it should be."""
+    change = None if truth is None else count(mask, truth).dice - count(expected, truth).dice
+    return Agreement(case=case, equal=float((mask == expected).mean()), dice=count(mask, expected).dice, change=change)
+
+
+@torch.inference_mode()
+def plain_probability(network: Network, description: Description, volume: Volume) -> NDArray[np.float32]:
+    """Predict as one writes it: whole slices, float32, a batch of eight after another.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode, on the CPU.
+    description : Description
+        What its checkpoint says.
+    volume : Volume
+        Any that `Segmenter.predict` takes.
+
+    Returns
+    -------
+    ndarray
+        As `Segmenter.predict` returns it.
+    """
+    arranged, _ = arrange_channels(volume, description.channel_names)
+    statistics = statistics_for(arranged.data, description.normalisation)[:, :, None, None, None]
+    if description.resize is None:
+        arranged, _ = to_working_grid(arranged, np.zeros(arranged.shape, np.float32))
+    # Resized first and normalised then: the same, as both are linear.
+    image = torch.from_numpy((arranged.data.astype(np.float32) - statistics[:, 0]) / statistics[:, 1]).swapaxes(0, 1)
+    if description.resize is not None:
+        image = functional.interpolate(image, size=description.resize, mode="bilinear", antialias=True)
+    image = image.clamp(-CLIP, CLIP)
+    depth, context = len(image), description.network.context
+    found = []
+    for first in range(0, depth, 8):
+        slices = torch.arange(first, min(first + 8, depth))
+        around = [image[(slices + offset).clamp(0, depth - 1)] for offset in range(-context, context + 1)]
+        logits = network(torch.cat(around, dim=1))
+        found.append(logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1))
+    probability = torch.cat(found)
+    if probability.shape[-2:] != volume.shape[1:]:
+        probability = functional.interpolate(probability, size=volume.shape[1:], mode="bilinear")
+    result: NDArray[np.float32] = probability.swapaxes(0, 1).numpy()
+    return result[0] if len(result) == 1 else result
+
+
+def compare(network: Network, segmenter: Segmenter, dataset: Dataset, *, every: int = 1) -> Iterator[Agreement]:
+    """Predict cases both ways, and compare the masks.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode, on the CPU.
+    segmenter : Segmenter
+        Made of it.
+    dataset : Dataset
+        Its cases need no masks.
+    every : int
+        The first case of so many.
+    """
+    for case in dataset.cases[::every]:
+        volume = case.read_image()
+        expected = segmenter.mask(plain_probability(network, segmenter.description, volume))
+        yield agreement(case.case_id, segmenter.mask(segmenter.predict(volume)), expected, case.read_mask())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.agreement",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data", type=Path, help="a dataset")
+    parser.add_argument("--model", default="default", help="a model's name, or a .safetensors file")
+    parser.add_argument("--device", default="auto", help="of the fast way (default: %(default)s)")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], help="of the fast way (default: the device's)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="the first case of N (default: all)")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args(arguments)
+    if given.every < 1:
+        parser.error("--every must be positive")
+    precision = None if given.precision is None else getattr(torch, given.precision)
+    found = []
+    try:
+        network, description = load_checkpoint(Registry().path(given.model))
+        segmenter = Segmenter(network, description, device=given.device, precision=precision)
+        for each in compare(network, segmenter, open_dataset(given.data), every=given.every):
+            change = "" if each.change is None else f", Dice with the ground truth {each.change:+.6f}"
+            print(f"{each.case}: {each.equal:.6%} of the pixels equal{change}", flush=True)
+            found.append(each)
+    except (InputError, SegmentationError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not found:
+        print(f"{given.data}: no case to compare", file=sys.stderr)
+        return 2
+    change = max(abs(each.change or 0.0) for each in found)
+    print(
+        f"{len(found)} cases, {segmenter.device_note}: at least {min(each.equal for each in found):.6%} of the pixels "
+        f"equal, Dice with the ground truth changed by at most {change:.6f}"
+    )
+    if given.json is not None:
+        given.json.write_text(json.dumps([dataclasses.asdict(each) for each in found], indent=1) + "\n")
+    return int(not all(each.holds for each in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
