@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +16,8 @@ from qtpy.QtCore import QObject, Qt, Signal
 
 _log = logging.getLogger(__name__)
 _NICENESS = 7
+_REPORT_SECONDS = 0.2
+"""Least time between two reports of a task: each has the whole window composed anew."""
 
 Work = Callable[["Task"], Any]
 
@@ -45,15 +49,19 @@ class Task(QObject):
         """Whether its last message has been delivered."""
         self._progress = (0, 0)
         self._progress_sent = False
+        self._reported = -math.inf
         self._message.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     def report(self, done: int, total: int) -> None:
-        """Tell how far the work is (called by the work); of several reports the window gets the newest."""
+        """Tell how far the work is (called by the work); the window gets the newest report, a few times a second."""
         self._progress = (done, total)
+        now = time.monotonic()
+        if now - self._reported < _REPORT_SECONDS:
+            return
         # One message at a time: napari's progress bar runs the event loop when it is set, and a queue of messages
         # would be delivered inside one another until the stack ends.
         if not self._progress_sent:
-            self._progress_sent = True
+            self._progress_sent, self._reported = True, now
             self._message.emit("progressed", None)
 
     def should_stop(self) -> bool:

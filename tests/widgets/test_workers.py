@@ -6,6 +6,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QApplication
 
+from napari_unet_seg.widgets import workers
 from napari_unet_seg.widgets.workers import Lane, Task
 
 
@@ -78,6 +79,21 @@ def test_reports_are_not_delivered_inside_one_another(lane: Lane, qtbot: QtBot) 
     qtbot.waitUntil(lambda: not lane.busy())
     assert deepest <= 2
     assert seen == sorted(seen)
+
+
+def test_between_two_reports_some_time_passes(lane: Lane, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_REPORT_SECONDS", 1000.0)
+    seen: list[int] = []
+
+    def work(task: Task) -> None:
+        for done in range(1, 51):
+            task.report(done, 50)
+            time.sleep(0.005)
+
+    lane.submit(work, returned=ignore, failed=ignore, progressed=lambda done, total: seen.append(done))
+    qtbot.waitUntil(lambda: not lane.busy())
+    # What is newest by the time that the window hears it.
+    assert len(seen) == 1
 
 
 def test_work_is_stopped_by_what_it_asks(lane: Lane, qtbot: QtBot) -> None:
