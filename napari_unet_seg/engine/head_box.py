@@ -12,7 +12,7 @@ _SLICES = 24
 """Looked at, evenly spread: a head is not missed between them."""
 
 
-def head_box(channels: Sequence[Array] | Array, *, margin: int = 16, multiple: int = 1) -> tuple[slice, slice]:
+def head_box(channels: Sequence[Array] | Array, *, margin: int = 32, multiple: int = 1) -> tuple[slice, slice]:
     """Rows and columns that hold the head, with a margin; everything where the head cannot be told from the air.
 
     Parameters
@@ -20,7 +20,8 @@ def head_box(channels: Sequence[Array] | Array, *, margin: int = 16, multiple: i
     channels : sequence of ndarray
         ``(Z, Y, X)`` each; at most 24 slices of them are looked at.
     margin : int
-        Pixels left around it, at least.
+        Pixels left around it, at least. With 16, what the network says at the head's border hangs on where the cut is:
+        the Dice of one LGG patient of 88 changed by 0.0024 for it (`training.agreement`).
     multiple : int
         It begins at a multiple of so many pixels and ends at one, or at the border: pooling then takes the same pixels
         together as in the whole slice.

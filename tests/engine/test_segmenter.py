@@ -167,10 +167,10 @@ def test_wrong_numbers_of_channels_are_refused() -> None:
 def test_the_head_is_cut_out_with_a_margin() -> None:
     data = np.zeros((3, 4, 100, 120), np.uint8)
     data[:, :, 40:60, 50:80] = 100
-    rows, columns = head_box(data)
+    rows, columns = head_box(data, margin=16)
     assert (rows.start, rows.stop, columns.start, columns.stop) == (24, 76, 34, 96)
-    assert head_box(data, multiple=16) == (slice(16, 80), slice(32, 96))
-    assert head_box(data, multiple=64) == (slice(0, 100), slice(0, 120))
+    assert head_box(data, margin=16, multiple=16) == (slice(16, 80), slice(32, 96))
+    assert head_box(data, margin=16, multiple=64) == (slice(0, 100), slice(0, 120))
 
 
 def test_fine_pixels_are_brought_to_the_working_size() -> None:
