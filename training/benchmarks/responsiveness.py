@@ -171,7 +171,11 @@ def _flat(figures: Any, *, name: str = "") -> Iterator[tuple[str, str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="python -m training.benchmarks.responsiveness", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.benchmarks.responsiveness",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--size", type=int, default=512, help="height and width, of strokes and slider")
     parser.add_argument("--slices", type=int, default=200, help="of strokes and slider")

@@ -111,7 +111,11 @@ def markdown(result: dict[str, float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="python -m training.benchmarks.startup", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.benchmarks.startup",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--once", action="store_true", help="measure the window in this process (used by itself)")
