@@ -19,17 +19,6 @@ def _held() -> tuple[int, set[int], int]:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Torch on a single thread: the tests' networks are too small for more."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
 def nothing_is_left() -> Iterator[None]:
     """No thread, no process (nor a zombie) and no open file outlives the test."""
     before = _held()

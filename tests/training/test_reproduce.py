@@ -27,15 +27,9 @@ from training.report.seed_scores import on_grid, predict_slices, seed_figures, t
 from training.seed_metrics import soft_dice
 from training.split import make_split
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PATIENTS, SLICES = 6, 5
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -26,14 +26,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
 def recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both recipes at 32 x 32, with networks that take no time; a matrix product of 100 GFLOP/s."""
     published, shipped = RECIPES["seed_000"](), RECIPES["default"]()
