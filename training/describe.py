@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_unet_seg.engine.network import Network
@@ -48,17 +49,22 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def network_gflop(network: Network, *, size: tuple[int, int]) -> float:
+def network_gflop(network: nn.Module, *, size: tuple[int, int], channels: int | None = None) -> float:
     """GFLOP of a forward pass of one slice; a multiplication with its addition counts 2.
 
     Parameters
     ----------
-    network : Network
+    network : nn.Module
         On whatever device, the one without memory ("meta") too.
     size : (int, int)
         Height and width of the slice.
+    channels : int, optional
+        Of the slice; a `Network` knows its own.
     """
+    if channels is None:
+        assert isinstance(network, Network)
+        channels = network.config.input_channels
     device = next(network.parameters()).device
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, network.config.input_channels, *size, device=device))
+        network(torch.zeros(1, channels, *size, device=device))
     return float(counter.get_total_flops() / 1e9)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
-
-import torch
 
 from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.engine.checkpoint import Description
@@ -14,7 +13,8 @@ from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.engine.networks import build_network
 from napari_unet_seg.engine.segmenter import Segmenter
 from training.benchmarks.machine import by_turns, seconds, spread
-from training.benchmarks.predictors import scan_to_mask, slice_gflop
+from training.benchmarks.predictors import scan_to_mask
+from training.describe import network_gflop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ def measure(network: UNetConfig, wanted: Sequence[Point], *, rounds: int, device
         description = Description(name="cost", network=config, resize=(point.size, point.size))
         segmenter = Segmenter(build_network(config).eval(), description, device=device)
         run = scan_to_mask(segmenter, make_phantom(slices=point.slices, size=point.size)[0])
-        runs[str(number)] = _timed(run, segmenter.device)
-        each = slice_gflop(build_network(config), channels=config.input_channels, size=(point.size, point.size))
+        runs[str(number)] = partial(seconds, run, device=segmenter.device)
+        each = network_gflop(build_network(config).to("meta").eval(), size=(point.size, point.size))
         gflop.append(point.slices * each)
     times = by_turns(runs, rounds=rounds)
     return [
@@ -83,10 +83,6 @@ def measure(network: UNetConfig, wanted: Sequence[Point], *, rounds: int, device
         for number, point in enumerate(wanted)
         if str(number) in times
     ]
-
-
-def _timed(run: Callable[[], object], device: torch.device) -> Callable[[], float]:
-    return lambda: seconds(run, device=device)
 
 
 def markdown(curve: Sequence[dict[str, Any]], *, limit: float) -> str:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
@@ -47,7 +48,7 @@ def segment_once(output: Path, *, slices: int, size: int, dtype: str, model: str
     segmenter.predict(volume, slices=[0])
     idle = psutil.Process().memory_info().rss
     # As an object that was not seen before: looking it over counts.
-    again = Volume(data=volume.data, channel_names=volume.channel_names, spacing=volume.spacing)
+    again = replace(volume)
     begun, busy = time.perf_counter(), time.process_time()
     segmenter.mask(segmenter.predict(again))
     told = {"idle": idle, "seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - busy}

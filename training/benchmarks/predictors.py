@@ -6,14 +6,13 @@ import importlib
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.engine.checkpoint import Description
@@ -62,31 +61,16 @@ class Predictor:
         return run
 
 
-def slice_gflop(network: nn.Module, *, channels: int, size: tuple[int, int]) -> float:
-    """GFLOP of a forward pass of one slice; a multiplication with its addition counts 2.
-
-    The network is left without memory: on the device "meta", where shapes alone are counted.
-    """
-    network = network.to("meta").eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, channels, *size, device="meta"))
-    return float(counter.get_total_flops() / 1e9)
-
-
-def fresh(volume: Volume) -> Volume:
-    """The same scan as an object that nobody has seen: nothing of an earlier call is reused."""
-    return Volume(data=volume.data, channel_names=volume.channel_names, spacing=volume.spacing)
-
-
 def scan_to_mask(segmenter: Segmenter, volume: Volume) -> Callable[[], object]:
-    """`Segmenter` from a scan to its mask, all of it."""
-    return lambda: segmenter.mask(segmenter.predict(fresh(volume)))
+    """`Segmenter` from a scan to its mask, all of it: each call sees an object that nobody has seen before."""
+    return lambda: segmenter.mask(segmenter.predict(replace(volume)))
 
 
-def batch_alone(segmenter: Segmenter, batch: Tensor) -> Callable[[], object]:
-    """`Segmenter`'s network on a batch that lies where and as it wants it."""
+def batch_alone(segmenter: Segmenter, batch: Tensor, *, compile_it: bool = False) -> Callable[[], object]:
+    """`Segmenter`'s network on a batch that lies where and as it wants it; `torch.compile` works on the first call."""
     there = batch.to(segmenter.device, segmenter._precision).contiguous(memory_format=torch.channels_last)
-    return forward(segmenter._network, there)
+    network = segmenter._network
+    return forward(torch.compile(network, dynamic=False) if compile_it else network, there)
 
 
 def forward(network: nn.Module, batch: Tensor) -> Callable[[], object]:
@@ -127,12 +111,6 @@ def basic_unet() -> nn.Module:
         spatial_dims=2, in_channels=3, out_channels=1
     )
     return network.eval()
-
-
-def compiled(segmenter: Segmenter, batch: Tensor) -> Callable[[], object]:
-    """`torch.compile` of `Segmenter`'s network on a batch; the first call compiles it."""
-    there = batch.to(segmenter.device, segmenter._precision).contiguous(memory_format=torch.channels_last)
-    return forward(torch.compile(segmenter._network, dynamic=False), there)
 
 
 def onnx_runtime(network: Network, batch: Tensor, *, threads: int) -> Callable[[], object]:

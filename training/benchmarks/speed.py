@@ -37,15 +37,14 @@ from training.benchmarks.predictors import (
     Predictor,
     basic_unet,
     batch_alone,
-    compiled,
     forward,
     onnx_runtime,
     openvino,
     scan_to_mask,
-    slice_gflop,
     slices_as_written,
 )
 from training.benchmarks.trainings import phantom_slices
+from training.describe import network_gflop
 
 BATCH = 8
 SCAN_SLICES = 36
@@ -79,13 +78,13 @@ def seed_predictors(
         "PyTorch as one writes it": lambda: forward(copy.deepcopy(built).to(ours.device), inputs.to(ours.device)),
     }
     if compile_too:
-        ways["torch.compile, channels last"] = lambda: compiled(ours, inputs)
+        ways["torch.compile, channels last"] = lambda: batch_alone(ours, inputs, compile_it=True)
     if ours.device.type == "cpu":
         ways["ONNX Runtime"] = lambda: onnx_runtime(copy.deepcopy(built), inputs, threads=threads)
         ways["OpenVINO"] = lambda: openvino(copy.deepcopy(built), inputs, threads=threads)
 
     def gflop() -> float:
-        return slice_gflop(copy.deepcopy(built), channels=network.input_channels, size=(size, size))
+        return network_gflop(copy.deepcopy(built).to("meta"), size=(size, size))
 
     return [Predictor(task=_SEED_TASK, by=by, slices=batch, gflop=gflop, begin=begin) for by, begin in ways.items()]
 
@@ -108,7 +107,7 @@ def scan_predictors(model: str, *, slices: int, size: int, device: str) -> list[
             task=task,
             by=f"{name}, as written",
             slices=slices,
-            gflop=lambda: slice_gflop(build(), channels=3, size=(size, size)),
+            gflop=lambda: network_gflop(build().to("meta").eval(), channels=3, size=(size, size)),
             begin=lambda: slices_as_written(build(), scan, batch=BATCH, device=ours.device),
         )
 
@@ -117,7 +116,7 @@ def scan_predictors(model: str, *, slices: int, size: int, device: str) -> list[
             task=task,
             by="ours, the shipped model",
             slices=slices,
-            gflop=lambda: slice_gflop(build_network(config), channels=config.input_channels, size=(size, size)),
+            gflop=lambda: network_gflop(build_network(config).to("meta").eval(), size=(size, size)),
             begin=lambda: scan_to_mask(ours, scan),
         ),
         as_written("MONAI BasicUNet", basic_unet),
@@ -135,7 +134,7 @@ def measure(
     compile_too: bool = False,
     network: UNetConfig = SEED_UNET,
     model: str = "default",
-    size: int = 256,
+    size: int = SIZE,
 ) -> dict[str, Any]:
     """Time all contenders.
 
