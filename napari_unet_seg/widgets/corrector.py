@@ -275,9 +275,7 @@ class Corrector(QObject):
             return
 
         if job is None:
-            self._lane.submit(
-                lambda task: dataset.drop_autosave(case_id), returned=_ignore, failed=self._on_autosave_failed
-            )
+            self._lane.submit(lambda task: dataset.drop_autosave(case_id), failed=self._on_autosave_failed)
             return
 
         def work(task: Task) -> str | None:
@@ -525,10 +523,6 @@ def find_gap(settled: list[int], z: int) -> tuple[int, int] | None:
         if gap is not None and min(gap) >= 0 and gap[1] - gap[0] > 1:
             return gap
     return None
-
-
-def _ignore(result: object) -> None:
-    pass
 
 
 def _listed(slices: list[int]) -> str:

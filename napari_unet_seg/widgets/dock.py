@@ -294,7 +294,7 @@ class UNetDock(QWidget):
         if not self._closed:
             self.runner.load_model(self.segment_panel.value().model)
             # Behind the model, not beside it: two imports at a time hold the window up.
-            self._lanes[1].submit(load_labels, returned=_ignore, failed=self.status.show_error)
+            self._lanes[1].submit(load_labels, failed=self.status.show_error)
 
     def _watch_window(self) -> None:
         window = self.window()
@@ -401,10 +401,6 @@ class UNetDock(QWidget):
         except InputError:
             # Why is told by whoever counts the corrections.
             return ("corrections unreadable",)
-
-
-def _ignore(result: object) -> None:
-    pass
 
 
 def _registered_models() -> list[str]:

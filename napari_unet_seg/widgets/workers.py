@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 _log = logging.getLogger(__name__)
 _NICENESS = 7
-_REPORT_SECONDS = 0.2
+_REPORT_MS = 200
 """Least time between two reports of a task: each has the whole window composed anew."""
 
 Work = Callable[["Task"], Any]
@@ -49,19 +47,15 @@ class Task(QObject):
         """Whether its last message has been delivered."""
         self._progress = (0, 0)
         self._progress_sent = False
-        self._reported = -math.inf
         self._message.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     def report(self, done: int, total: int) -> None:
         """Tell how far the work is (called by the work); the window gets the newest report, a few times a second."""
         self._progress = (done, total)
-        now = time.monotonic()
-        if now - self._reported < _REPORT_SECONDS:
-            return
         # One message at a time: napari's progress bar runs the event loop when it is set, and a queue of messages
         # would be delivered inside one another until the stack ends.
         if not self._progress_sent:
-            self._progress_sent, self._reported = True, now
+            self._progress_sent = True
             self._message.emit("progressed", None)
 
     def should_stop(self) -> bool:
@@ -91,9 +85,7 @@ class Task(QObject):
         if kind == "progressed":
             told = self._progress
             self.progressed.emit(*told)
-            self._progress_sent = False
-            if self._progress != told and not self.done:
-                self.report(*self._progress)
+            QTimer.singleShot(_REPORT_MS, lambda: self._report_since(told))
             return
         self.done = True
         if kind == "returned" and not self._stop.is_set():
@@ -103,6 +95,12 @@ class Task(QObject):
         else:
             self.stopped.emit()
         self.finished.emit()
+
+    def _report_since(self, told: tuple[int, int]) -> None:
+        """Let reports through again, and pass on what was held back."""
+        self._progress_sent = False
+        if self._progress != told and not self.done:
+            self.report(*self._progress)
 
 
 class Lane:
@@ -123,7 +121,7 @@ class Lane:
         self,
         work: Work,
         *,
-        returned: Callable[[Any], None],
+        returned: Callable[[Any], None] | None = None,
         failed: Callable[[Exception], None],
         progressed: Callable[[int, int], None] | None = None,
         finished: Callable[[], None] | None = None,
@@ -138,7 +136,8 @@ class Lane:
             Continue on the window's thread.
         """
         task = Task(work)
-        task.returned.connect(returned)
+        if returned is not None:
+            task.returned.connect(returned)
         task.failed.connect(failed)
         if progressed is not None:
             task.progressed.connect(progressed)

@@ -82,7 +82,7 @@ def test_reports_are_not_delivered_inside_one_another(lane: Lane, qtbot: QtBot) 
 
 
 def test_between_two_reports_some_time_passes(lane: Lane, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_REPORT_SECONDS", 1000.0)
+    monkeypatch.setattr(workers, "_REPORT_MS", 60_000)
     seen: list[int] = []
 
     def work(task: Task) -> None:
