@@ -166,7 +166,9 @@ def read_round(
         ):
             kept += _read_others(pool, channel_names, limit=limit, should_stop=should_stop)
         if not data.labelled:
-            data.unlabelled += _sample(channel_names)
+            # Where it is what was corrected, there is nothing to be kept of what the parent says of it.
+            learned = {scan.image_hash for scan in data.corrected}
+            data.unlabelled += [scan for scan in _sample(channel_names) if scan.image_hash not in learned]
     return data
 
 

@@ -7,6 +7,7 @@ import torch
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.phantom import make_phantom
+from napari_unet_seg.data.sample import own_sample
 from napari_unet_seg.engine.round_data import SAMPLE, Scan, SlicePools, is_speckled, read_round
 from napari_unet_seg.errors import InputError
 from tests.engine.datasets import SIZE, SLICES, write_phantoms
@@ -75,6 +76,16 @@ def test_where_nothing_else_is_labelled_the_sample_is_kept_in_mind_too(tmp_path:
     assert pools.size == (SIZE, SIZE)
     adapting = read_round(dataset, scope="scan", case="a", channel_names=ROLES)
     assert adapting.unlabelled == []
+
+
+def test_a_corrected_sample_is_not_kept_as_it_was(tmp_path: Path) -> None:
+    dataset = open_dataset(own_sample(tmp_path))
+    mask = dataset.cases[0].read_mask()
+    assert mask is not None
+    dataset.save_correction(dataset.cases[0].case_id, mask, slices=[12])
+    data = read_round(dataset, scope="model", case=None, channel_names=ROLES)
+    assert [scan.corrected for scan in data.corrected] == [(12,)]
+    assert data.unlabelled == []
 
 
 def test_noise_is_not_learned(tmp_path: Path) -> None:
