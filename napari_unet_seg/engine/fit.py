@@ -209,7 +209,7 @@ def _events(
         )
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_precision):
             if retarget is not None:
-                mask = retarget(image, mask, index)
+                mask = retarget(image, mask, processes.own(index))
             logits = forward(image)
         logits = processes.whole(logits.float(), count=len(index))
         # A Dice over all pixels of the batch needs all of its masks.

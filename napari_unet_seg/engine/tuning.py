@@ -232,12 +232,14 @@ class Round:
         )
         budget = max(0.5, self._deadline - time.perf_counter() - self._seconds_after)
         config = replace(policy.fit, seconds=budget, patch=self._patch(pools), seed=self.seed)
-        main = self._start(self.network, pools, config, turn=None)
+        retarget = self._teacher(pools) if policy.teach_as_seen else None
+        main = self._start(self.network, pools, config, turn=None, retarget=retarget)
         beside = []
         for number, turn in enumerate(held_back, start=1):
             network = copy.deepcopy(self._parent)
             blind = replace(config, batch_size=policy.fold_batch, seed=self.seed + number)
-            beside.append(_Blind(network=network, turn=turn, events=self._start(network, pools, blind, turn=turn)))
+            events = self._start(network, pools, blind, turn=turn, retarget=retarget)
+            beside.append(_Blind(network=network, turn=turn, events=events))
         look: _Look | None = None
         best: _Look | None = None
         looked_at = 0
@@ -278,7 +280,13 @@ class Round:
         return min(height, rows), min(width, columns)
 
     def _start(
-        self, network: Network, pools: SlicePools, config: FitConfig, *, turn: Turn | None
+        self,
+        network: Network,
+        pools: SlicePools,
+        config: FitConfig,
+        *,
+        turn: Turn | None,
+        retarget: Retarget | None,
     ) -> Iterator[FitEvent]:
         return fit(
             network,
@@ -291,7 +299,7 @@ class Round:
                 corrected_fraction=self.policy.corrected_fraction,
                 foreground_fraction=self.policy.foreground_fraction,
             ),
-            retarget=self._teacher(pools) if self.policy.teach_as_seen else None,
+            retarget=retarget,
             should_stop=self.should_stop,
         )
 

@@ -2,9 +2,10 @@
 
 import errno
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -18,14 +19,17 @@ from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.engine import finetune as module
 from napari_unet_seg.engine import tuning
 from napari_unet_seg.engine.checkpoint import load_checkpoint
-from napari_unet_seg.engine.events import RoundFinished, RoundStarted, StepDone, ValidationDone
+from napari_unet_seg.engine.config import FitConfig
+from napari_unet_seg.engine.events import FitEvent, RoundFinished, RoundStarted, StepDone, ValidationDone
 from napari_unet_seg.engine.finetune import finetune, finetune_events
 from napari_unet_seg.engine.fit import LossNotFinite
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.engine.metrics import count
+from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import load_model
+from napari_unet_seg.engine.slice_source import SliceSource
 from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
 from tests.engine.datasets import SIZE, SLICES, truth_of, write_phantoms
@@ -135,6 +139,36 @@ def test_the_model_learns_from_several_cases(open_phantoms: Callable[..., Datase
     assert roles >= {("a", "held back"), ("b", "held back"), ("c", "held back"), ("f", "rehearsal")}
     _, description = load_checkpoint(Registry().path("mine"))
     assert description.training["cases"][-3:] == ["a", "b", "c"]
+
+
+def test_for_the_model_the_parent_is_asked_of_slices_as_they_are_seen(
+    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_phantoms("ab")
+    dataset.save_correction("a", truth_of("a"), slices=[2, 4])
+    handed = []
+
+    def fit(network: Network, store: SliceSource, config: FitConfig, **options: Any) -> Iterator[FitEvent]:
+        handed.append((store, options["retarget"]))
+        return true_fit(network, store, config, **options)
+
+    true_fit = tuning.fit
+    monkeypatch.setattr(tuning, "fit", fit)
+    run(dataset, scope="model", steps=1)
+    _, retarget = handed[0]
+    parent, _ = load_checkpoint(shipped())
+    # Slice 2 of the first scan is corrected, slice 3 is the parent's word.
+    image = torch.randn(2, parent.config.input_channels, 64, 64, generator=torch.Generator().manual_seed(0))
+    target = torch.full((2, 1, 64, 64), 0.5)
+    found = retarget(image, target, torch.tensor([2, 3]))
+    torch.testing.assert_close(found[:1], target[:1])
+    with torch.no_grad():
+        torch.testing.assert_close(found[1:], parent(image[1:]).sigmoid(), atol=1e-5, rtol=0)
+    # All trainings of a round ask the same one.
+    assert len({id(each) for _, each in handed}) == 1
+    handed.clear()
+    run(dataset, scope="scan", steps=1, name="scan")
+    assert [each for _, each in handed] == [None] * len(handed)
 
 
 @pytest.mark.parametrize("kind", ["speckle", "elsewhere", "smooth"])
