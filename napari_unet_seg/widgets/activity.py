@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from napari.utils import progress
 from qtpy.QtGui import QMovie
@@ -22,6 +23,9 @@ class Activity:
         What the dock calls it.
     """
 
+    _shown: ClassVar[set[Activity]] = set()
+    """All that are open, in every window."""
+
     def __init__(self, description: str) -> None:
         self._description = description
         self._progress: progress | None = None
@@ -31,6 +35,7 @@ class Activity:
         made = progress(total=0, desc=self._description)
         if wanted() and self._progress is None:
             self._progress = made
+            self._shown.add(self)
             for wheel in _wheels(QMovie.MovieState.Running):
                 wheel.setPaused(True)
         else:
@@ -53,9 +58,11 @@ class Activity:
         if self._progress is not None:
             self._progress.close()
             self._progress = None
-            # It goes on for whoever else works; napari stops it where nobody does.
-            for wheel in _wheels(QMovie.MovieState.Paused):
-                wheel.setPaused(False)
+            self._shown.discard(self)
+            # It goes on by itself for other plugins' work; napari stops it where nobody works.
+            if not self._shown:
+                for wheel in _wheels(QMovie.MovieState.Paused):
+                    wheel.setPaused(False)
 
 
 def _wheels(state: QMovie.MovieState) -> Iterator[QMovie]:

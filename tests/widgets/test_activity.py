@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
+from napari.utils import progress
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtGui import QMovie
@@ -41,10 +42,18 @@ def test_the_wheel_turns_with_the_work_alone(window: Viewer, activity: Activity,
 
 def test_the_wheel_turns_by_itself_for_others(window: Viewer, activity: Activity, qtbot: QtBot) -> None:
     sign, movie = wheel(window)
-    other = Activity("another plugin's")
     activity.open(wanted=lambda: True)
-    other.open(wanted=lambda: True)
+    other = progress(total=0, desc="another plugin's")
     activity.close()
     assert movie.state() == QMovie.MovieState.Running
     other.close()
     qtbot.waitUntil(lambda: not sign.isVisible())
+
+
+def test_one_of_two_works_that_ends_leaves_the_wheel_to_the_other(window: Viewer, activity: Activity) -> None:
+    _, movie = wheel(window)
+    segmenting = Activity("another of ours")
+    activity.open(wanted=lambda: True)
+    segmenting.open(wanted=lambda: True)
+    segmenting.close()
+    assert movie.state() == QMovie.MovieState.Paused
