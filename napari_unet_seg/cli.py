@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 from napari_unet_seg.commands.finetune import Finetune
 from napari_unet_seg.commands.models import Models
-from napari_unet_seg.commands.status import INTERRUPTED, OK, report_failure, report_problem
+from napari_unet_seg.commands.status import INTERRUPTED, OK, report_failure, report_problem, unread
 from napari_unet_seg.commands.suggest import Suggest
 from napari_unet_seg.errors import InputError
 
@@ -231,15 +230,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=arguments,
     )
     try:
-        return command.run()
+        status = command.run()
+        # Here, where it can be caught that nobody reads any more, not when the interpreter ends.
+        sys.stdout.flush()
+        return status
     except InputError as error:
         return report_problem(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output, such as head, has seen enough; nothing more may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return unread()
     except Exception as error:
         return report_failure(error, work=type(command).__name__.lower())

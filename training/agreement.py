@@ -10,9 +10,7 @@ more than one pixel of a thousand differs, or the volume Dice with the ground tr
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,9 +29,9 @@ from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.normalise import CLIP, statistics_for
 from napari_unet_seg.engine.registry import Registry
-from napari_unet_seg.engine.segmenter import SegmentationError, Segmenter
+from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.engine.working_grid import to_working_grid
-from napari_unet_seg.errors import InputError
+from training.command_line import command, command_parser, save_json, writable_file
 
 EQUAL = 0.999
 """Share of equal pixels from which two ways to predict count as one."""
@@ -129,34 +127,27 @@ def compare(network: Network, segmenter: Segmenter, dataset: Dataset, *, every: 
         yield agreement(case.case_id, segmenter.mask(segmenter.predict(volume)), expected, case.read_mask())
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.agreement",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.agreement", __doc__)
     parser.add_argument("data", type=Path, help="a dataset")
     parser.add_argument("--model", default="default", help="a model's name, or a .safetensors file")
     parser.add_argument("--device", default="auto", help="of the fast way (default: %(default)s)")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="of the fast way (default: the device's)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="the first case of N (default: all)")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=writable_file)
     given = parser.parse_args(arguments)
     if given.every < 1:
         parser.error("--every must be positive")
     precision = None if given.precision is None else getattr(torch, given.precision)
     found = []
-    try:
-        network, description = load_checkpoint(Registry().path(given.model))
-        segmenter = Segmenter(network, description, device=given.device, precision=precision)
-        for each in compare(network, segmenter, open_dataset(given.data), every=given.every):
-            change = "" if each.change is None else f", Dice with the ground truth {each.change:+.6f}"
-            print(f"{each.case}: {each.equal:.6%} of the pixels equal{change}", flush=True)
-            found.append(each)
-    except (InputError, SegmentationError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    network, description = load_checkpoint(Registry().path(given.model))
+    segmenter = Segmenter(network, description, device=given.device, precision=precision)
+    for each in compare(network, segmenter, open_dataset(given.data), every=given.every):
+        change = "" if each.change is None else f", Dice with the ground truth {each.change:+.6f}"
+        print(f"{each.case}: {each.equal:.6%} of the pixels equal{change}", flush=True)
+        found.append(each)
     if not found:
         print(f"{given.data}: no case to compare", file=sys.stderr)
         return 2
@@ -165,8 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{len(found)} cases, {segmenter.device_note}: at least {min(each.equal for each in found):.6%} of the pixels "
         f"equal, Dice with the ground truth changed by at most {change:.6f}"
     )
-    if given.json is not None:
-        given.json.write_text(json.dumps([dataclasses.asdict(each) for each in found], indent=1) + "\n")
+    save_json(given.json, [dataclasses.asdict(each) for each in found])
     return int(not all(each.holds for each in found))
 
 

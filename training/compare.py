@@ -6,16 +6,14 @@ compared with, patient by patient, on the patients that both have scored. ``--js
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.engine.evaluate import summarise
 from napari_unet_seg.errors import InputError
+from training.command_line import command, command_parser, save_json, writable_file
 from training.report.fold_scores import FoldScores
 from training.report.paired import paired_difference
 
@@ -104,23 +102,17 @@ def read_run(folder: Path) -> list[FoldScores]:
     return [FoldScores.load(file) for file in files]
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("training.compare", __doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="outputs of training.cross_validate")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=writable_file)
     given = parser.parse_args(arguments)
-    try:
-        names = [folder.name for folder in given.runs]
-        distinct = len(set(names)) == len(names)
-        rows = compare({folder.name if distinct else str(folder): read_run(folder) for folder in given.runs})
-        if given.json is not None:
-            write_bytes(given.json, (json.dumps(rows, indent=1) + "\n").encode())
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    names = [folder.name for folder in given.runs]
+    distinct = len(set(names)) == len(names)
+    rows = compare({folder.name if distinct else str(folder): read_run(folder) for folder in given.runs})
+    save_json(given.json, rows)
     print(markdown(rows), end="")
     return 0
 

@@ -31,11 +31,12 @@ from typing import Any
 import torch
 
 from napari_unet_seg.data.dataset import Dataset, open_dataset
-from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.data.splits import labelled_slices
 from napari_unet_seg.engine.evaluate import CaseScores
 from napari_unet_seg.engine.summary import summary_text
 from napari_unet_seg.errors import InputError
+from training.command_line import command, command_parser, save_json
 from training.launch import default_threads
 from training.recipe import Recipe
 from training.recipes import RECIPES
@@ -114,7 +115,7 @@ def write_report(
         if left
         else ""
     )
-    write_bytes(output / "cross_validation.json", (json.dumps(result, indent=1) + "\n").encode())
+    save_json(output / "cross_validation.json", result)
     checkpoints = {scores.case: fold.checkpoint for fold in folds for scores in fold.cases}
     pictures = CasePictures(device=device)
 
@@ -128,6 +129,7 @@ def write_report(
     return result
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = _parser()
@@ -135,29 +137,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given.checkpoints and not given.gather and given.recipe is None:
         parser.error("name a recipe to train, or give --checkpoints or --gather")
     torch.set_num_threads(given.threads or default_threads())
-    try:
-        dataset = open_dataset(given.data)
-        given.output.mkdir(parents=True, exist_ok=True)
-        if given.checkpoints:
-            source = "those that the headers of the checkpoints name"
-            scores = [
-                score_fold(path, dataset, fold=number, device=given.device, progress=_print_case)
-                for number, path in enumerate(given.checkpoints)
-            ]
-        elif given.gather:
-            source, scores = _gathered(given.output, dataset, device=given.device)
-        else:
-            plan = plan_folds(labelled_slices(dataset.cases), file=given.folds, count=given.count, seed=given.seed or 0)
-            source, scores = plan.source, _trained(_changed(given), plan, dataset, given)
-            if given.fold is not None:
-                print(f"when all folds are there: the same with --gather in place of --fold (output {given.output})")
-                return 0
-        result = write_report(
-            scores, dataset, output=given.output, folds_from=source, shown=given.worst, device=given.device
-        )
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    dataset = open_dataset(given.data)
+    check_writable(given.output / "cross_validation.json")
+    if given.checkpoints:
+        source = "those that the headers of the checkpoints name"
+        scores = [
+            score_fold(path, dataset, fold=number, device=given.device, progress=_print_case)
+            for number, path in enumerate(given.checkpoints)
+        ]
+    elif given.gather:
+        source, scores = _gathered(given.output, dataset, device=given.device)
+    else:
+        plan = plan_folds(labelled_slices(dataset.cases), file=given.folds, count=given.count, seed=given.seed or 0)
+        source, scores = plan.source, _trained(_changed(given), plan, dataset, given)
+        if given.fold is not None:
+            print(f"when all folds are there: the same with --gather in place of --fold (output {given.output})")
+            return 0
+    result = write_report(
+        scores, dataset, output=given.output, folds_from=source, shown=given.worst, device=given.device
+    )
     for fold in result["folds"]:
         print(f"{fold['checkpoint']}: {fold['cases']} cases, volume Dice {fold['volume_dice_mean']:.3f}")
     print(summary_text(result["summary"]))
@@ -217,11 +215,7 @@ def _print_case(scores: CaseScores) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.cross_validate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.cross_validate", __doc__)
     add = parser.add_argument
     add("recipe", nargs="?", choices=sorted(RECIPES))
     add("--data", type=Path, required=True, help="a dataset with masks")

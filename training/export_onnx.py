@@ -11,7 +11,6 @@ the same, and compares the masks; the exit status is 1 where they differ in more
 
 from __future__ import annotations
 
-import argparse
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -29,9 +28,10 @@ from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.normalise import CLIP
 from napari_unet_seg.engine.registry import Registry
-from napari_unet_seg.engine.segmenter import SegmentationError, Segmenter
+from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.errors import InputError
 from training.agreement import EQUAL, Agreement, agreement
+from training.command_line import command, command_parser
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -206,13 +206,10 @@ def _need(*packages: str) -> None:
         raise InputError(f'{" and ".join(missing)} missing: pip install "napari-unet-seg[training]"')
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.export_onnx",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.export_onnx", __doc__)
     parser.add_argument("model", help="a model's name, or a .safetensors file")
     parser.add_argument("output", type=Path, help="the .onnx file")
     parser.add_argument("--check", type=Path, metavar="DATA", help="a dataset to compare both on")
@@ -220,20 +217,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)
-    try:
-        network, description = load_checkpoint(Registry().path(given.model))
-        export(network, description, given.output)
-        print(f"{given.output}: {given.output.stat().st_size / 1e6:.1f} MB")
-        if given.check is None:
-            return 0
-        onnx, read = load_onnx(given.output, threads=given.threads)
-        found = []
-        for each in compare(network, onnx, read, open_dataset(given.check)):
-            print(f"{each.case}: {each.equal:.6%} of the pixels equal, Dice {each.dice:.6f}", flush=True)
-            found.append(each)
-    except (InputError, SegmentationError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    network, description = load_checkpoint(Registry().path(given.model))
+    export(network, description, given.output)
+    print(f"{given.output}: {given.output.stat().st_size / 1e6:.1f} MB")
+    if given.check is None:
+        return 0
+    onnx, read = load_onnx(given.output, threads=given.threads)
+    found = []
+    for each in compare(network, onnx, read, open_dataset(given.check)):
+        print(f"{each.case}: {each.equal:.6%} of the pixels equal, Dice {each.dice:.6f}", flush=True)
+        found.append(each)
     if not found:
         print(f"{given.check}: no case to compare", file=sys.stderr)
         return 2

@@ -7,7 +7,6 @@ folds. The output is a folder, or a URL of what fsspec reaches with the package 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.splits import parts_of_folders
 from napari_unet_seg.engine.shard_index import ShardIndex
 from napari_unet_seg.errors import InputError
+from training.command_line import command, command_parser
 from training.recipe import Recipe
 from training.recipes import RECIPES
 from training.spill import pack
@@ -49,11 +49,10 @@ def pack_dataset(recipe: Recipe, *, data: str, output: str, shard_bytes: int) ->
     return pack(prepared, recipe, url=output, fingerprint=fingerprint, parts=parts, shard_bytes=shard_bytes)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.pack", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("training.pack", __doc__)
     parser.add_argument("recipe", choices=sorted(RECIPES))
     parser.add_argument("--data", required=True, help="a dataset with masks")
     parser.add_argument("--output", required=True, help="folder or URL for the shards")
@@ -61,13 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.shard_mib < 1:
         parser.error(f"--shard-mib must be positive, got {given.shard_mib}")
-    try:
-        index = pack_dataset(
-            RECIPES[given.recipe](), data=given.data, output=given.output, shard_bytes=given.shard_mib * 2**20
-        )
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    index = pack_dataset(
+        RECIPES[given.recipe](), data=given.data, output=given.output, shard_bytes=given.shard_mib * 2**20
+    )
     slices = sum(len(case.checksums) for case in index.cases)
     size = sum(index.shards) / 2**20
     print(f"{len(index.cases)} cases, {slices} slices, {size:.0f} MiB in {len(index.shards)} shards: {given.output}")

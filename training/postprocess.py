@@ -13,8 +13,6 @@ probabilities, and so the chosen threshold, are not wholly independent.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -26,7 +24,7 @@ import torch
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.engine.checkpoint import file_hash
-from napari_unet_seg.errors import InputError
+from training.command_line import command, command_parser, save_json
 from training.launch import default_threads
 from training.report.fold_settings import held_out_cases, score_fold_settings
 from training.report.mask_settings import rules, thresholds
@@ -67,13 +65,10 @@ def study(
     }
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.postprocess",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.postprocess", __doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="a dataset with masks")
     add("--checkpoints", type=Path, nargs="+", required=True, metavar="CKPT", help="one of each fold, two or more")
@@ -82,19 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--threads", type=int, help="CPU threads (default: all)")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads or default_threads())
-    try:
-        check_writable(given.output / "postprocess.json")
-        result = study(
-            given.data,
-            given.checkpoints,
-            device=given.device,
-            progress=lambda case: print(f"{case}: scored", flush=True),
-        )
-        write_bytes(given.output / "postprocess.json", (json.dumps(result, indent=1) + "\n").encode())
-        write_bytes(given.output / "postprocess.md", markdown(result).encode())
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    check_writable(given.output / "postprocess.json")
+    result = study(
+        given.data,
+        given.checkpoints,
+        device=given.device,
+        progress=lambda case: print(f"{case}: scored", flush=True),
+    )
+    save_json(given.output / "postprocess.json", result)
+    write_bytes(given.output / "postprocess.md", markdown(result).encode())
     print(markdown(result))
     print(f"written: {given.output / 'postprocess.md'}")
     return 0

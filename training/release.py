@@ -6,7 +6,6 @@ their protocol.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
-from napari_unet_seg.errors import InputError
+from training.command_line import command, command_parser
 from training.recipes import RECIPES
 
 DESTINATION = Path(__file__).resolve().parents[1] / "napari_unet_seg" / "resources" / "models"
@@ -64,9 +63,10 @@ def release(checkpoint: Path, *, metrics: Path, protocol: str, destination: Path
     return target
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="python -m training.release", description=__doc__)
+    parser = command_parser("training.release", __doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--metrics", type=Path, required=True, help="cross_validation.json of training.cross_validate")
     parser.add_argument(
@@ -76,11 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--destination", type=Path, default=DESTINATION)
     given = parser.parse_args(arguments)
-    try:
-        print(release(given.checkpoint, metrics=given.metrics, protocol=given.protocol, destination=given.destination))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    print(release(given.checkpoint, metrics=given.metrics, protocol=given.protocol, destination=given.destination))
     return 0
 
 

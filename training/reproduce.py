@@ -22,8 +22,9 @@ from typing import Any
 import torch
 
 from napari_unet_seg.data.dataset import open_dataset
-from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.errors import InputError
+from training.command_line import command, command_parser, save_json
 from training.launch import default_threads
 from training.recipe import Recipe
 from training.recipes import RECIPES
@@ -130,7 +131,7 @@ def _history(path: Path) -> list[dict[str, Any]]:
 
 
 def _write(rows: Sequence[dict[str, Any]], *, output: Path) -> None:
-    write_bytes(output / "reproduction.json", (json.dumps({"recipes": rows}, indent=1) + "\n").encode())
+    save_json(output / "reproduction.json", {"recipes": rows})
     write_bytes(output / "reproduction.md", reproduction_table(rows).encode())
 
 
@@ -170,6 +171,7 @@ def _compare_sizes(rows: Sequence[dict[str, Any]], predicted: dict[str, Predicte
             save_examples(output / "sizes_examples.png", examples, title=title)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     given = _parser().parse_args(arguments)
@@ -179,32 +181,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipes = [
             dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, seed=given.seed)) for recipe in recipes
         ]
-    try:
-        given.output.mkdir(parents=True, exist_ok=True)
-        reproduce(
-            recipes,
-            lgg=given.data,
-            coco=given.coco,
-            output=given.output,
-            epochs=given.epochs,
-            by_patient=given.by_patient,
-            train_them=not given.evaluate,
-            resume=given.resume,
-            device=given.device,
-        )
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    check_writable(given.output / "reproduction.json")
+    reproduce(
+        recipes,
+        lgg=given.data,
+        coco=given.coco,
+        output=given.output,
+        epochs=given.epochs,
+        by_patient=given.by_patient,
+        train_them=not given.evaluate,
+        resume=given.resume,
+        device=given.device,
+    )
     print((given.output / "reproduction.md").read_text())
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.reproduce",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.reproduce", __doc__)
     add = parser.add_argument
     add("--data", type=Path, metavar="LGG", help="the LGG dataset, or one with masks that stands in for it")
     add("--coco", type=Path, metavar="COCO", help="a dataset in folders train, valid and test (seed 004)")

@@ -23,6 +23,7 @@ import torch
 
 from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
 from napari_unet_seg.errors import InputError
+from training.command_line import command, command_parser
 from training.describe import describe
 from training.launch import default_threads, launched, restarted
 from training.memory_limit import GIB
@@ -32,11 +33,10 @@ from training.settings import with_settings
 from training.train import train
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("training.run", __doc__)
     parser.add_argument("recipe", choices=sorted(RECIPES))
     parser.add_argument("--data", help="a dataset with masks, or the URL of what training.pack made of one")
     parser.add_argument(
@@ -68,9 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         recipe = changed(with_settings(RECIPES[given.recipe](), given.set), given)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    except InputError:
+        raise
     except ValueError as error:
         parser.error(str(error))
     if given.data is None and not given.describe:
@@ -81,26 +80,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--fold and --folds go together")
     torch.set_num_threads(given.threads or default_threads())
     default = recipe.name if given.fold is None else f"{recipe.name}_fold_{given.fold}"
-    try:
-        if given.describe:
-            print(json.dumps(describe(recipe), indent=2))
-            return 0
-        with launched() as fabric, stop_at_first_interrupt() as should_stop:
-            train(
-                recipe,
-                data=given.data,
-                output=given.output or Path("runs") / default,
-                folds=given.folds,
-                fold=given.fold,
-                initial=given.init,
-                resume=given.resume or restarted(),
-                memory=int(given.memory * GIB) if given.memory is not None else None,
-                fabric=fabric,
-                should_stop=should_stop,
-            )
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    if given.describe:
+        print(json.dumps(describe(recipe), indent=2))
+        return 0
+    with launched() as fabric, stop_at_first_interrupt() as should_stop:
+        train(
+            recipe,
+            data=given.data,
+            output=given.output or Path("runs") / default,
+            folds=given.folds,
+            fold=given.fold,
+            initial=given.init,
+            resume=given.resume or restarted(),
+            memory=int(given.memory * GIB) if given.memory is not None else None,
+            fabric=fabric,
+            should_stop=should_stop,
+        )
     return 0
 
 

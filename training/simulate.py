@@ -13,7 +13,6 @@ after every run.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,11 +22,13 @@ from typing import Any
 import torch
 
 from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.formats.atomic import check_writable
 from napari_unet_seg.engine.finetune import finetune
 from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.suggest import suggest_slices
 from napari_unet_seg.errors import InputError
+from training.command_line import command, command_parser, save_json
 from training.settings import with_settings
 from training.simulation.annotator import parse_hand
 from training.simulation.figure import save_model_figure, save_scan_figure
@@ -125,35 +126,30 @@ def simulate_models(given: argparse.Namespace, plan: Plan) -> Result:
     return result
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     given = _parser().parse_args(arguments)
     if given.threads is not None:
         torch.set_num_threads(given.threads)
-    try:
-        parse_hand(given.degrade)
-        plan = Plan(
-            data=given.data,
-            slices=given.slices,
-            rounds=given.rounds,
-            seconds=given.seconds,
-            degrade=given.degrade,
-            policy=with_settings(POLICIES[given.scope], given.set) if given.set else None,
-            device=given.device,
-            threads=given.threads,
-        )
-        given.output.mkdir(parents=True, exist_ok=True)
-        (simulate_scans if given.scope == "scan" else simulate_models)(given, plan)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    parse_hand(given.degrade)
+    plan = Plan(
+        data=given.data,
+        slices=given.slices,
+        rounds=given.rounds,
+        seconds=given.seconds,
+        degrade=given.degrade,
+        policy=with_settings(POLICIES[given.scope], given.set) if given.set else None,
+        device=given.device,
+        threads=given.threads,
+    )
+    check_writable(given.output / "simulation.json")
+    (simulate_scans if given.scope == "scan" else simulate_models)(given, plan)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("training.simulate", __doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="a dataset with masks, a file a slice (layout kaggle)")
     add("--model", type=Path, nargs="+", required=True, metavar="CKPT", help="checkpoints; scope model takes one")
@@ -207,7 +203,7 @@ def _protocol(given: argparse.Namespace, plan: Plan) -> Result:
 
 
 def _write(folder: Path, result: Result) -> None:
-    (folder / "simulation.json").write_text(json.dumps(result, indent=2) + "\n")
+    save_json(folder / "simulation.json", result)
 
 
 if __name__ == "__main__":

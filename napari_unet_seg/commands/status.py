@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from napari_unet_seg.errors import InputError
@@ -37,3 +38,9 @@ def report_failure(error: Exception, *, work: str, outcome: str = "") -> int:
         raise error
     print(f"napari-unet-seg: {told['message']}", file=sys.stderr, flush=True)
     return FAILED
+
+
+def unread() -> int:
+    """The exit status where whoever read the output, such as head, has seen enough; nothing more is written at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OK

@@ -28,7 +28,7 @@ from napari_unet_seg.errors import InputError, reason
 _log = logging.getLogger(__name__)
 
 AS_IT_WAS = "the model is as it was"
-STOP_SECONDS = 15.0
+STOP_SECONDS = 30.0
 """How long a child may say nothing at all once it was asked to stop."""
 
 LONGEST_STOP_SECONDS = 60.0

@@ -8,7 +8,6 @@ the files; and opening the dataset has to leave log and files in agreement, with
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -32,6 +31,7 @@ from numpy.typing import NDArray
 from napari_unet_seg.data.correction_log import Correction
 from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.file_state import sha256_of
+from training.command_line import command_parser
 
 SLICES, SIZE = 5, 24
 LONGEST = 0.25
@@ -290,7 +290,7 @@ def _read_for(pipe: int, seconds: float | None) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run and print the counts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser("training.benchmarks.kill", __doc__)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")

@@ -24,8 +24,8 @@ import psutil
 from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.engine.segmenter import load_model
-from napari_unet_seg.errors import InputError
 from training.benchmarks.memory import peak_memory
+from training.command_line import command, command_parser, save_json, writable_file
 from training.memory_limit import GIB
 
 _HEAD = 8
@@ -99,19 +99,16 @@ def measure(*, slices: int, size: int, dtype: str = "uint8", model: str = "defau
     }
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.benchmarks.large_scan",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.benchmarks.large_scan", __doc__)
     parser.add_argument("--slices", type=int, nargs="+", default=[75, 150, 300], help="of each scan")
     parser.add_argument("--size", type=int, default=512, help="pixels a side of a slice (default: %(default)s)")
     parser.add_argument("--dtype", default="uint8", choices=["uint8", "int16", "uint16", "float32", "float64"])
     parser.add_argument("--limit", type=float, default=2.0, help="GiB over idle (default: %(default)s)")
     parser.add_argument("--model", default="default", help="a model's name, or a .safetensors file")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=writable_file)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if min(given.slices) < 1 or given.size < 16 or given.limit <= 0:
@@ -131,14 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 flush=True,
             )
             found.append(each)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
     except CalledProcessError as error:
         # It has said why.
         return error.returncode
-    if given.json is not None:
-        given.json.write_text(json.dumps({"limit_gib": given.limit, "scans": found}, indent=1) + "\n")
+    save_json(given.json, {"limit_gib": given.limit, "scans": found})
     return int(any(each["over_idle_gib"] > given.limit for each in found))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import psutil
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.layouts.kaggle import NAME, KaggleScan
 from napari_unet_seg.errors import InputError
+from training.command_line import command, command_parser, save_json, writable_file
 from training.memory_limit import GIB
 
 _EVERY = 0.02
@@ -159,18 +159,15 @@ def measure(data: Path, *, times: int, steps: int, memory: int) -> dict[str, flo
     }
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.benchmarks.memory",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.benchmarks.memory", __doc__)
     parser.add_argument("--data", type=Path, required=True, help="a dataset as kaggle_3m is laid out")
     parser.add_argument("--times", type=int, default=10, help="how often each case is in it (default: %(default)s)")
     parser.add_argument("--limit", type=float, default=4.0, help="GiB that may be held (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=8, help="steps of the training (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument("--json", type=writable_file, help="write the figures there as well")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -182,9 +179,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         memory = int(given.limit * GIB / 2)
         found = measure(given.data, times=given.times, steps=given.steps, memory=memory)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
     except subprocess.CalledProcessError as error:
         # It has said why.
         return error.returncode
@@ -192,8 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{found['slices']} slices, {found['data_gib']:.2f} GiB; held at most {found['peak_gib']:.2f} GiB "
         f"of {given.limit:g} allowed; {found['seconds']:.0f} s"
     )
-    if given.json is not None:
-        given.json.write_text(json.dumps({"limit_gib": given.limit, **found}, indent=1) + "\n")
+    save_json(given.json, {"limit_gib": given.limit, **found})
     return int(found["peak_gib"] > given.limit)
 
 

@@ -15,13 +15,10 @@ painted by real events, with and without a round of retraining in the background
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +32,7 @@ from napari_unet_seg.widgets.demo import add_dock
 from training.benchmarks.gestures import KnownMask, opening, slider_cost, switching
 from training.benchmarks.round_delay import round_delay
 from training.benchmarks.window import LoopDelay, add_scan, idle, open_viewer, wait, wait_until
+from training.command_line import command, command_parser, save_json, writable_file
 
 PARTS = ("loop", "stroke", "slider", "switching", "opening")
 _MOVEMENTS = 12
@@ -169,13 +167,10 @@ def _flat(figures: Any, *, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, f"{figures:.3g}" if isinstance(figures, float) else str(figures)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.benchmarks.responsiveness",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.benchmarks.responsiveness", __doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--size", type=int, default=512, help="height and width, of strokes and slider")
     parser.add_argument("--slices", type=int, default=200, help="of strokes and slider")
@@ -183,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--round", action="store_true", help="with and without a round of retraining")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement with --round")
     parser.add_argument("--repeats", type=int, default=1, help="turns with --round")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=writable_file)
     given = parser.parse_args(arguments)
     measurements: dict[str, Callable[[], Any]] = {
         "loop": loop_delay,
@@ -197,8 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         result = {part: measurements[part]() for part in given.parts}
     print(markdown(result))
-    if given.json is not None:
-        given.json.write_text(json.dumps(result, indent=2) + "\n")
+    save_json(given.json, result)
     return 0
 
 

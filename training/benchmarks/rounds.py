@@ -7,9 +7,7 @@ first ones after a warm-up; exit status 1 if anything has grown.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import statistics
 import sys
 import tempfile
@@ -25,6 +23,7 @@ import psutil
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
 from training.benchmarks.corrected_scan import own_models, write_corrected_scan
+from training.command_line import command, command_parser, save_json, writable_file
 
 MEMORY_MB = {False: 5.0, True: 60.0}
 """What memory may grow by, round in a child or in this process: the allocator keeps some of what torch has used."""
@@ -135,17 +134,14 @@ def run(
     return {"rounds": rounds, "growth": growth(holdings)}
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.benchmarks.rounds",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.benchmarks.rounds", __doc__)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=3.0, help="time budget of a round")
     parser.add_argument("--in-process", action="store_true", help="train in this process")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=writable_file)
     given = parser.parse_args(arguments)
     begin = in_process if given.in_process else in_child
     with tempfile.TemporaryDirectory(prefix="rounds-") as folder:
@@ -157,8 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     grown = result["growth"]
     print("grown by " + ", ".join(f"{value:.1f} {name}" for name, value in grown.items()))
-    if given.json is not None:
-        given.json.write_text(json.dumps(result, indent=2) + "\n")
+    save_json(given.json, result)
     leaks = grown["memory_mb"] > MEMORY_MB[given.in_process] or any(
         grown[name] > 0 for name in ("threads", "files", "children")
     )

@@ -10,9 +10,7 @@ are normalised already. What is not installed is left out, and named: ONNX Runti
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +26,6 @@ from napari_unet_seg.engine.config import SEED_UNET, UNetConfig
 from napari_unet_seg.engine.device import NAMES, choose_device
 from napari_unet_seg.engine.networks import build_network
 from napari_unet_seg.engine.segmenter import Segmenter, load_model
-from napari_unet_seg.errors import InputError
 from training.benchmarks import cost_curve
 from training.benchmarks.machine import Precision, by_turns, matrix_rate, spread
 from training.benchmarks.peer import keras_peer
@@ -44,6 +41,7 @@ from training.benchmarks.predictors import (
     slices_as_written,
 )
 from training.benchmarks.trainings import phantom_slices
+from training.command_line import command, command_parser, save_json, writable_file
 from training.describe import network_gflop
 
 BATCH = 8
@@ -255,13 +253,10 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.benchmarks.speed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.benchmarks.speed", __doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=ROUND_SECONDS, help="how long a round lasts, at least")
     parser.add_argument("--device", default="cpu", help=f"{', '.join(NAMES)} or cuda:N (default: cpu)")
@@ -269,27 +264,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--peer-python", type=Path, help="a Python with tensorflow, to predict with Keras' network")
     parser.add_argument("--curve", action="store_true", help="time growing scans and networks, too")
     parser.add_argument("--compile", action="store_true", help="time torch.compile, too")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=writable_file)
     given = parser.parse_args(arguments)
     if given.rounds < 1:
         parser.error("--rounds must be positive")
     if given.threads:
         torch.set_num_threads(given.threads)
-    try:
-        result = measure(
-            rounds=given.rounds,
-            at_least=given.seconds,
-            device=given.device,
-            peer_python=given.peer_python,
-            curve=given.curve,
-            compile_too=given.compile,
-        )
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    result = measure(
+        rounds=given.rounds,
+        at_least=given.seconds,
+        device=given.device,
+        peer_python=given.peer_python,
+        curve=given.curve,
+        compile_too=given.compile,
+    )
     print(markdown(result))
-    if given.json is not None:
-        given.json.write_text(json.dumps(result, indent=2) + "\n")
+    save_json(given.json, result)
     return 0
 
 

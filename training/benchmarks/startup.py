@@ -8,7 +8,6 @@ is where a package is installed: a run before those that count makes it.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
@@ -18,8 +17,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
+
+from training.command_line import command, command_parser, save_json, writable_file
 
 _IMPORT = "import time; s = time.perf_counter(); import napari_unet_seg; print(time.perf_counter() - s)"
 
@@ -112,15 +112,12 @@ def markdown(result: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.benchmarks.startup",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.benchmarks.startup", __doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=writable_file)
     parser.add_argument("--once", action="store_true", help="measure the window in this process (used by itself)")
     given = parser.parse_args(arguments)
     if given.once:
@@ -143,8 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = {"import_seconds": statistics.median(imports)}
     result |= {key: statistics.median(item[key] for item in windows) for key in windows[0]}
     print(markdown(result))
-    if given.json is not None:
-        given.json.write_text(json.dumps(result, indent=2) + "\n")
+    save_json(given.json, result)
     return 0
 
 

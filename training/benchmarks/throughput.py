@@ -12,9 +12,7 @@ On a graphics card the slices lie on it, batches are of 8, 32 and 128, and `fit`
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import platform
 import sys
 from collections.abc import Callable, Sequence
@@ -27,10 +25,10 @@ import torch
 
 from napari_unet_seg.engine.device import NAMES, choose_device
 from napari_unet_seg.engine.fit import uses_bfloat16
-from napari_unet_seg.errors import InputError
 from training.benchmarks.contenders import Contender, keras, ours, plain
 from training.benchmarks.machine import Precision, by_turns, matrix_rate, spread
 from training.benchmarks.trainings import phantom_slices
+from training.command_line import command, command_parser, save_json, writable_file
 from training.recipe import Recipe
 from training.recipes import RECIPES
 
@@ -155,40 +153,32 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.benchmarks.throughput",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.benchmarks.throughput", __doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each is timed in a round, at least")
     parser.add_argument("--batches", type=int, nargs="+", help="slices of a step (default: 8; CUDA: 8 32 128)")
     parser.add_argument("--device", default="auto", help=f"{', '.join(NAMES)} or cuda:N")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--peer-python", type=Path, help="a Python with tensorflow and scipy, to train Keras' network")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=writable_file)
     given = parser.parse_args(arguments)
     if min(given.rounds, *(given.batches or [1])) < 1:
         parser.error("--rounds and --batches must be positive")
     if given.threads:
         torch.set_num_threads(given.threads)
-    try:
-        device = choose_device(given.device).device
-        result = measure(
-            device=device,
-            batches=given.batches or ([8, 32, 128] if device.type == "cuda" else [8]),
-            rounds=given.rounds,
-            seconds=given.seconds,
-            peer_python=given.peer_python,
-        )
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    device = choose_device(given.device).device
+    result = measure(
+        device=device,
+        batches=given.batches or ([8, 32, 128] if device.type == "cuda" else [8]),
+        rounds=given.rounds,
+        seconds=given.seconds,
+        peer_python=given.peer_python,
+    )
     print(markdown(result))
-    if given.json is not None:
-        given.json.write_text(json.dumps(result, indent=2) + "\n")
+    save_json(given.json, result)
     return 0
 
 

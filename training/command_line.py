@@ -1,0 +1,81 @@
+"""What the commands of `training` have in common."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_unet_seg.commands.status import FAILED, INPUT_AT_FAULT, INTERRUPTED, unread
+from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
+from napari_unet_seg.engine.segmenter import SegmentationError
+from napari_unet_seg.errors import InputError
+
+
+def command_parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser whose help says how to call the module, and is its docstring as it stands there."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def command(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[str] | None], int]:
+    """Make a main function say in one line what the user can put right, and return an exit status for it.
+
+    Parameters
+    ----------
+    main : callable
+        Takes the arguments, by default those of the process, and returns the exit status.
+
+    Returns
+    -------
+    callable
+        As `main`; 1 where the network failed, 2 where the input is at fault, 130 where it was interrupted.
+    """
+
+    @functools.wraps(main)
+    def run(arguments: Sequence[str] | None = None) -> int:
+        try:
+            status = main(arguments)
+            # Here, where it can be caught that nobody reads any more, not when the interpreter ends.
+            sys.stdout.flush()
+        except InputError as error:
+            print(error, file=sys.stderr)
+            status = INPUT_AT_FAULT
+        except SegmentationError as error:
+            print(error, file=sys.stderr)
+            status = FAILED
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            status = INTERRUPTED
+        except BrokenPipeError:
+            status = unread()
+        return status
+
+    return run
+
+
+def writable_file(text: str) -> Path:
+    """The type of an argument: a file to be written in the end, tried before the work, which may take long."""
+    path = Path(text)
+    try:
+        check_writable(path)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return path
+
+
+def save_json(path: Path | None, value: Any) -> None:
+    """Write what a command found, whole or not at all; nowhere, where no file was asked for.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    if path is not None:
+        write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
