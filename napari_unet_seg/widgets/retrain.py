@@ -22,7 +22,8 @@ from napari_unet_seg.widgets.correct_panel import CorrectionBoard
 from napari_unet_seg.widgets.correction_counts import CorrectionCounts
 from napari_unet_seg.widgets.corrector import Corrector
 from napari_unet_seg.widgets.plot_colours import PlotColours
-from napari_unet_seg.widgets.retrain_panel import RetrainBoard, RetrainPanel, RetrainSettings
+from napari_unet_seg.widgets.retrain_board import RetrainBoard, RetrainSettings
+from napari_unet_seg.widgets.retrain_panel import RetrainPanel
 from napari_unet_seg.widgets.round_history import RoundHistory
 from napari_unet_seg.widgets.round_runner import RoundRunner
 from napari_unet_seg.widgets.segment_runner import LoadedModel, SegmentRunner

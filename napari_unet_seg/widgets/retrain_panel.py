@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
@@ -12,7 +11,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QProgressBar,
     QPushButton,
     QRadioButton,
     QSizePolicy,
@@ -23,59 +21,14 @@ from qtpy.QtWidgets import (
 
 from napari_unet_seg.engine.round_report import RoundReport, Scope
 from napari_unet_seg.widgets.outcome_table import OutcomeTable
+from napari_unet_seg.widgets.retrain_board import RetrainBoard, RetrainSettings
 from napari_unet_seg.widgets.round_history import RoundHistory
-from napari_unet_seg.widgets.text_line import TextLine
+from napari_unet_seg.widgets.round_view import RoundView
 from napari_unet_seg.widgets.version_table import VersionTable
 
 if TYPE_CHECKING:
     from napari_unet_seg.widgets.curve_plot import CurvePlot
     from napari_unet_seg.widgets.plot_colours import PlotColours
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainSettings:
-    """What the panel says."""
-
-    scope: Scope = "scan"
-    seconds: float = 60.0
-    name: str = ""
-    """Of the model that a round for all scans goes to."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainBoard:
-    """What there is to learn from."""
-
-    open: bool = False
-    """A dataset is open."""
-
-    case: str = ""
-    """The open case; empty for none."""
-
-    scan_slices: int = 0
-    """Its corrected and saved slices."""
-
-    slices: int = 0
-    """Those of the whole dataset."""
-
-    cases: int = 0
-    """Cases that these belong to."""
-
-    unsaved: int = 0
-    """Slices of the open case that wait to be saved."""
-
-    def learnable(self, scope: Scope) -> int:
-        """Slices that a round would learn from."""
-        return self.scan_slices if scope == "scan" else self.slices
-
-    def explain(self, scope: Scope) -> str:
-        """What a scope does, and what there is for it."""
-        if scope == "scan":
-            there = "no scan of a dataset is open" if not self.case else _slices(self.scan_slices)
-            return f"Adapts to the open scan, and is used for it alone: {there}."
-        cases = f" in {self.cases} case{'s' if self.cases != 1 else ''}" if self.slices else ""
-        there = f"{_slices(self.slices)}{cases}" if self.open else "no dataset is open"
-        return f"Improves the model for every scan: {there}."
 
 
 class RetrainPanel(QWidget):
@@ -95,8 +48,6 @@ class RetrainPanel(QWidget):
         super().__init__(parent)
         self._board = RetrainBoard()
         self._running = False
-        self._colours: PlotColours | None = None
-        self._plot: CurvePlot | None = None
 
         self._scan = QRadioButton("This scan")
         self._model = QRadioButton("The model, for all scans")
@@ -124,11 +75,7 @@ class RetrainPanel(QWidget):
         self._save_and_start.setToolTip("Save the corrected slices first, then learn from them too")
         self._stop = QPushButton("Stop")
         self._stop.setToolTip("End the round now; the best so far is kept, if it is better than before")
-        self._progress = QProgressBar()
-        self._live = TextLine()
-        self._round = QWidget()
-        self._plot_place = QVBoxLayout(self._round)
-        self._plot_place.setContentsMargins(0, 0, 0, 0)
+        self._round = RoundView()
         self._verdict = _wrapped()
         self._verdict.setTextFormat(Qt.TextFormat.PlainText)
         self._verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -153,8 +100,6 @@ class RetrainPanel(QWidget):
         layout.addWidget(self._origin)
         layout.addWidget(self._hint)
         layout.addLayout(buttons)
-        self._plot_place.addWidget(self._progress)
-        self._plot_place.addWidget(self._live)
         layout.addWidget(self._round)
         layout.addWidget(self._verdict)
         layout.addWidget(self._outcome)
@@ -203,17 +148,11 @@ class RetrainPanel(QWidget):
 
     def prepare(self) -> None:
         """Make the plot, if it is not there yet: the first one takes a tenth of a second or two."""
-        if self._plot is None and self._colours is not None:
-            from napari_unet_seg.widgets.curve_plot import CurvePlot
-
-            self._plot = CurvePlot(colours=self._colours)
-            self._plot_place.addWidget(self._plot)
+        self._round.prepare()
 
     def set_colours(self, colours: PlotColours) -> None:
         """Draw the curves in these colours."""
-        self._colours = colours
-        if self._plot is not None:
-            self._plot.set_colours(colours)
+        self._round.set_colours(colours)
 
     def set_round(self, history: RoundHistory, *, elapsed: float, stopping: bool = False) -> None:
         """Show how far a round is; `elapsed` seconds since it began to train, negative before."""
@@ -222,25 +161,7 @@ class RetrainPanel(QWidget):
             self.set_outcome("")
             self._round.setVisible(True)
             self.revealRequested.emit(self._round)
-        if elapsed < 0:
-            text = "Reading the corrections …"
-        elif stopping:
-            text = "Stopping; looking at what was reached …"
-        elif elapsed < history.budget:
-            text = f"{_duration(history.budget - elapsed)} left"
-        else:
-            text = "Comparing before and after …"
-        # Never the bar that runs to and fro: with each of its frames the whole window is composed anew.
-        self._progress.setRange(0, round(history.budget * 10))
-        self._progress.setValue(round(min(max(elapsed, 0), history.budget) * 10))
-        self._progress.setFormat(text)
-        scores = []
-        if history.dice:
-            scores = [f"Dice {history.dice[-1][1]:.3f}", f"before {history.before:.3f}"]
-        self._live.setValue(", ".join(scores) or text, f"{history.steps} steps" if history.steps else "")
-        self.prepare()
-        if self._plot is not None:
-            self._plot.setValue(history)
+        self._round.setValue(history, elapsed=elapsed, stopping=stopping)
 
     def set_idle(self) -> None:
         """Be ready for the next round."""
@@ -268,12 +189,11 @@ class RetrainPanel(QWidget):
     @property
     def plot(self) -> CurvePlot | None:
         """The curves; None before the first round."""
-        return self._plot
+        return self._round.plot
 
     def _set_running(self, running: bool) -> None:
         self._running = running
-        self._progress.setVisible(running)
-        self._live.setVisible(running)
+        self._round.set_running(running)
         self._versions.set_ready(not running)
         self._show_board()
 
@@ -342,14 +262,3 @@ def _wrapped(*, indent: int = 0) -> QLabel:
     label.setIndent(indent)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label
-
-
-def _slices(count: int) -> str:
-    if not count:
-        return "no slice is corrected and saved yet"
-    return f"{count} corrected slice{'s' if count != 1 else ''}"
-
-
-def _duration(seconds: float) -> str:
-    whole = int(seconds + 0.999)
-    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"

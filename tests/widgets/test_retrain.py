@@ -18,7 +18,7 @@ from napari_unet_seg.errors import InputError, ReadOnlyError
 from napari_unet_seg.widgets.adaptations import adaptation_name, is_adaptation_name
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
 from napari_unet_seg.widgets.dock import UNetDock
-from napari_unet_seg.widgets.retrain_panel import RetrainBoard
+from napari_unet_seg.widgets.retrain_board import RetrainBoard
 from napari_unet_seg.working_mask import SliceState
 from tests.fakes import (
     FakeCase,
@@ -94,8 +94,8 @@ def test_events_draw_the_curves(corrected: UNetDock, rounds: FakeRound, qtbot: Q
     dice, loss = panel.plot.value()
     assert dice == [(0.1, 0.7), (1.1, 0.75)]
     assert (loss[0], len(loss)) == ((0.1, 1.0), 10)
-    assert panel._live.value() == ("Dice 0.750, before 0.700", "10 steps")
-    assert "s left" in panel._progress.format()
+    assert panel._round.scores() == ("Dice 0.750, before 0.700", "10 steps")
+    assert "s left" in panel._round.stage()
     assert not panel._start.isEnabled()
     rounds.finish(promoted=False)
     qtbot.waitUntil(lambda: panel._start.isEnabled())

@@ -10,7 +10,8 @@ from napari_unet_seg.engine.events import StepDone, ValidationDone
 from napari_unet_seg.engine.round_report import CaseReport
 from napari_unet_seg.widgets.outcome_table import OutcomeTable
 from napari_unet_seg.widgets.plot_colours import PlotColours
-from napari_unet_seg.widgets.retrain_panel import RetrainBoard, RetrainPanel, RetrainSettings
+from napari_unet_seg.widgets.retrain_board import RetrainBoard, RetrainSettings
+from napari_unet_seg.widgets.retrain_panel import RetrainPanel
 from napari_unet_seg.widgets.round_history import RoundHistory, means
 from napari_unet_seg.widgets.version_table import VersionRow, VersionTable
 from tests.fakes import round_report, round_started
@@ -101,31 +102,31 @@ def test_it_says_what_a_round_begins_with(panel: RetrainPanel) -> None:
 def test_a_round_is_told_of_from_start_to_end(panel: RetrainPanel, qtbot: QtBot) -> None:
     told = RoundHistory(budget=60)
     panel.set_round(told, elapsed=-1)
-    assert panel._live.value()[0] == "Reading the corrections …"
+    assert panel._round.scores() == ("", "")
     # Shown as text: a bar that moves by itself has the whole window drawn anew with each of its frames.
-    assert panel._progress.format() == "Reading the corrections …"
-    assert panel._progress.maximum() > 0
+    assert panel._round.stage() == "Reading the corrections …"
+    assert panel._round._progress.maximum() > 0
     panel.set_round(history(), elapsed=20)
-    assert panel._progress.format() == "40 s left"
-    assert panel._live.value() == ("Dice 0.700, before 0.700", "20 steps")
+    assert panel._round.stage() == "40 s left"
+    assert panel._round.scores() == ("Dice 0.700, before 0.700", "20 steps")
     panel.set_round(history(), elapsed=61)
-    assert panel._progress.format() == "Comparing before and after …"
+    assert panel._round.stage() == "Comparing before and after …"
     panel.set_round(history(), elapsed=20, stopping=True)
-    assert panel._progress.format().startswith("Stopping")
+    assert panel._round.stage().startswith("Stopping")
     for part in (panel._start, panel._scan, panel._seconds):
         assert not part.isEnabled()
     panel.set_idle()
     panel.set_outcome("Promoted: better.", round_report())
     assert panel._start.isEnabled()
     assert not panel._stop.isEnabled()
-    assert not panel._progress.isVisible()
+    assert not panel._round._progress.isVisible()
     qtbot.waitUntil(panel.plot.isVisible)
 
 
 def test_minutes_are_told_as_minutes(panel: RetrainPanel) -> None:
     told = RoundHistory(budget=600)
     panel.set_round(told, elapsed=0)
-    assert panel._progress.format() == "10 min 0 s left"
+    assert panel._round.stage() == "10 min 0 s left"
 
 
 def test_the_buttons_ask(panel: RetrainPanel, qtbot: QtBot) -> None:

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QApplication
 from napari_unet_seg.engine.round_report import RoundReport
 from napari_unet_seg.widgets.demo import add_dock, segment_first_case
 from napari_unet_seg.widgets.dock import UNetDock
-from napari_unet_seg.widgets.retrain_panel import RetrainSettings
+from napari_unet_seg.widgets.retrain_board import RetrainSettings
 from training.benchmarks.corrected_scan import own_models, write_corrected_scan
 from training.benchmarks.window import LoopDelay, idle, open_viewer, wait_until
 
