@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from napari_unet_seg.case_state import LoadedCase, Prediction, Stored, Work, Written
 from napari_unet_seg.data.file_state import signature
-from napari_unet_seg.data.scan import slice_numbers
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.errors import InputError
@@ -22,7 +21,6 @@ from napari_unet_seg.saving import SaveJob, SaveResult
 from napari_unet_seg.working_mask import Plane, SliceState, WorkingMask
 
 if TYPE_CHECKING:
-    from napari_unet_seg.data.autosave import Autosave
     from napari_unet_seg.data.dataset import Case, Dataset
     from napari_unet_seg.engine.checkpoint import Description
 
@@ -46,87 +44,6 @@ class Segmenting(Protocol):
         should_stop: Callable[[], bool] | None = None,
     ) -> NDArray[np.float32]:
         """Probabilities ``(Z, Y, X)`` or ``(K, Z, Y, X)``."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LoadedCase:
-    """A case's pixels, read."""
-
-    case: Case
-    volume: Volume
-    truth: Mask | None
-    """``(Z, Y, X)`` uint8, as it was before any correction; None where the dataset came without a mask of it."""
-
-    labelled: NDArray[np.bool_]
-    """``(Z,)``: slices that the truth speaks of."""
-
-    corrected: Mapping[int, Plane] = field(default_factory=dict)
-    """Slices that were corrected and saved before."""
-
-    autosaved: Autosave | None = None
-    """Edits that were never saved, because the program ended."""
-
-    image_hash: str = ""
-    """By which the scan is known again; see `engine.image_hash`."""
-
-    adaptation: str = ""
-    """Name of the model that was adapted to this scan; empty for none."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prediction:
-    """What a model said of a volume, or of one slice of it."""
-
-    probability: ProbabilityMap | NDArray[np.float32]
-    """Of the volume; or of the slice, ``(Y, X)`` or ``(K, Y, X)``."""
-
-    z: int | None = None
-    """The slice it is of; None for the volume."""
-
-    model: str
-    seconds: float
-
-
-@dataclass(kw_only=True, eq=False)
-class Work:
-    """The segmentation of one scan as far as it has come."""
-
-    mask: WorkingMask
-    probability: ProbabilityMap
-    model: str = ""
-    """Name of the model that made it."""
-
-    rule: MaskRule = field(default_factory=MaskRule)
-    scores: list[float] = field(default_factory=list)
-    """Dice of the volume against the ground truth, after each segmentation and each save."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stored:
-    """What the files have of a case."""
-
-    truth: bool
-    """It came with a mask."""
-
-    corrected: int
-    """Slices that were corrected and saved."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What came of showing a prediction."""
-
-    slices: list[int]
-    """Slices of the mask that were changed."""
-
-    kept: list[int]
-    """Slices that keep a person's edit."""
-
-    def kept_text(self) -> str:
-        """What was kept, as a sentence to be appended; empty for nothing."""
-        if not self.kept:
-            return ""
-        return f" Slice{'s' if len(self.kept) > 1 else ''} {slice_numbers(self.kept)} edited by hand: kept."
 
 
 class Session:

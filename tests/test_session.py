@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_unet_seg.case_state import Prediction, Stored
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule
-from napari_unet_seg.session import Prediction, Session, Stored
+from napari_unet_seg.session import Session
 from tests.fakes import FakeSegmenter, fake_dataset
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_unet_seg.session import LoadedCase, Session, Stored
+from napari_unet_seg.case_state import LoadedCase, Stored
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.layers import image_layers, truth_layer
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_unet_seg.case_state import Stored
 from napari_unet_seg.saving import SaveResult
-from napari_unet_seg.session import Session, Stored
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.workers import Lane
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtCore import QEventLoop, QObject, QTimer, Signal
 
+from napari_unet_seg.case_state import LoadedCase
 from napari_unet_seg.data.interpolate import interpolate_slices
 from napari_unet_seg.data.scan import slice_numbers
 from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 from napari_unet_seg.saving import ActiveTime, SaveJob, SaveResult
 from napari_unet_seg.scores import Box
-from napari_unet_seg.session import LoadedCase, Session
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
 from napari_unet_seg.widgets.layers import spacing_of
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer

@@ -10,9 +10,10 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from napari_unet_seg.case_state import LoadedCase, Stored, Written
 from napari_unet_seg.engine.events import RoundEvent
 from napari_unet_seg.errors import InputError
-from napari_unet_seg.session import LoadedCase, Session, Stored, Written
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.adaptations import is_adaptation_name
 from napari_unet_seg.widgets.case_loader import CaseLoader
 from napari_unet_seg.widgets.channel_roles import ChannelRoles

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_unet_seg.case_state import Work
 from napari_unet_seg.data.roles import flair_index
 from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.engine.postprocess import any_class
-from napari_unet_seg.session import Session, Work
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.layers import ImageSource, volume_from
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task

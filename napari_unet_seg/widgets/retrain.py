@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_unet_seg.case_state import LoadedCase
 from napari_unet_seg.engine.events import RoundEvent
 from napari_unet_seg.engine.round_process import RoundRequest
 from napari_unet_seg.engine.round_report import RoundReport, Scope
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.saving import SaveJob, SaveResult
-from napari_unet_seg.session import LoadedCase, Session
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.adaptations import adaptation_name
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
 from napari_unet_seg.widgets.correction_counts import CorrectionCounts

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_unet_seg.case_state import Work, Written
 from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.probability_map import MaskRule
-from napari_unet_seg.session import Session, Work, Written
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.layers import slice_of
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
+from napari_unet_seg.case_state import Written
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.saving import SaveResult
 from napari_unet_seg.scores import Box, LiveScores, Side
-from napari_unet_seg.session import Session, Written
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.labels_watch import LabelsWatch
 from napari_unet_seg.widgets.layers import shown_mask, slice_of, spacing_of
 from napari_unet_seg.widgets.scores_panel import ScoreBoard

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_unet_seg.case_state import Prediction
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
-from napari_unet_seg.session import Prediction, Segmenting, Session
+from napari_unet_seg.session import Segmenting, Session
 from napari_unet_seg.widgets.activity import Activity
 from napari_unet_seg.widgets.layers import ImageSource, reference_of, slice_of, volume_from
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer

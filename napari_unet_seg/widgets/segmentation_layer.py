@@ -10,7 +10,8 @@ from napari.layers import Labels
 from napari.utils.colormaps import direct_colormap
 from qtpy.QtCore import QObject, Signal
 
-from napari_unet_seg.session import Session, Written
+from napari_unet_seg.case_state import Written
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.labels_watch import LabelsWatch
 from napari_unet_seg.widgets.layers import (
     SEGMENTATION,

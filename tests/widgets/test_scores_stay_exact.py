@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Labels
 
+from napari_unet_seg.case_state import Prediction
 from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.probability_map import MaskRule
-from napari_unet_seg.session import Prediction, Session
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.score_keeper import ScoreKeeper
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from tests.fakes import FakeSegmenter
