@@ -64,12 +64,27 @@ class Work:
 
     mask: WorkingMask
     probability: ProbabilityMap
+    case_id: str = ""
+    """The case of the dataset that it is of; empty for images that belong to none."""
+
+    begun: bool = False
+    """It began as a mask to be corrected, without a model."""
+
     model: str = ""
     """Name of the model that made it."""
 
     rule: MaskRule = field(default_factory=MaskRule)
     scores: list[float] = field(default_factory=list)
     """Dice of the volume against the ground truth, after each segmentation and each save."""
+
+    def speaks_of(self, z: int) -> bool:
+        """Whether there is more to slice `z` than what was saved of it: a model's mask, or the one that it began as."""
+        return self.begun or bool(self.probability.known[z])
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory, nearly."""
+        return self.mask.data.nbytes + self.mask.model.nbytes + self.probability.data.nbytes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _MOST_MODELS = 3
 """That are kept in memory."""
 
+_MOST_ASIDE = 1 << 29
+"""Bytes of work put aside from which the oldest is let go, where nothing of it is unsaved."""
+
 
 class Segmenting(Protocol):
     """What the session needs of a model; `engine.segmenter.Segmenter` has it."""
@@ -66,6 +69,8 @@ class Session:
     """Another dataset is open; its cases' names to what is `Stored` of them, as far as that is known."""
     case_changed = Signal()
     model_changed = Signal()
+    work_leaving = Signal()
+    """The work at hand is about to be put aside."""
     work_changed = Signal()
     """Another scan's work, or none, is open now."""
     mask_written = Signal(object)
@@ -214,27 +219,48 @@ class Session:
         self.close_case()
         self.case = case
         self.work = self._shelf.pop(self._key(case), None)
-        if corrected:
-            if self.work is None:
-                self.work = _empty_work((depth, *next(iter(corrected.values())).shape))
+        if corrected and self.work is None:
+            self.work = self._new_work((depth, *next(iter(corrected.values())).shape), of_case=True)
+        if corrected is not None and self.work is not None:
             edited = set(self.work.mask.unsaved())
+            self.work.mask.forget_saved(set(self.work.mask.saved()) - set(corrected))
             self.work.mask.put_saved({z: plane for z, plane in corrected.items() if z not in edited})
         self.case_changed.emit()
         self.work_changed.emit()
 
     def close_case(self) -> None:
         """Put the open case's work aside, to be taken up when it is opened again."""
-        if self.case is not None and self.work is not None:
-            self.work.mask.touch()
-            self._shelf[self._key(self.case)] = self.work
+        self._put_aside()
         self.case, self.work = None, None
         self.case_changed.emit()
         self.work_changed.emit()
 
-    def drop_work(self) -> None:
-        """Forget the segmentation of the open scan: its layer was removed, or another image is segmented now."""
+    @property
+    def case_work(self) -> Work | None:
+        """The work at hand if it is of the open case; None where there is none, or it is of other images."""
+        return self.work if self.case is not None and self.work is not None and self.work.case_id else None
+
+    def put_work_aside(self) -> None:
+        """Have no segmentation at hand: its layer was removed, or another image is segmented now.
+
+        That of the open case is kept, and taken up again when the case is segmented or corrected again; any other is
+        forgotten.
+        """
+        self._put_aside()
         self.work = None
         self.work_changed.emit()
+
+    def take_up(self) -> Work | None:
+        """Have the open case's work at hand again, if it was put aside."""
+        if self.work is None and self.case is not None:
+            self.work = self._shelf.pop(self._key(self.case), None)
+            if self.work is not None:
+                self.work_changed.emit()
+        return self.work
+
+    def is_aside(self) -> bool:
+        """Whether the open case's work was put aside."""
+        return self.case is not None and self._key(self.case) in self._shelf
 
     def take_segmenter(self, segmenter: Segmenting) -> None:
         """Segment with this model from now on, by its threshold."""
@@ -242,21 +268,32 @@ class Session:
         self.model_changed.emit()
 
     def take_prediction(
-        self, prediction: Prediction, *, shape: tuple[int, int, int], mask: Mask | None = None
+        self,
+        prediction: Prediction,
+        *,
+        shape: tuple[int, int, int],
+        mask: Mask | None = None,
+        of_case: bool = True,
     ) -> Written:
         """Show what a model said, wherever no person has painted.
 
         Parameters
         ----------
         prediction : Prediction
-            Of the open scan.
         shape : tuple of int
             ``(Z, Y, X)`` of the open scan; work of another shape is replaced.
         mask : ndarray, optional
             The prediction's mask under the present rule, where it is known already.
+        of_case : bool
+            It is of the open case's images, not of others; work of the others is put aside.
         """
+        of_case = of_case and self.case is not None
+        if self.work is not None and bool(self.work.case_id) != of_case:
+            self.put_work_aside()
+        if of_case:
+            self.take_up()
         if self.work is None or self.work.mask.model.shape != shape:
-            self.work = _empty_work(shape)
+            self.work = self._new_work(shape, of_case=of_case)
             self.work_changed.emit()
         work = self.work
         work.model = prediction.model
@@ -295,8 +332,10 @@ class Session:
         done = self.work.mask.offer_slice(z, self.work.probability.slice_mask(z, rule))
         return self._tell(Written(slices=[z] if done else [], kept=[]))
 
-    def start_work(self, shape: tuple[int, int, int], *, mask: Mask | None = None) -> None:
+    def start_work(self, shape: tuple[int, int, int], *, mask: Mask | None = None, of_case: bool = True) -> None:
         """Have a working mask without a model: a mask that is there already, or an empty one.
+
+        What there is of the case already is kept: slices that were saved, or edited.
 
         Parameters
         ----------
@@ -304,10 +343,16 @@ class Session:
             ``(Z, Y, X)`` of the open scan.
         mask : ndarray, optional
             What is to be corrected; it is copied.
+        of_case : bool
+            It is of the open case's images, not of others.
         """
-        self.work = _empty_work(shape)
+        of_case = of_case and self.case is not None
+        if self.work is None or bool(self.work.case_id) != of_case or self.work.mask.model.shape != shape:
+            self._put_aside()
+            self.work = self._new_work(shape, of_case=of_case)
+        self.work.begun = True
         if mask is not None:
-            self.work.mask.offer(mask.copy())
+            self._offer(mask.copy())
         self.work_changed.emit()
 
     def save_job(self, *, annotator: str, seconds: float, thorough: bool = True) -> SaveJob | None:
@@ -315,9 +360,10 @@ class Session:
 
         `thorough` is that of `WorkingMask.unsaved`.
         """
-        if self.work is None or self.case is None or self.dataset is None:
+        work = self.case_work
+        if work is None or self.case is None or self.dataset is None:
             return None
-        mask = self.work.mask
+        mask = work.mask
         slices = mask.unsaved(thorough=thorough)
         if not slices:
             return None
@@ -325,9 +371,10 @@ class Session:
             dataset=self.dataset,
             case_id=self.case.case_id,
             work=mask,
-            planes={z: np.array(mask.data[z], dtype=np.uint8) for z in slices},
+            # A layer of more bits takes labels that a mask has no room for: they are no holes.
+            planes={z: np.clip(mask.data[z], 0, 255).astype(np.uint8) for z in slices},
             kinds={z: mask.kind(z) for z in slices},
-            model=self.work.model,
+            model=work.model,
             annotator=annotator,
             seconds=seconds,
         )
@@ -367,7 +414,8 @@ class Session:
         stored : Stored, optional
             What the files have of it, where that was just read; they are asked otherwise.
         """
-        work = self.work if self._is_open(case) else self._shelf.get(self._key(case))
+        at_hand = self.case_work if self._is_open(case) else None
+        work = at_hand if at_hand is not None else self._shelf.get(self._key(case))
         if stored is None:
             stored = Stored(truth=case.has_original_mask, corrected=len(case.corrected_slices()))
         corrected = stored.corrected
@@ -400,9 +448,25 @@ class Session:
     def _is_open(self, case: Case) -> bool:
         return self.case is not None and self.case.case_id == case.case_id
 
+    def _new_work(self, shape: tuple[int, int, int], *, of_case: bool) -> Work:
+        case_id = self.case.case_id if of_case and self.case is not None else ""
+        return Work(mask=WorkingMask(shape), probability=ProbabilityMap(shape), case_id=case_id, rule=self.rule)
 
-def _empty_work(shape: tuple[int, int, int]) -> Work:
-    return Work(mask=WorkingMask(shape), probability=ProbabilityMap(shape))
+    def _put_aside(self) -> None:
+        """Put the work at hand on the shelf, if it is of the open case; what is not saved is kept in any case."""
+        if self.work is None:
+            return
+        self.work_leaving.emit()
+        if self.case is None or not self.work.case_id:
+            return
+        self.work.mask.touch()
+        self._shelf[self._key(self.case)] = self.work
+        spare = sum(work.size for work in self._shelf.values()) - _MOST_ASIDE
+        # Oldest first. What can be had again by segmenting once more is let go; a person's work is not.
+        for key, work in list(self._shelf.items())[:-1]:
+            if spare > 0 and not work.mask.unsaved():
+                del self._shelf[key]
+                spare -= work.size
 
 
 def _open_dataset(path: Path, *, overlay: Path | None = None) -> Dataset:

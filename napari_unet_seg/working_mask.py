@@ -78,6 +78,10 @@ class WorkingMask:
         self.edited(tuple(self._unsure))
         return [self._state(z) for z in range(self.model.shape[0])]
 
+    def is_open(self, z: int) -> bool:
+        """Whether nobody has edited, accepted or saved slice `z`."""
+        return not self._is_kept(z)
+
     def unsaved(self, *, thorough: bool = True) -> list[int]:
         """Slices edited or accepted that the dataset does not have yet.
 
@@ -161,6 +165,19 @@ class WorkingMask:
         for z, plane in planes.items():
             self.data[z] = plane
         self.note_saved(planes)
+
+    def saved(self) -> list[int]:
+        """Slices that the dataset has, as far as it was told."""
+        return sorted(self._saved)
+
+    def forget_saved(self, slices: Iterable[int]) -> None:
+        """The dataset's corrections of these slices were reverted elsewhere: they follow the model again."""
+        for z in slices:
+            edited = self._is_edited(z)
+            del self._saved[z]
+            if not edited:
+                self.data[z] = self._base(z)
+            self.touch([z])
 
     def note_saved(self, planes: Mapping[int, Plane]) -> None:
         """Remember what the dataset has of some slices now; what has been painted since stays an edit."""

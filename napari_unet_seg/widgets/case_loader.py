@@ -35,6 +35,8 @@ class CaseLoader(QObject):
     viewer : ViewerModel
     lane : Lane
         Where files are read.
+    may_leave : callable
+        Whether the open case may be closed now; asks the user where edits are not saved.
     """
 
     caseShown = Signal(object, object)
@@ -49,19 +51,36 @@ class CaseLoader(QObject):
         segmentation: SegmentationLayer,
         viewer: ViewerModel,
         lane: Lane,
+        may_leave: Callable[[], bool],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._session = session
+        self._may_leave = may_leave
         self._segmentation = segmentation
         self._viewer = viewer
         self._lane = lane
         self._layers: list[Layer] = []
+        self._truth: Labels | None = None
         self._newest: Task | None = None
 
     def busy(self) -> bool:
         """Whether a dataset or a case is being read."""
         return self._newest is not None and not self._newest.done
+
+    @property
+    def truth(self) -> Labels | None:
+        """The layer of the mask that the open case came with, as long as it is in the viewer."""
+        return self._truth if self._truth in self._viewer.layers else None
+
+    @property
+    def images(self) -> list[Layer]:
+        """The open case's image layers that are in the viewer; the one that lies on top comes last."""
+        return [layer for layer in self._layers if layer is not self._truth and layer in self._viewer.layers]
+
+    def shows(self, layer: Layer) -> bool:
+        """Whether a layer is one of the open case's images."""
+        return any(layer is own for own in self.images)
 
     def open_path(self, path: Path) -> None:
         """Open a dataset; a dataset of one case opens that case too."""
@@ -109,6 +128,10 @@ class CaseLoader(QObject):
 
     def _take_dataset(self, read: tuple[Dataset, dict[str, Stored]]) -> None:
         dataset, stored = read
+        # Asked now, when it is known that there is a dataset: what is discarded for it is gone.
+        if not self._may_leave():
+            self.said.emit("")
+            return
         self._clear()
         self._session.take_dataset(dataset, stored=stored)
         count = len(dataset.cases)
@@ -118,6 +141,9 @@ class CaseLoader(QObject):
             self.open_case(dataset.cases[0].case_id)
 
     def _take_case(self, loaded: LoadedCase) -> None:
+        if not self._may_leave():
+            self.said.emit("")
+            return
         self._clear()
         volume = loaded.volume
         self._session.take_case(loaded.case, corrected=loaded.corrected, depth=volume.shape[0])
@@ -125,12 +151,15 @@ class CaseLoader(QObject):
         self._layers = list(images)
         if loaded.truth is not None:
             mask, arguments = truth_layer(loaded.truth, volume, labelled=loaded.labelled)
-            truth = Labels(mask, **arguments)
+            self._truth = Labels(mask, **arguments)
             # An outline leaves the image below visible.
-            truth.contour = 1
-            self._layers.append(truth)
+            self._truth.contour = 1
+            self._layers.append(self._truth)
         for layer in self._layers:
             self._viewer.add_layer(layer)
+        if self._truth is not None:
+            # A stroke there would change the score, and be saved nowhere.
+            self._truth.editable = False
         # Not the mask that was added last: a stroke would change the truth.
         self._viewer.layers.selection.active = images[-1]
         if self._session.work is not None:
@@ -145,15 +174,16 @@ class CaseLoader(QObject):
         )
 
     def _clear(self) -> None:
-        """Take the former case out of the viewer; whatever the user added stays."""
+        """Take the former case out of the viewer; whatever the user added stays, and so does a mask of that."""
+        own = self._session.case_work is not None
         self._session.close_case()
         former = [layer for layer in self._layers if layer in self._viewer.layers]
-        self._layers = []
+        self._layers, self._truth = [], None
         # napari goes through the whole heap for each layer that is taken out, a tenth of a second or more a time. What
         # is there now is left out of that until the last one goes.
         gc.freeze()
         try:
-            self._segmentation.release(remove=True)
+            self._segmentation.release(remove=own)
             for layer in former[:-1]:
                 self._viewer.layers.remove(layer)
         finally:

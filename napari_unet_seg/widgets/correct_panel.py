@@ -26,6 +26,9 @@ class CorrectionBoard:
     can_start: bool = False
     """A scan is open that has no working mask yet."""
 
+    goes_on: bool = False
+    """The working mask would be the one that was put aside."""
+
     starts_from_truth: bool = False
     """The working mask would begin as the dataset's own mask."""
 
@@ -140,7 +143,10 @@ class CorrectPanel(QWidget):
         working = bool(board.states)
         state = board.states[board.z] if working and board.z is not None else None
         self._start.setVisible(board.can_start)
-        self._start.setText("Correct the dataset's mask" if board.starts_from_truth else "Start with an empty mask")
+        if board.goes_on:
+            self._start.setText("Go on with the corrections")
+        else:
+            self._start.setText("Correct the dataset's mask" if board.starts_from_truth else "Start with an empty mask")
         self._start.setToolTip("Make a mask to paint on, without a model")
         buttons = (self._accept, self._revert, self._clear, self._interpolate, self._next, self._save)
         for part in (self._state, self._strip, *buttons, self._suggestion, self._note):
@@ -149,8 +155,11 @@ class CorrectPanel(QWidget):
             return
         count = board.unsaved
         waiting = f"{count} slice{'s' if count != 1 else ''} to save" if count else ""
-        self._state.setValue("" if state is None else f"Slice {board.z}: {NAMES[state]}", waiting)
+        shown = "Slices are not in view" if state is None else f"Slice {board.z}: {NAMES[state]}"
+        self._state.setValue(shown, waiting)
         self._strip.setValue(board.states, current=board.z)
+        for button in (self._accept, self._revert, self._clear, self._interpolate):
+            button.setEnabled(state is not None)
         self._accept.setChecked(state == SliceState.ACCEPTED)
         if self._save.isEnabled() != (board.can_save and not board.saving):
             self._save.setEnabled(board.can_save and not board.saving)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import getpass
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QEventLoop, QObject, QTimer, Signal
 
-from napari_unet_seg.case_state import LoadedCase
+from napari_unet_seg.case_state import LoadedCase, Work
 from napari_unet_seg.data.interpolate import interpolate_slices
 from napari_unet_seg.data.scan import slice_numbers
 from napari_unet_seg.data.volume import Mask
@@ -19,7 +19,7 @@ from napari_unet_seg.saving import ActiveTime, SaveJob, SaveResult
 from napari_unet_seg.scores import Box
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
-from napari_unet_seg.widgets.layers import spacing_of
+from napari_unet_seg.widgets.layers import shape_of, spacing_of
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.slice_history import SliceHistory
 from napari_unet_seg.widgets.workers import Lane, Task
@@ -50,6 +50,8 @@ class Corrector(QObject):
         Where files are written: of its own, so that nothing long lies before an autosave.
     reference : callable
         The image layer whose grid a new mask takes; None where no image is open.
+    is_of_case : callable
+        Whether a layer is one of the open case's images.
     """
 
     valueChanged = Signal(object)
@@ -74,6 +76,7 @@ class Corrector(QObject):
         viewer: ViewerModel,
         lane: Lane,
         reference: Callable[[], Layer | None],
+        is_of_case: Callable[[Layer], bool],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -82,6 +85,7 @@ class Corrector(QObject):
         self._viewer = viewer
         self._lane = lane
         self._reference = reference
+        self._is_of_case = is_of_case
         self._history: SliceHistory | None = None
         self._clock = ActiveTime()
         self._task: Task | None = None
@@ -103,16 +107,20 @@ class Corrector(QObject):
         segmentation.layerChanged.connect(self._on_layer)
         segmentation.edited.connect(self.note_edited)
         segmentation.replaced.connect(self._on_replaced)
+        session.work_leaving.connect(self._keep_aside)
         session.work_changed.connect(self._tell)
         session.mask_written.connect(self._on_written)
         session.saved.connect(self._on_saved)
-        viewer.dims.events.current_step.connect(self._tell_of_slice)
+        for event in self._moves():
+            event.connect(self._tell_of_slice)
 
     def disconnect_all(self) -> None:
         """Start nothing new, and disconnect."""
         for timer in (self._look, self._autosave):
             timer.stop()
-        self._viewer.dims.events.current_step.disconnect(self._tell_of_slice)
+        for event in self._moves():
+            event.disconnect(self._tell_of_slice)
+        self._session.work_leaving.disconnect(self._keep_aside)
         self._session.work_changed.disconnect(self._tell)
         self._session.mask_written.disconnect(self._on_written)
         self._session.saved.disconnect(self._on_saved)
@@ -127,10 +135,15 @@ class Corrector(QObject):
 
     def unsaved(self) -> list[int]:
         """Slices of the open case that are edited or accepted and not in the dataset."""
-        if self._session.work is None or self._session.case is None:
+        work = self._session.case_work
+        if work is None:
             return []
         self._segmentation.settle()
-        return self._session.work.mask.unsaved()
+        return work.mask.unsaved()
+
+    def refresh(self) -> None:
+        """Other images are open, or chosen."""
+        self._tell()
 
     def take_case(self, loaded: LoadedCase) -> None:
         """Another case is shown: offer what an earlier run left unsaved of it."""
@@ -139,7 +152,10 @@ class Corrector(QObject):
         dataset = self._session.dataset
         if dataset is not None and not dataset.writable:
             self._ask_for_folder()
-        if loaded.autosaved is not None:
+        if loaded.autosaved is not None and set(loaded.autosaved.slices) <= set(self.unsaved()):
+            # Left in this very window, and open again as it was left.
+            self._autosaved = None
+        elif loaded.autosaved is not None:
             listed = _listed(list(loaded.autosaved.slices))
             when = datetime.fromisoformat(loaded.autosaved.time).astimezone().strftime("%d %B, %H:%M")
             text = f"Edits of {listed} were not saved ({when})."
@@ -166,13 +182,16 @@ class Corrector(QObject):
             self._settle("other")
 
     def start(self) -> None:
-        """Make a working mask without a model: the dataset's own, or an empty one."""
+        """Make a working mask without a model: the dataset's own, or an empty one; or take up what was put aside."""
         reference = self._reference()
-        if reference is None or self._session.work is not None:
+        if reference is None or not self._can_start():
             return
-        truth = self._dataset_mask()
-        shape = (1, *reference.data.shape[-2:]) if reference.ndim == 2 else reference.data.shape[-3:]
-        self._session.start_work(shape, mask=truth if truth is not None and truth.shape == tuple(shape) else None)
+        of_case = self._is_of_case(reference)
+        work = self._session.take_up() if of_case else None
+        if work is None or not (work.begun or work.probability.known.any()):
+            truth, shape = self._dataset_mask() if of_case else None, shape_of(reference)
+            mask = truth if truth is not None and truth.shape == shape else None
+            self._session.start_work(shape, mask=mask, of_case=of_case)
         self._segmentation.show_work(reference)
         self._tell()
 
@@ -180,6 +199,10 @@ class Corrector(QObject):
         """Take the shown slice for right as it is; or, if it was, no longer."""
         work, z = self._session.work, self._segmentation.shown_slice()
         if work is None or z is None or self._history is None:
+            return
+        if not work.mask.is_accepted(z) and self._is_blank(work, z) and self._in_truth(z):
+            self._refuse_blank(z)
+            self._tell()
             return
         self._clock.tick()
         self._history.mark(z, not work.mask.is_accepted(z))
@@ -189,7 +212,10 @@ class Corrector(QObject):
         """Put the shown slice back to the model's mask."""
         work, z = self._session.work, self._segmentation.shown_slice()
         if work is not None and z is not None:
-            self._write({z: work.mask.model[z]}, unmark=True)
+            if work.speaks_of(z):
+                self._write({z: work.mask.model[z]}, unmark=True)
+            else:
+                self._refuse_blank(z)
 
     def clear(self) -> None:
         """Empty the shown slice."""
@@ -235,7 +261,7 @@ class Corrector(QObject):
         """
         if self._task is not None:
             return None
-        if self._session.work is not None and self._session.case is None:
+        if self._session.work is not None and self._session.case_work is None:
             self.failed.emit(
                 InputError("this scan belongs to no dataset; open it in panel Data, or save the layer (File, Save)")
             )
@@ -272,7 +298,7 @@ class Corrector(QObject):
         job, case_id = self._job(final=final), case.case_id
         # An earlier run's edits stay beside the new ones until the user has decided about them.
         undecided = {} if self._autosaved is None else self._autosaved.planes()
-        if job is None and undecided:
+        if job is None and (undecided or self._session.is_aside()):
             return
 
         if job is None:
@@ -301,6 +327,11 @@ class Corrector(QObject):
         self._tell()
 
     # What happens to the layer.
+
+    def _keep_aside(self) -> None:
+        """Keep what is not saved, before its case is left or its layer is gone."""
+        if self.unsaved():
+            self.autosave(final=True)
 
     def _on_layer(self, layer: Labels | None) -> None:
         self._history = None if layer is None else SliceHistory(layer, set_mark=self._set_mark)
@@ -421,20 +452,21 @@ class Corrector(QObject):
             self._ask("folder", "This dataset is read-only. Corrections need a folder of their own.", CHOOSE_FOLDER)
 
     def _recover(self) -> None:
-        autosaved, self._autosaved = self._autosaved, None
-        self._settle("autosave")
+        autosaved = self._autosaved
         if autosaved is None:
+            self._settle("autosave")
             return
-        if self._session.work is None:
+        if self._session.case_work is None:
             self.start()
-        work = self._session.work
-        if work is None:
+        work = self._session.case_work
+        if work is None or self._history is None:
+            self.failed.emit(InputError("choose an image of this case in panel Data first, then recover its edits"))
             return
         if autosaved.shape != work.mask.model.shape:
             self.failed.emit(InputError("the unsaved edits are of a scan of another shape; they were not recovered"))
             return
-        if self._history is None:
-            return
+        self._autosaved = None
+        self._settle("autosave")
         # What has been painted since is newer.
         newer = set(work.mask.unsaved())
         planes = {z: plane for z, plane in autosaved.planes().items() if z not in newer}
@@ -476,11 +508,31 @@ class Corrector(QObject):
         self.said.emit(f"{_listed(sorted(planes)).capitalize()} as the dataset has them now; Ctrl+Z brings yours back.")
         self._after_edit()
 
+    # What is known of a slice.
+
+    def _is_blank(self, work: Work, z: int) -> bool:
+        """Whether slice `z` is empty because nobody and no model has said anything of it."""
+        return not work.speaks_of(z) and work.mask.is_open(z)
+
+    def _in_truth(self, z: int) -> bool:
+        truth = self._dataset_mask()
+        return truth is not None and z < len(truth) and bool(truth[z].any())
+
+    def _refuse_blank(self, z: int) -> None:
+        self.failed.emit(
+            InputError(f"no model has segmented slice {z} yet, so its mask is not known; press Segment first")
+        )
+
     # What is shown.
 
     def _dataset_mask(self) -> Mask | None:
         """The mask that the open case came with."""
         return None if self._session.case is None else self._truth
+
+    def _moves(self) -> tuple[Any, ...]:
+        """What brings another slice into view."""
+        events = self._viewer.dims.events
+        return events.current_step, events.order, events.ndisplay
 
     def _tell_of_slice(self) -> None:
         # Scrolling changes no mask: what is known of the slices is shown again.
@@ -497,19 +549,32 @@ class Corrector(QObject):
                 self.caseChanged.emit()
 
     def _make_board(self) -> CorrectionBoard:
-        session, work = self._session, self._session.work
+        work, can_start = self._session.work, self._can_start()
+        from_truth = can_start and self._dataset_mask() is not None and self._is_of_case_chosen()
         if work is None or self._segmentation.layer is None:
             return CorrectionBoard(
-                can_start=work is None and self._reference() is not None,
-                starts_from_truth=self._dataset_mask() is not None,
+                can_start=can_start, starts_from_truth=from_truth, goes_on=can_start and self._session.is_aside()
             )
+        of_case = bool(work.case_id)
         return CorrectionBoard(
             states=tuple(work.mask.states()),
             z=self._segmentation.shown_slice(),
-            can_save=session.case is not None,
+            can_start=can_start and from_truth,
+            starts_from_truth=from_truth,
+            can_save=of_case,
             saving=self._task is not None,
-            note=self._note if session.case is not None else "This scan belongs to no dataset: save the layer itself.",
+            note=self._note if of_case else "This scan belongs to no dataset: save the layer itself.",
         )
+
+    def _can_start(self) -> bool:
+        """Whether there is an image, and of it at most slices that were saved before."""
+        work = self._session.work
+        bare = work is None or (bool(work.case_id) and not work.begun and not work.probability.known.any())
+        return bare and self._reference() is not None
+
+    def _is_of_case_chosen(self) -> bool:
+        reference = self._reference()
+        return reference is not None and self._is_of_case(reference)
 
 
 def find_gap(settled: list[int], z: int) -> tuple[int, int] | None:

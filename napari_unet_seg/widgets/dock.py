@@ -99,7 +99,12 @@ class UNetDock(QWidget):
         self.segmentation = SegmentationLayer(session=self.session, viewer=viewer, parent=self)
         self.scores = ScoreKeeper(session=self.session, segmentation=self.segmentation, viewer=viewer, parent=self)
         self.loader = CaseLoader(
-            session=self.session, segmentation=self.segmentation, viewer=viewer, lane=file_lane, parent=self
+            session=self.session,
+            segmentation=self.segmentation,
+            viewer=viewer,
+            lane=file_lane,
+            may_leave=self._may_leave,
+            parent=self,
         )
         self.runner = SegmentRunner(
             session=self.session,
@@ -108,6 +113,7 @@ class UNetDock(QWidget):
             lane=model_lane,
             sources=self.roles.value,
             list_models=list_models or _registered_models,
+            is_of_case=self.loader.shows,
             parent=self,
         )
         self.rule = RuleFollower(
@@ -119,6 +125,7 @@ class UNetDock(QWidget):
             viewer=viewer,
             lane=save_lane,
             reference=self._reference,
+            is_of_case=self.loader.shows,
             parent=self,
         )
         self.next = NextSlice(
@@ -175,11 +182,16 @@ class UNetDock(QWidget):
         """End what runs, wait for its threads, and disconnect from the viewer; more calls do nothing."""
         if self._closed:
             return
-        if self.corrector.unsaved():
-            # The last edits may be younger than the last autosave.
-            self.corrector.autosave(final=True)
-        # A save that runs is finished, and what was discarded is not offered again.
-        self._lanes[2].wait()
+        try:
+            if self.corrector.unsaved():
+                # The last edits may be younger than the last autosave.
+                self.corrector.autosave(final=True)
+            # A save that runs is finished, and what was discarded is not offered again.
+            self._lanes[2].wait()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
         self._closed = True
         if self.session.dataset is not None:
             self.session.dataset.release()
@@ -239,10 +251,12 @@ class UNetDock(QWidget):
         self.setMinimumWidth(260)
 
     def _connect(self) -> None:
-        self.data_panel.pathEntered.connect(self._open_path)
-        self.data_panel.caseActivated.connect(self._open_case)
+        self.data_panel.pathEntered.connect(self.loader.open_path)
+        self.data_panel.caseActivated.connect(self.loader.open_case)
         self.loader.caseShown.connect(self._on_case_shown)
         self.roles.valueChanged.connect(self.runner.sources_changed)
+        self.roles.valueChanged.connect(self.corrector.refresh)
+        self.segmentation.lost.connect(self.status.setValue)
         self.segment_panel.valueChanged.connect(self._on_settings)
         self.segment_panel.segmentRequested.connect(self.runner.segment)
         self.segment_panel.cancelRequested.connect(self.runner.cancel)
@@ -250,6 +264,8 @@ class UNetDock(QWidget):
         self.runner.modelChosen.connect(self.segment_panel.choose_model)
         self.runner.modelLoaded.connect(self._on_model_loaded)
         self.runner.modelFailed.connect(self._on_model_failed)
+        self.runner.modelsListed.connect(self._on_models_listed)
+        self.runner.liveEnded.connect(self.segment_panel.end_live)
         self.runner.segmented.connect(self._on_segmented)
         self.runner.busy.connect(self.segment_panel.set_busy)
         self.runner.idle.connect(self.segment_panel.set_idle)
@@ -331,11 +347,14 @@ class UNetDock(QWidget):
         self.segment_panel.set_device("no model is loaded")
         self.status.show_error(error)
 
+    def _on_models_listed(self, names: tuple[str, ...]) -> None:
+        self.segment_panel.set_models(names, chosen=self.runner.chosen_model)
+
     def _on_case_shown(self, layers: list[Any], loaded: LoadedCase) -> None:
         self.roles.prefer(layers)
         self.corrector.take_case(loaded)
         self.retrain.take_case(layers, loaded)
-        self._truth.take_case()
+        self._truth.take_case(self.loader.truth)
 
     def _on_case_changed(self) -> None:
         case = self.session.case
@@ -358,15 +377,9 @@ class UNetDock(QWidget):
             self.loader.open_overlay(Path(folder), self.corrector.use_overlay)
 
     def _reference(self) -> Layer | None:
-        return reference_of(self.roles.value())
-
-    def _open_path(self, path: Path) -> None:
-        if self._may_leave():
-            self.loader.open_path(path)
-
-    def _open_case(self, case_id: str) -> None:
-        if self._may_leave():
-            self.loader.open_case(case_id)
+        """The image to be corrected: what is chosen, or else the open case's own, whatever sequence that is."""
+        chosen = reference_of(self.roles.value())
+        return chosen if chosen is not None else next(reversed(self.loader.images), None)
 
     def _may_leave(self) -> bool:
         """Ask what to do with unsaved edits, and do it; whether the open case may be closed then."""

@@ -217,6 +217,12 @@ def shown_mask(layer: Labels) -> Any:
     return layer.data[None] if layer.ndim == 2 else layer.data
 
 
+def shape_of(layer: Layer) -> tuple[int, int, int]:
+    """``(Z, Y, X)`` of a mask on a layer's grid: without channels, be they colours at the end or in front."""
+    z, y, x = (1, 1, *layer.data.shape[: layer.ndim])[-3:]
+    return int(z), int(y), int(x)
+
+
 def slice_of(layer: Layer, point: tuple[float, ...]) -> int:
     """The slice of a layer, along its own first of three axes, at a point of the viewer.
 
@@ -229,6 +235,6 @@ def slice_of(layer: Layer, point: tuple[float, ...]) -> int:
     """
     if layer.ndim < 3:
         return 0
-    depth = int(layer.data.shape[-3])
+    depth = shape_of(layer)[0]
     position = float(layer.world_to_data(point)[-3])
     return min(max(round(position), 0), depth - 1)

@@ -279,7 +279,7 @@ class Retrain(QObject):
         session = self._session
         self._counts.follow()
         counts = self._counts.value()
-        case, work = session.case, session.work
+        case, work = session.case, session.case_work
         self._panel.set_board(
             RetrainBoard(
                 open=session.dataset is not None,
@@ -287,7 +287,7 @@ class Retrain(QObject):
                 scan_slices=0 if case is None else counts.get(case.case_id, 0),
                 slices=sum(counts.values()),
                 cases=sum(count > 0 for count in counts.values()),
-                unsaved=0 if work is None or case is None else len(work.mask.unsaved(thorough=False)),
+                unsaved=0 if work is None else len(work.mask.unsaved(thorough=False)),
             )
         )
 

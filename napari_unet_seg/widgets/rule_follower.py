@@ -59,10 +59,12 @@ class RuleFollower(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(self._REST_MS)
         self._timer.timeout.connect(self._compute_mask)
+        session.work_changed.connect(self._catch_up)
 
     def disconnect_all(self) -> None:
         """Start nothing new."""
         self._timer.stop()
+        self._session.work_changed.disconnect(self._catch_up)
 
     def set_rule(self, rule: MaskRule) -> None:
         """Use another rule from now on."""
@@ -79,6 +81,17 @@ class RuleFollower(QObject):
             if layer is not None:
                 self._session.preview_rule(rule, slice_of(layer, self._viewer.dims.point))
             # Until the slider rests.
+            self._timer.start()
+
+    def _catch_up(self) -> None:
+        """Work that was put aside follows the rule that was chosen meanwhile."""
+        session = self._session
+        work = session.work
+        if work is None or work.rule == session.rule or not work.probability.known.any():
+            return
+        if _is_quick(work, session.rule):
+            session.set_rule(session.rule)
+        else:
             self._timer.start()
 
     def _compute_mask(self) -> None:

@@ -176,6 +176,11 @@ class SegmentPanel(QWidget):
             self._adapted.setChecked(True)
         self._adapted.setVisible(bool(name))
 
+    def end_live(self) -> None:
+        """Take the tick away: slices are no longer segmented as they are shown."""
+        with QSignalBlocker(self._live):
+            self._live.setChecked(False)
+
     def set_device(self, note: str) -> None:
         """Show where the model runs, and why there."""
         self._device.setText(note)

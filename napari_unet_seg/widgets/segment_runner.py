@@ -44,6 +44,8 @@ class _Result:
     rule: MaskRule
     reference: Layer
     key: tuple[Any, ...]
+    case: str
+    """Name of the case that was open when it was asked for."""
 
 
 class SegmentRunner(QObject):
@@ -60,6 +62,8 @@ class SegmentRunner(QObject):
         Gives the chosen image of each channel.
     list_models : callable
         Gives the names of the models; called on the lane.
+    is_of_case : callable
+        Whether a layer is one of the open case's images.
     """
 
     modelChosen = Signal(str)
@@ -68,6 +72,10 @@ class SegmentRunner(QObject):
     """A `LoadedModel`."""
     modelFailed = Signal(object)
     """The model cannot be loaded; the error."""
+    modelsListed = Signal(tuple)
+    """Names of the models to choose from instead of one that cannot be loaded."""
+    liveEnded = Signal()
+    """Slices are no longer segmented as they are shown: there was an error, which would come with each of them."""
     busy = Signal(int, int)
     """Slices done, slices in all (0: not known yet)."""
     idle = Signal()
@@ -89,6 +97,7 @@ class SegmentRunner(QObject):
         lane: Lane,
         sources: Callable[[], dict[str, ImageSource]],
         list_models: Callable[[], Sequence[str]],
+        is_of_case: Callable[[Layer], bool],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -98,6 +107,7 @@ class SegmentRunner(QObject):
         self._lane = lane
         self._sources = sources
         self._list_models = list_models
+        self._is_of_case = is_of_case
         self._model = "default"
         self._adaptation = ""
         self._adapted_to: list[Layer] = []
@@ -137,7 +147,7 @@ class SegmentRunner(QObject):
                 name=name, segmenter=segmenter, names=tuple(self._list_models()), fixed=not _is_own(name)
             )
 
-        self._lane.submit(work, returned=self._take_model, failed=self.modelFailed.emit)
+        self._lane.submit(work, returned=self._take_model, failed=self._fail_model)
 
     def use_model(self, name: str) -> None:
         """Load another model, if it is another."""
@@ -214,6 +224,7 @@ class SegmentRunner(QObject):
 
     def cancel(self) -> None:
         """Stop the segmentation; nothing is changed."""
+        self._again = False
         if self._task is not None:
             self.said.emit("Stopping …")
             self._task.stop()
@@ -232,7 +243,7 @@ class SegmentRunner(QObject):
     def _submit(self, sources: dict[str, ImageSource], *, z: int | None, fresh: bool) -> Task:
         """Predict in the background."""
         session, model, rule = self._session, self.model(), self._session.rule
-        reference, key = reference_of(sources), _key(model, sources)
+        reference, key, case = reference_of(sources), _key(model, sources), self._case_id()
         assert reference is not None
         known = bool(reference.metadata.get("spacing_known", True))
         cached = self._volume[1] if self._volume is not None and self._volume[0] == key and not fresh else None
@@ -243,7 +254,9 @@ class SegmentRunner(QObject):
             mask = None
             if isinstance(prediction.probability, ProbabilityMap):
                 mask = session.compute_mask(prediction.probability, rule)
-            return _Result(prediction=prediction, volume=volume, mask=mask, rule=rule, reference=reference, key=key)
+            return _Result(
+                prediction=prediction, volume=volume, mask=mask, rule=rule, reference=reference, key=key, case=case
+            )
 
         return self._lane.submit(work, returned=self._take_result, failed=self.failed.emit)
 
@@ -252,18 +265,22 @@ class SegmentRunner(QObject):
             self._session.take_segmenter(loaded.segmenter)
             self.modelLoaded.emit(loaded)
 
+    def _fail_model(self, error: Exception) -> None:
+        self.modelFailed.emit(error)
+        self._lane.submit(
+            lambda task: tuple(self._list_models()), returned=self.modelsListed.emit, failed=self.failed.emit
+        )
+
     def _take_result(self, result: _Result) -> None:
-        if result.reference not in self._viewer.layers:
-            self.said.emit("The image was closed meanwhile; its segmentation is dropped.")
+        if result.reference not in self._viewer.layers or result.case != self._case_id():
+            self.said.emit("Another scan was opened meanwhile; the segmentation of the one before is dropped.")
             return
-        if self._session.work is not None and self._segmentation.reference is not result.reference:
-            # Another scan: the former mask's layer stays in the viewer, as it is.
-            self._segmentation.release(remove=False)
-            self._session.drop_work()
+        of_case = self._is_of_case(result.reference)
+        self._make_way(result.reference, of_case=of_case, shape=result.volume.shape)
         self._volume = result.key, result.volume
         prediction = result.prediction
         mask = result.mask if result.rule == self._session.rule else None
-        written = self._session.take_prediction(prediction, shape=result.volume.shape, mask=mask)
+        written = self._session.take_prediction(prediction, shape=result.volume.shape, mask=mask, of_case=of_case)
         self._segmentation.show_work(result.reference)
         if prediction.z is not None:
             self._predicted.add((result.key, prediction.z))
@@ -277,6 +294,25 @@ class SegmentRunner(QObject):
             text += f" Nothing reaches the threshold of {self._session.rule.threshold:.2f}."
         self.said.emit(text + written.kept_text())
         self.segmented.emit(written)
+
+    def _make_way(self, reference: Layer, *, of_case: bool, shape: tuple[int, int, int]) -> None:
+        """Let go of the mask that is shown if it is of another scan; another sequence of the same is none."""
+        work = self._session.work
+        if work is None:
+            return
+        if work.case_id:
+            if of_case and work.mask.model.shape == shape:
+                return
+            # It comes back when the case's own images are segmented again.
+            self._segmentation.release(remove=True)
+            self._session.put_work_aside()
+        elif self._segmentation.reference is not reference:
+            # The former mask's layer stays in the viewer, as it is.
+            self._segmentation.release(remove=False)
+            self._session.put_work_aside()
+
+    def _case_id(self) -> str:
+        return "" if self._session.case is None else str(self._session.case.case_id)
 
     def _on_case_changed(self) -> None:
         # Nobody has asked to segment the one that is open now.
@@ -301,8 +337,8 @@ class SegmentRunner(QObject):
         self._live_task.finished.connect(self._on_live_finished)
 
     def _end_live(self) -> None:
-        # The same error would come with every slice.
         self._live = False
+        self.liveEnded.emit()
 
     def _on_live_finished(self) -> None:
         self._live_task = None

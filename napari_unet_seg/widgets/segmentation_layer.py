@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.utils.colormaps import direct_colormap
 from qtpy.QtCore import QObject, Signal
 
@@ -47,6 +47,8 @@ class SegmentationLayer(QObject):
     """The layer has another array now."""
     written = Signal(object)
     """The session has written slices; a `Written`."""
+    lost = Signal(str)
+    """The user has taken the layer away from a case's mask; what becomes of that, in words."""
 
     def __init__(self, *, session: Session, viewer: ViewerModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -91,10 +93,12 @@ class SegmentationLayer(QObject):
         self._watch.changed.connect(self.edited)
         self._watch.passed.connect(self.passed)
         self._watch.replaced.connect(self._on_replaced)
-        # Outlines of other masks stay visible above it.
+        # Outlines of other masks stay visible above it, and it above every image.
         layers = self._viewer.layers
-        above = [layers.index(other) for other in layers if isinstance(other, Labels) and other.contour]
-        layers.insert(min(above, default=len(layers)), layer)
+        images = [index for index, other in enumerate(layers) if isinstance(other, Image)]
+        first = max(images, default=-1) + 1
+        outlines = [index for index, other in enumerate(layers) if isinstance(other, Labels) and other.contour]
+        layers.insert(min((index for index in outlines if index >= first), default=len(layers)), layer)
         layers.selection.active = layer
         self.layerChanged.emit(layer)
 
@@ -126,8 +130,11 @@ class SegmentationLayer(QObject):
             self.layerChanged.emit(None)
 
     def shown_slice(self) -> int | None:
-        """The slice of the layer that is in view; None where there is no layer."""
-        return None if self.layer is None else slice_of(self.layer, self._viewer.dims.point)
+        """The slice of the layer that is in view; None where there is no layer, or slices across it are in view."""
+        layer, dims = self.layer, self._viewer.dims
+        if layer is None or (layer.ndim > 2 and dims.ndim - 3 in dims.displayed):
+            return None
+        return slice_of(layer, dims.point)
 
     def _on_written(self, written: Written) -> None:
         if self.layer is None or self._watch is None:
@@ -146,12 +153,24 @@ class SegmentationLayer(QObject):
                 self.layer.data = np.array(self.layer.data)
                 return
             self._session.take_edited(data)
+        elif work is not None:
+            # It is a mask of something else now, and the user's own.
+            self.release(remove=False)
+            self._put_aside(f"The layer {SEGMENTATION} holds another shape now.")
+            return
         self.replaced.emit()
 
     def _on_layer_removed(self, event: Any) -> None:
         if event.value is self.layer and self.layer is not None:
             self._let_go()
-            self._session.drop_work()
+            self._put_aside(f"The layer {SEGMENTATION} was removed.")
+
+    def _put_aside(self, why: str) -> None:
+        self._session.put_work_aside()
+        if self._session.is_aside():
+            self.lost.emit(
+                f"{why} What was corrected is kept, and comes back with Segment or with the button in Correct."
+            )
 
 
 def load_labels(task: object = None) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels
 from qtpy.QtCore import QObject
 
-from napari_unet_seg.widgets.layers import GROUND_TRUTH
 from napari_unet_seg.widgets.score_keeper import ScoreKeeper
 from napari_unet_seg.widgets.scores_panel import ScoresPanel
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
@@ -55,9 +54,9 @@ class TruthChoice(QObject):
         for event in (layers.inserted, layers.removed, layers.renamed):
             event.disconnect(self._list)
 
-    def take_case(self) -> None:
-        """Another case is shown: the mask it came with is the truth, if it has one."""
-        self._set(next((layer for layer in self._candidates() if layer.name.startswith(GROUND_TRUTH)), None))
+    def take_case(self, truth: Labels | None) -> None:
+        """Another case is shown: the layer of the mask it came with is the truth, if it has one."""
+        self._set(truth)
 
     def _candidates(self) -> list[Labels]:
         return [
