@@ -81,7 +81,9 @@ class SaveJob:
         for z, plane in others.items():
             if z not in self.planes:
                 mask[z] = plane
-        self.dataset.autosave(self.case_id, mask, sorted({*self.planes, *others}))
+        self.dataset.autosave(
+            self.case_id, mask, sorted({*self.planes, *others}), model=self.model, annotator=self.annotator
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -153,7 +153,7 @@ class FakeDataset:
     def read_autosave(self, case_id: str) -> FakeAutosave | None:
         return self.autosaves.get(case_id)
 
-    def autosave(self, case_id: str, mask: Mask, slices: list[int]) -> None:
+    def autosave(self, case_id: str, mask: Mask, slices: list[int], **told: str) -> None:
         planes = {z: mask[z].copy() for z in slices}
         self.autosaves[case_id] = FakeAutosave(planes)
 
