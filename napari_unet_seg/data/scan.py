@@ -97,6 +97,11 @@ def slice_numbers(slices: Sequence[int]) -> str:
     return ", ".join(map(str, slices[:8])) + (" …" if len(slices) > 8 else "")
 
 
+def listed_slices(slices: Sequence[int]) -> str:
+    """The first eight of some slices, for the user: ``slices 3, 4, 5``."""
+    return f"slice{'s' if len(slices) != 1 else ''} {slice_numbers(slices)}"
+
+
 def natural_key(text: str) -> list[tuple[int, str]]:
     """Key that sorts ``case10`` after ``case9``."""
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"([0-9]+)", text)]

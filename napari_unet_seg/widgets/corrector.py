@@ -1,41 +1,33 @@
-"""Corrects slices of the open scan, saves them into its dataset, and keeps what is not saved yet."""
+"""Corrects slices of the open scan."""
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QEventLoop, QObject, QTimer, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet_seg.case_state import LoadedCase, Work
 from napari_unet_seg.data.interpolate import interpolate_slices
-from napari_unet_seg.data.scan import slice_numbers
+from napari_unet_seg.data.scan import listed_slices
 from napari_unet_seg.data.volume import Mask
-from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
-from napari_unet_seg.saving import ActiveTime, SaveJob, SaveResult
+from napari_unet_seg.errors import InputError
+from napari_unet_seg.saving import SaveResult
 from napari_unet_seg.scores import Box
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
+from napari_unet_seg.widgets.correction_saver import CorrectionSaver
 from napari_unet_seg.widgets.layers import shape_of, spacing_of
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.slice_history import SliceHistory
-from napari_unet_seg.widgets.workers import Lane, Task
-from napari_unet_seg.working_mask import Plane, WorkingMask
+from napari_unet_seg.working_mask import Plane
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels, Layer
 
     from napari_unet_seg.data.autosave import Autosave
-    from napari_unet_seg.data.dataset import Dataset
-
-RECOVER, DISCARD = "Recover", "Discard"
-KEEP_MINE, TAKE_THEIRS = "Save mine", "Take theirs"
-CHOOSE_FOLDER = "Choose a folder…"
-UNDERSTOOD = "OK"
 
 
 class Corrector(QObject):
@@ -46,8 +38,8 @@ class Corrector(QObject):
     session : Session
     segmentation : SegmentationLayer
     viewer : ViewerModel
-    lane : Lane
-        Where files are written: of its own, so that nothing long lies before an autosave.
+    saver : CorrectionSaver
+        Is told of every edit, and has earlier ones to be recovered.
     reference : callable
         The image layer whose grid a new mask takes; None where no image is open.
     is_of_case : callable
@@ -56,17 +48,12 @@ class Corrector(QObject):
 
     valueChanged = Signal(object)
     """A `CorrectionBoard`."""
-    noticeChanged = Signal(str, tuple)
-    """Something to decide, and the labels of the answers; an empty text where nothing is."""
     said = Signal(str)
     failed = Signal(object)
-    folderWanted = Signal()
-    """A folder for the corrections of a read-only dataset."""
     caseChanged = Signal()
     """What there is of the open case has changed."""
 
     _LOOK_MS = 500
-    _AUTOSAVE_MS = 3000
 
     def __init__(
         self,
@@ -74,7 +61,7 @@ class Corrector(QObject):
         session: Session,
         segmentation: SegmentationLayer,
         viewer: ViewerModel,
-        lane: Lane,
+        saver: CorrectionSaver,
         reference: Callable[[], Layer | None],
         is_of_case: Callable[[Layer], bool],
         parent: QObject | None = None,
@@ -83,31 +70,22 @@ class Corrector(QObject):
         self._session = session
         self._segmentation = segmentation
         self._viewer = viewer
-        self._lane = lane
+        self._saver = saver
         self._reference = reference
         self._is_of_case = is_of_case
         self._history: SliceHistory | None = None
-        self._clock = ActiveTime()
-        self._task: Task | None = None
-        self._autosaved: Autosave | None = None
-        self._conflict: tuple[WorkingMask, tuple[int, ...]] | None = None
         self._truth: Mask | None = None
-        self._note = ""
-        self._other: str | None = None
-        self._notices: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._board = CorrectionBoard()
         self._look = QTimer(self)
         self._look.setSingleShot(True)
         self._look.setInterval(self._LOOK_MS)
         self._look.timeout.connect(self._tell)
-        self._autosave = QTimer(self)
-        self._autosave.setSingleShot(True)
-        self._autosave.setInterval(self._AUTOSAVE_MS)
-        self._autosave.timeout.connect(self.autosave)
         segmentation.layerChanged.connect(self._on_layer)
         segmentation.edited.connect(self.note_edited)
         segmentation.replaced.connect(self._on_replaced)
-        session.work_leaving.connect(self._keep_aside)
+        saver.changed.connect(self._tell)
+        saver.recoverWanted.connect(self._recover)
+        saver.theirsRead.connect(self._show_theirs)
         session.work_changed.connect(self._tell)
         session.mask_written.connect(self._on_written)
         session.saved.connect(self._on_saved)
@@ -116,11 +94,9 @@ class Corrector(QObject):
 
     def disconnect_all(self) -> None:
         """Start nothing new, and disconnect."""
-        for timer in (self._look, self._autosave):
-            timer.stop()
+        self._look.stop()
         for event in self._moves():
             event.disconnect(self._tell_of_slice)
-        self._session.work_leaving.disconnect(self._keep_aside)
         self._session.work_changed.disconnect(self._tell)
         self._session.mask_written.disconnect(self._on_written)
         self._session.saved.disconnect(self._on_saved)
@@ -133,53 +109,14 @@ class Corrector(QObject):
         self._tell()
         return self._board
 
-    def unsaved(self) -> list[int]:
-        """Slices of the open case that are edited or accepted and not in the dataset."""
-        work = self._session.case_work
-        if work is None:
-            return []
-        self._segmentation.settle()
-        return work.mask.unsaved()
+    def take_case(self, loaded: LoadedCase) -> None:
+        """Another case is shown."""
+        self._truth = loaded.truth
+        self._tell()
 
     def refresh(self) -> None:
         """Other images are open, or chosen."""
         self._tell()
-
-    def take_case(self, loaded: LoadedCase) -> None:
-        """Another case is shown: offer what an earlier run left unsaved of it."""
-        self._truth, self._autosaved, self._conflict, self._note = loaded.truth, loaded.autosaved, None, ""
-        self._notices.clear()
-        dataset = self._session.dataset
-        if dataset is not None and not dataset.writable:
-            self._ask_for_folder()
-        if loaded.autosaved is not None and set(loaded.autosaved.slices) <= set(self.unsaved()):
-            # Left in this very window, and open again as it was left.
-            self._autosaved = None
-        elif loaded.autosaved is not None:
-            listed = _listed(list(loaded.autosaved.slices))
-            when = datetime.fromisoformat(loaded.autosaved.time).astimezone().strftime("%d %B, %H:%M")
-            text = f"Edits of {listed} were not saved ({when})."
-            if loaded.autosaved.changed:
-                text += f" Since then {_listed(list(loaded.autosaved.changed))} changed in the dataset."
-            self._ask("autosave", text, RECOVER, DISCARD)
-        self._show_notice()
-        self._tell()
-
-    def answer(self, label: str) -> None:
-        """The user has decided."""
-        if label == RECOVER:
-            self._recover()
-        elif label == DISCARD:
-            self._discard_autosaved()
-        elif label == KEEP_MINE:
-            self._settle("conflict")
-            self.save(overwrite=True)
-        elif label == TAKE_THEIRS:
-            self._take_theirs()
-        elif label == CHOOSE_FOLDER:
-            self.folderWanted.emit()
-        else:
-            self._settle("other")
 
     def start(self) -> None:
         """Make a working mask without a model: the dataset's own, or an empty one; or take up what was put aside."""
@@ -204,7 +141,6 @@ class Corrector(QObject):
             self._refuse_blank(z)
             self._tell()
             return
-        self._clock.tick()
         self._history.mark(z, not work.mask.is_accepted(z))
         self._after_edit()
 
@@ -246,92 +182,10 @@ class Corrector(QObject):
         self._write(filled)
         for index, plane in filled.items():
             work.mask.note_interpolated(index, plane)
-        self.said.emit(f"Filled {_listed(sorted(filled))} between {below} and {above}.")
-        self._tell()
-
-    def saving(self) -> bool:
-        """Whether a save runs."""
-        return self._task is not None
-
-    def save(self, *, overwrite: bool = False) -> SaveJob | None:
-        """Write the unsaved slices into the dataset, in the background.
-
-        Returns what is being written, as `Session.saved` will tell of it; None where nothing is: there is nothing to
-        save, or no dataset, or a save runs already.
-        """
-        if self._task is not None:
-            return None
-        if self._session.work is not None and self._session.case_work is None:
-            self.failed.emit(
-                InputError("this scan belongs to no dataset; open it in panel Data, or save the layer (File, Save)")
-            )
-            return None
-        job = self._job()
-        if job is None:
-            self.said.emit("Nothing to save.")
-            return None
-        self.said.emit(f"Saving {_listed(sorted(job.planes))} …")
-        self._task = self._lane.submit(
-            lambda task: job.save(overwrite=overwrite), returned=self._session.take_saved, failed=self.failed.emit
-        )
-        self._task.finished.connect(self._on_finished)
-        self._tell()
-        return job
-
-    def save_now(self) -> bool:
-        """Save, and return when it is done; whether nothing is left unsaved."""
-        self.save()
-        loop = QEventLoop()
-        while self._task is not None:
-            self._task.finished.connect(loop.quit)
-            loop.exec()
-        return not self.unsaved()
-
-    def autosave(self, *, final: bool = False) -> None:
-        """Write what is not saved beside the dataset, in the background.
-
-        `final`: there will be no other, so every slice is compared, which takes a moment on a large scan.
-        """
-        dataset, case = self._session.dataset, self._session.case
-        if dataset is None or case is None:
-            return
-        job, case_id = self._job(final=final), case.case_id
-        # An earlier run's edits stay beside the new ones until the user has decided about them.
-        undecided = {} if self._autosaved is None else self._autosaved.planes()
-        if job is None and (undecided or self._session.is_aside()):
-            return
-
-        if job is None:
-            self._lane.submit(lambda task: dataset.drop_autosave(case_id), failed=self._on_autosave_failed)
-            return
-
-        def work(task: Task) -> str | None:
-            job.autosave(undecided)
-            # Not before there is something to correct: looking at a dataset writes nothing into it.
-            return dataset.claim()
-
-        self._lane.submit(work, returned=self._on_autosaved, failed=self._on_autosave_failed)
-
-    def discard(self) -> None:
-        """Forget what is not saved."""
-        self._autosave.stop()
-        self._session.drop_edits()
-        self.autosave()
-        self._tell()
-
-    def use_overlay(self, dataset: Dataset) -> None:
-        """Save into another folder from now on: the dataset is read-only."""
-        self._session.use_overlay(dataset)
-        self._settle("folder")
-        self.said.emit(f"Corrections are saved in {dataset.overlay}.")
+        self.said.emit(f"Filled {listed_slices(sorted(filled))} between {below} and {above}.")
         self._tell()
 
     # What happens to the layer.
-
-    def _keep_aside(self) -> None:
-        """Keep what is not saved, before its case is left or its layer is gone."""
-        if self.unsaved():
-            self.autosave(final=True)
 
     def _on_layer(self, layer: Labels | None) -> None:
         self._history = None if layer is None else SliceHistory(layer, set_mark=self._set_mark)
@@ -349,18 +203,15 @@ class Corrector(QObject):
         work.mask.touch(None if box is None else range(*box[0].indices(work.mask.model.shape[0])))
         if self._history is not None:
             self._history.follow()
-        self._clock.tick()
+        self._saver.note_edit()
         if not self._look.isActive():
             self._look.start()
-        # Not anew with every stroke: it is never further behind than its interval.
-        if not self._autosave.isActive():
-            self._autosave.start()
 
     def _on_replaced(self) -> None:
         if self._session.work is not None:
             self._session.work.mask.touch()
             self._look.start()
-            self._autosave.start()
+            self._saver.note_edit()
 
     def _on_written(self) -> None:
         if not self._look.isActive():
@@ -370,7 +221,6 @@ class Corrector(QObject):
         work = self._session.work
         if self._history is None or work is None:
             return
-        self._clock.tick()
         written = self._history.write(planes)
         for z in planes:
             if work.mask.is_accepted(z) and (unmark or z in written):
@@ -379,83 +229,16 @@ class Corrector(QObject):
         self._after_edit()
 
     def _after_edit(self) -> None:
+        self._saver.note_edit()
         self._tell()
-        if not self._autosave.isActive():
-            self._autosave.start()
-
-    # Saving.
-
-    def _job(self, *, final: bool = True) -> SaveJob | None:
-        self._segmentation.settle()
-        seconds = self._clock.take() if final else 0.0
-        return self._session.save_job(annotator=_user(), seconds=seconds, thorough=final)
 
     def _on_saved(self, result: SaveResult) -> None:
         work = self._session.work
-        ours = work is not None and work.mask is result.job.work
-        if ours and result.saved and self._history is not None:
+        if work is not None and work.mask is result.job.work and result.saved and self._history is not None:
             self._history.forget_marks()
-        error = result.error
-        if error is None:
-            self._note = f"Saved {_listed(result.saved)} at {_now()}."
-            self.said.emit(f"Saved {_listed(result.saved)} of {result.job.case_id}.")
-        elif isinstance(error, ChangedElsewhereError):
-            self._conflict = result.job.work, error.slices
-            self._ask("conflict", f"{error.problem[0].upper()}{error.problem[1:]}.", KEEP_MINE, TAKE_THEIRS)
-            self.failed.emit(error)
-        elif isinstance(error, ReadOnlyError):
-            self._ask_for_folder()
-            self.failed.emit(error)
-        else:
-            self.failed.emit(error)
-        self.caseChanged.emit()
-        self._tell()
-        # What could not be saved, or has been painted meanwhile.
-        self._autosave.start()
-
-    def _on_finished(self) -> None:
-        self._task = None
         self._tell()
 
-    def _on_autosaved(self, other: str | None) -> None:
-        self._note = f"Edits kept aside at {_now()}."
-        if other is not None and other != self._other:
-            self._other = other
-            text = f"{other[0].upper()}{other[1:]}. What it changes is not overwritten without a question."
-            self._ask("other", text, UNDERSTOOD)
-        self._tell()
-
-    def _on_autosave_failed(self, error: Exception) -> None:
-        if isinstance(error, ReadOnlyError):
-            self._ask_for_folder()
-        else:
-            self.failed.emit(error)
-
-    # Decisions.
-
-    def _ask(self, topic: str, text: str, *answers: str) -> None:
-        """Ask something; the latest question is shown, and those before it when it is settled."""
-        self._notices.pop(topic, None)
-        self._notices[topic] = text, answers
-        self._show_notice()
-
-    def _settle(self, topic: str) -> None:
-        self._notices.pop(topic, None)
-        self._show_notice()
-
-    def _show_notice(self) -> None:
-        text, answers = next(reversed(self._notices.values()), ("", ()))
-        self.noticeChanged.emit(text, answers)
-
-    def _ask_for_folder(self) -> None:
-        if "folder" not in self._notices:
-            self._ask("folder", "This dataset is read-only. Corrections need a folder of their own.", CHOOSE_FOLDER)
-
-    def _recover(self) -> None:
-        autosaved = self._autosaved
-        if autosaved is None:
-            self._settle("autosave")
-            return
+    def _recover(self, autosaved: Autosave) -> None:
         if self._session.case_work is None:
             self.start()
         work = self._session.case_work
@@ -465,8 +248,7 @@ class Corrector(QObject):
         if autosaved.shape != work.mask.model.shape:
             self.failed.emit(InputError("the unsaved edits are of a scan of another shape; they were not recovered"))
             return
-        self._autosaved = None
-        self._settle("autosave")
+        self._saver.settle_recovery()
         # What has been painted since is newer.
         newer = set(work.mask.unsaved())
         planes = {z: plane for z, plane in autosaved.planes().items() if z not in newer}
@@ -475,28 +257,10 @@ class Corrector(QObject):
             if z not in written:
                 self._history.mark(z, True)
         work.mask.touch(planes)
-        self.said.emit(f"Recovered {_listed(sorted(planes))}." if planes else "Nothing older than what is painted now.")
+        self.said.emit(
+            f"Recovered {listed_slices(sorted(planes))}." if planes else "Nothing older than what is painted now."
+        )
         self._after_edit()
-
-    def _discard_autosaved(self) -> None:
-        self._autosaved = None
-        self._settle("autosave")
-        self.autosave()
-
-    def _take_theirs(self) -> None:
-        """Show the dataset's pixels of the slices that were changed elsewhere."""
-        conflict, self._conflict = self._conflict, None
-        self._settle("conflict")
-        case, work = self._session.case, self._session.work
-        if conflict is None or case is None or work is None or work.mask is not conflict[0]:
-            return
-        slices = conflict[1]
-
-        def read(task: Task) -> dict[int, Plane]:
-            mask = case.read_mask()
-            return {} if mask is None else {z: mask[z] for z in slices}
-
-        self._lane.submit(read, returned=self._show_theirs, failed=self.failed.emit)
 
     def _show_theirs(self, planes: dict[int, Plane]) -> None:
         work = self._session.work
@@ -505,7 +269,9 @@ class Corrector(QObject):
         self._history.write(planes)
         work.mask.note_saved(planes)
         self._history.forget_marks()
-        self.said.emit(f"{_listed(sorted(planes)).capitalize()} as the dataset has them now; Ctrl+Z brings yours back.")
+        self.said.emit(
+            f"{listed_slices(sorted(planes)).capitalize()} as the dataset has them now; Ctrl+Z brings yours back."
+        )
         self._after_edit()
 
     # What is known of a slice.
@@ -562,8 +328,8 @@ class Corrector(QObject):
             can_start=can_start and from_truth,
             starts_from_truth=from_truth,
             can_save=of_case,
-            saving=self._task is not None,
-            note=self._note if of_case else "This scan belongs to no dataset: save the layer itself.",
+            saving=self._saver.saving(),
+            note=self._saver.note if of_case else "This scan belongs to no dataset: save the layer itself.",
         )
 
     def _can_start(self) -> bool:
@@ -589,19 +355,3 @@ def find_gap(settled: list[int], z: int) -> tuple[int, int] | None:
         if gap is not None and min(gap) >= 0 and gap[1] - gap[0] > 1:
             return gap
     return None
-
-
-def _listed(slices: list[int]) -> str:
-    return f"slice{'s' if len(slices) != 1 else ''} {slice_numbers(slices)}"
-
-
-def _now() -> str:
-    return datetime.now().astimezone().strftime("%H:%M:%S")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        # A user id without a name, as in some containers.
-        return ""

@@ -18,6 +18,7 @@ from napari_unet_seg.widgets.adaptations import is_adaptation_name
 from napari_unet_seg.widgets.case_loader import CaseLoader
 from napari_unet_seg.widgets.channel_roles import ChannelRoles
 from napari_unet_seg.widgets.correct_panel import CorrectPanel
+from napari_unet_seg.widgets.correction_saver import CorrectionSaver
 from napari_unet_seg.widgets.corrector import Corrector
 from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
 from napari_unet_seg.widgets.keys import Keys
@@ -119,11 +120,12 @@ class UNetDock(QWidget):
         self.rule = RuleFollower(
             session=self.session, segmentation=self.segmentation, viewer=viewer, lane=file_lane, parent=self
         )
+        self.saver = CorrectionSaver(session=self.session, segmentation=self.segmentation, lane=save_lane, parent=self)
         self.corrector = Corrector(
             session=self.session,
             segmentation=self.segmentation,
             viewer=viewer,
-            lane=save_lane,
+            saver=self.saver,
             reference=self._reference,
             is_of_case=self.loader.shows,
             parent=self,
@@ -143,6 +145,7 @@ class UNetDock(QWidget):
             panel=self.retrain_panel,
             segmenting=self.runner,
             corrector=self.corrector,
+            saver=self.saver,
             rounds=round_lane,
             files=file_lane,
             run_round=run_round,
@@ -156,6 +159,7 @@ class UNetDock(QWidget):
             self.runner,
             self.rule,
             self.scores,
+            self.saver,
             self.corrector,
             self.next,
             self.retrain,
@@ -183,9 +187,9 @@ class UNetDock(QWidget):
         if self._closed:
             return
         try:
-            if self.corrector.unsaved():
+            if self.saver.unsaved():
                 # The last edits may be younger than the last autosave.
-                self.corrector.autosave(final=True)
+                self.saver.autosave(final=True)
             # A save that runs is finished, and what was discarded is not offered again.
             self._lanes[2].wait()
         finally:
@@ -270,28 +274,29 @@ class UNetDock(QWidget):
         self.runner.busy.connect(self.segment_panel.set_busy)
         self.runner.idle.connect(self.segment_panel.set_idle)
         self.runner.adaptationChanged.connect(self.segment_panel.set_adaptation)
-        panel, corrector = self.correct_panel, self.corrector
+        panel, corrector, saver = self.correct_panel, self.corrector, self.saver
         panel.startRequested.connect(corrector.start)
         panel.acceptRequested.connect(corrector.accept)
         panel.revertRequested.connect(corrector.revert)
         panel.clearRequested.connect(corrector.clear)
         panel.interpolateRequested.connect(corrector.interpolate)
-        panel.saveRequested.connect(corrector.save)
-        panel.noticeAnswered.connect(corrector.answer)
+        panel.saveRequested.connect(saver.save)
+        panel.noticeAnswered.connect(saver.answer)
         panel.sliceChosen.connect(self._show_slice)
         panel.nextRequested.connect(self.next.show_next)
         self.next.sliceChosen.connect(self._show_slice)
         self.next.valueChanged.connect(panel.set_suggestion)
         corrector.valueChanged.connect(self.next.refresh)
         corrector.valueChanged.connect(panel.setValue)
-        corrector.noticeChanged.connect(self._show_notice)
-        corrector.caseChanged.connect(self._show_case_state)
-        corrector.folderWanted.connect(self._choose_overlay)
+        saver.noticeChanged.connect(self._show_notice)
+        saver.folderWanted.connect(self._choose_overlay)
+        for part in (saver, corrector):
+            part.caseChanged.connect(self._show_case_state)
         self.scores.noticed.connect(corrector.note_edited)
         self.scores.valueChanged.connect(self.scores_panel.set_board)
-        for part in (self.loader, self.runner, self.rule, self.corrector, self.next, self.retrain):
+        for part in (self.loader, self.runner, self.rule, saver, corrector, self.next, self.retrain):
             part.said.connect(self.status.setValue)
-        for part in (self.loader, self.runner, self.rule, self.scores, self.corrector, self.next, self.retrain):
+        for part in (self.loader, self.runner, self.rule, self.scores, saver, corrector, self.next, self.retrain):
             part.failed.connect(self.status.show_error)
         self.session.dataset_changed.connect(self._list_cases)
         self.session.case_changed.connect(self._on_case_changed)
@@ -302,7 +307,7 @@ class UNetDock(QWidget):
                 "Shift-R": self.corrector.revert,
                 "Shift-C": self.corrector.clear,
                 "Shift-I": self.corrector.interpolate,
-                "Shift-S": self.corrector.save,
+                "Shift-S": self.saver.save,
                 "Shift-N": self.next.show_next,
             },
         )
@@ -353,6 +358,7 @@ class UNetDock(QWidget):
     def _on_case_shown(self, layers: list[Any], loaded: LoadedCase) -> None:
         self.roles.prefer(layers)
         self.corrector.take_case(loaded)
+        self.saver.take_case(loaded)
         self.retrain.take_case(layers, loaded)
         self._truth.take_case(self.loader.truth)
 
@@ -374,7 +380,7 @@ class UNetDock(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "A folder for the corrections", str(Path.home()))
         dataset = self.session.dataset
         if folder and dataset is not None:
-            self.loader.open_overlay(Path(folder), self.corrector.use_overlay)
+            self.loader.open_overlay(Path(folder), self.saver.use_overlay)
 
     def _reference(self) -> Layer | None:
         """The image to be corrected: what is chosen, or else the open case's own, whatever sequence that is."""
@@ -383,14 +389,14 @@ class UNetDock(QWidget):
 
     def _may_leave(self) -> bool:
         """Ask what to do with unsaved edits, and do it; whether the open case may be closed then."""
-        slices = self.corrector.unsaved()
+        slices = self.saver.unsaved()
         if self._closed or not slices or self.session.case is None:
             return True
         answer = self._ask(self, f"{self.session.case.case_id}: {len(slices)} slice(s) are corrected but not saved.")
         if answer is Answer.SAVE:
-            return self.corrector.save_now()
+            return self.saver.save_now()
         if answer is Answer.DISCARD:
-            self.corrector.discard()
+            self.saver.discard()
         return answer is not Answer.CANCEL
 
     def _list_cases(self, stored: Mapping[str, Stored]) -> None:

@@ -21,6 +21,7 @@ from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.adaptations import adaptation_name
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
 from napari_unet_seg.widgets.correction_counts import CorrectionCounts
+from napari_unet_seg.widgets.correction_saver import CorrectionSaver
 from napari_unet_seg.widgets.corrector import Corrector
 from napari_unet_seg.widgets.plot_colours import PlotColours
 from napari_unet_seg.widgets.retrain_board import RetrainBoard, RetrainSettings
@@ -61,6 +62,8 @@ class Retrain(QObject):
     segmenting : SegmentRunner
         It is given the model that a round has made.
     corrector : Corrector
+        Tells when something was corrected.
+    saver : CorrectionSaver
         Saves what is not saved yet.
     rounds : Lane
         Where rounds are watched from; they may take minutes.
@@ -83,6 +86,7 @@ class Retrain(QObject):
         panel: RetrainPanel,
         segmenting: SegmentRunner,
         corrector: Corrector,
+        saver: CorrectionSaver,
         rounds: Lane,
         files: Lane,
         run_round: Callable[..., Iterator[RoundEvent]] | None = None,
@@ -94,7 +98,7 @@ class Retrain(QObject):
         self._viewer = viewer
         self._panel = panel
         self._segmenting = segmenting
-        self._corrector = corrector
+        self._saver = saver
         self._files = files
         self._versions = versions or _versions
         self._request: RoundRequest | None = None
@@ -171,14 +175,14 @@ class Retrain(QObject):
     def save_and_start(self) -> None:
         """Save the unsaved slices, and run a round when that is done, if the case is still open then."""
         asked = time.time()
-        if not self._corrector.unsaved():
+        if not self._saver.unsaved():
             self._start(asked=asked)
             return
-        if self._corrector.saving():
+        if self._saver.saving():
             # What it writes is older than what the user sees.
             self.said.emit("The save before still runs; press again when it is done.")
             return
-        job = self._corrector.save()
+        job = self._saver.save()
         self._awaited = None if job is None else (job, asked)
 
     def restore(self, number: int) -> None:

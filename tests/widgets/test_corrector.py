@@ -10,14 +10,8 @@ from pytestqt.qtbot import QtBot
 
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 from napari_unet_seg.widgets.correct_panel import CorrectPanel
-from napari_unet_seg.widgets.corrector import (
-    CHOOSE_FOLDER,
-    DISCARD,
-    KEEP_MINE,
-    RECOVER,
-    TAKE_THEIRS,
-    find_gap,
-)
+from napari_unet_seg.widgets.correction_saver import CHOOSE_FOLDER, DISCARD, KEEP_MINE, RECOVER, TAKE_THEIRS
+from napari_unet_seg.widgets.corrector import find_gap
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.leaving import Answer
 from napari_unet_seg.working_mask import SliceState
@@ -186,7 +180,7 @@ def test_saved_slices_open_with_their_case(
 def test_edits_are_kept_beside_the_dataset_before_they_are_saved(
     segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segmented.corrector._autosave.setInterval(50)
+    segmented.saver._autosave.setInterval(50)
     viewer.layers["Segmentation"].paint((2, 5, 5), 1)
     qtbot.waitUntil(lambda: "one" in dataset.autosaves, timeout=5000)
     np.testing.assert_array_equal(dataset.autosaves["one"].planes()[2], data(viewer)[2])
@@ -204,7 +198,7 @@ def test_what_a_crash_left_is_offered_and_recovered(
     segmented.correct_panel.noticeAnswered.emit(RECOVER)
     settle()
     np.testing.assert_array_equal(data(viewer)[1], np.eye(32))
-    assert segmented.corrector.unsaved() == [1]
+    assert segmented.saver.unsaved() == [1]
     assert segmented.correct_panel.notice() == ""
 
 
@@ -218,7 +212,7 @@ def test_painting_on_before_deciding_loses_neither(
     click(segmented, "start")
     viewer.layers["Segmentation"].paint((2, 20, 5), 1)
     newer = data(viewer)[2].copy()
-    segmented.corrector.autosave()
+    segmented.saver.autosave()
     settle()
     kept = dataset.autosaves["two"].planes()
     np.testing.assert_array_equal(kept[1], older)
@@ -234,7 +228,7 @@ def test_what_a_crash_left_is_discarded_only_when_the_user_says_so(
     kept = dataset.autosaves["two"] = FakeAutosave({1: np.eye(32, dtype=np.uint8)})
     segmented.data_panel.caseActivated.emit("two")
     settle()
-    segmented.corrector.autosave()
+    segmented.saver.autosave()
     settle()
     assert dataset.autosaves["two"] is kept
     segmented.correct_panel.noticeAnswered.emit(DISCARD)
@@ -251,11 +245,11 @@ def test_a_failed_save_keeps_the_edit(
     settle()
     assert "one_mask.tif" in segmented.status.value()
     assert segmented.status.is_error
-    assert segmented.corrector.unsaved() == [2]
+    assert segmented.saver.unsaved() == [2]
     dataset.error = None
     click(segmented, "save")
     settle()
-    assert segmented.corrector.unsaved() == []
+    assert segmented.saver.unsaved() == []
 
 
 @pytest.mark.parametrize("answer", [KEEP_MINE, TAKE_THEIRS])
@@ -304,7 +298,7 @@ def test_the_note_of_a_save_stays_when_nothing_is_left_to_keep(
     viewer.layers["Segmentation"].paint((2, 5, 5), 1)
     click(segmented, "save")
     settle()
-    segmented.corrector.autosave()
+    segmented.saver.autosave()
     settle()
     assert segmented.corrector.value().note.startswith("Saved slice 2")
 
@@ -313,10 +307,10 @@ def test_what_was_discarded_on_closing_is_not_offered_again(
     segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle
 ) -> None:
     viewer.layers["Segmentation"].paint((2, 5, 5), 1)
-    segmented.corrector.autosave()
+    segmented.saver.autosave()
     settle()
     assert "one" in dataset.autosaves
-    segmented.corrector.discard()
+    segmented.saver.discard()
     segmented.shutdown()
     assert dataset.autosaves == {}
 
@@ -330,11 +324,11 @@ def test_a_read_only_dataset_asks_for_a_folder(
     settle()
     assert "read-only" in segmented.correct_panel.notice()
     asked = []
-    segmented.corrector.folderWanted.disconnect()
-    segmented.corrector.folderWanted.connect(lambda: asked.append(True))
+    segmented.saver.folderWanted.disconnect()
+    segmented.saver.folderWanted.connect(lambda: asked.append(True))
     segmented.correct_panel.noticeAnswered.emit(CHOOSE_FOLDER)
     assert asked == [True]
-    assert segmented.corrector.unsaved() == [2]
+    assert segmented.saver.unsaved() == [2]
 
 
 def test_another_window_is_told_of(
@@ -342,11 +336,11 @@ def test_another_window_is_told_of(
 ) -> None:
     dataset.other = "process 7 on desk has this dataset open since 12:03"
     viewer.layers["Segmentation"].paint((2, 5, 5), 1)
-    segmented.corrector.autosave()
+    segmented.saver.autosave()
     settle()
     assert "Process 7 on desk" in segmented.correct_panel.notice()
     segmented.correct_panel.noticeAnswered.emit("OK")
-    segmented.corrector.autosave()
+    segmented.saver.autosave()
     settle()
     assert segmented.correct_panel.notice() == ""
 
@@ -364,7 +358,7 @@ def test_leaving_a_case_with_unsaved_edits_asks(
     assert segmented.data_panel.value() == ("one" if answer is Answer.CANCEL else "two")
     assert list(dataset["one"].corrected) == ([2] if answer is Answer.SAVE else [])
     if answer is Answer.CANCEL:
-        assert segmented.corrector.unsaved() == [2]
+        assert segmented.saver.unsaved() == [2]
 
 
 def test_leaving_does_not_ask_when_all_is_saved(segmented: UNetDock, settle: Settle) -> None:
@@ -383,7 +377,7 @@ def test_a_save_that_fails_on_leaving_stays(
     segmented.data_panel.caseActivated.emit("two")
     settle()
     assert segmented.data_panel.value() == "one"
-    assert segmented.corrector.unsaved() == [2]
+    assert segmented.saver.unsaved() == [2]
 
 
 def test_a_mask_is_begun_without_a_model(opened: UNetDock, viewer: ViewerModel, dataset: FakeDataset) -> None:

@@ -287,7 +287,7 @@ def test_the_volume_s_dice_is_followed_from_save_to_save(
         layer.data[z] = truth[z]
         layer.refresh()
         segmented.corrector.value()
-        segmented.corrector.save()
+        segmented.saver.save()
         settle()
         expected.append(count(layer.data, truth).dice)
     assert expected[0] < expected[1] < expected[2]

@@ -57,7 +57,7 @@ def test_the_ranking_gets_what_is_known(
     ranked: UNetDock, asked: list[dict[str, object]], viewer: ViewerModel, qtbot: QtBot
 ) -> None:
     viewer.layers["Segmentation"].paint((3, 5, 5), 1)
-    ranked.corrector.save()
+    ranked.saver.save()
     qtbot.waitUntil(lambda: len(asked) >= 2 and not ranked.next.busy(), timeout=10_000)
     last = asked[-1]
     assert last["case"] == "one"
@@ -128,7 +128,7 @@ def test_the_real_ranking_takes_what_it_is_given(segmented: UNetDock, viewer: Vi
 
     segmented.next._suggest = suggest_slices
     viewer.layers["Segmentation"].paint((3, 5, 5), 1)
-    segmented.corrector.save()
+    segmented.saver.save()
     qtbot.waitUntil(lambda: not segmented.next.busy() and not segmented.busy(), timeout=10_000)
     assert not segmented.status.is_error
     assert 3 not in {suggestion.slice for suggestion in segmented.next._suggestions}

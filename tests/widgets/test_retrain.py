@@ -39,7 +39,7 @@ Settle = Callable[[], None]
 def corrected(segmented: UNetDock, viewer: ViewerModel, settle: Settle) -> UNetDock:
     """With slice 2 of case "one" corrected and saved."""
     viewer.layers["Segmentation"].paint((2, 5, 5), 1)
-    segmented.corrector.save()
+    segmented.saver.save()
     settle()
     return segmented
 
@@ -301,16 +301,15 @@ def test_corrections_are_counted_in_the_background_and_only_when_they_change(
     segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle
 ) -> None:
     assert dataset.counted == ["unet-seg-files_0"]
+    for name in ("two", "one"):
+        segmented.loader.open_case(name)
+        settle()
     for z in (2, 3):
         viewer.layers["Segmentation"].paint((z, 5, 5), 1)
         segmented.corrector.value()
     assert segmented.retrain_panel.board().unsaved == 2
-    segmented.loader.open_case("two")
-    settle()
     assert len(dataset.counted) == 1
-    segmented.loader.open_case("one")
-    settle()
-    segmented.corrector.save()
+    segmented.saver.save()
     settle()
     assert dataset.counted == ["unet-seg-files_0"] * 2
     assert segmented.retrain_panel.board().slices == 2
@@ -370,7 +369,7 @@ def test_what_cannot_be_saved_is_not_learned_from(
     assert rounds.requests == []
     # The next save is one like any other.
     dataset.error = None
-    segmented.corrector.save()
+    segmented.saver.save()
     settle()
     assert rounds.requests == []
 
@@ -380,7 +379,7 @@ def test_a_round_waits_for_its_own_save_alone(
 ) -> None:
     layer = viewer.layers["Segmentation"]
     layer.paint((2, 5, 5), 1)
-    segmented.corrector.save()
+    segmented.saver.save()
     # What is painted now is not in that save.
     layer.paint((3, 5, 5), 1)
     segmented.retrain.save_and_start()
@@ -404,7 +403,7 @@ def test_a_round_that_waits_for_a_save_is_forgotten_with_its_case(
     segmented.loader.open_case("one")
     settle()
     viewer.layers["Segmentation"].paint((3, 5, 5), 1)
-    segmented.corrector.save()
+    segmented.saver.save()
     settle()
     assert rounds.requests == []
 
@@ -418,9 +417,9 @@ def test_a_save_that_writes_nothing_leaves_no_round_waiting(
 ) -> None:
     viewer.layers["Segmentation"].paint((2, 5, 5), 1)
     with monkeypatch.context() as patched:
-        patched.setattr(segmented.corrector, "save", lambda: None)
+        patched.setattr(segmented.saver, "save", lambda: None)
         segmented.retrain.save_and_start()
-    segmented.corrector.save()
+    segmented.saver.save()
     settle()
     assert rounds.requests == []
 
@@ -431,7 +430,7 @@ def test_a_case_corrected_meanwhile_counts_afterwards(
     press(corrected, "start")
     qtbot.waitUntil(lambda: rounds.running == 1)
     viewer.layers["Segmentation"].paint((3, 5, 5), 1)
-    corrected.corrector.save()
+    corrected.saver.save()
     qtbot.waitUntil(lambda: corrected.retrain_panel.board().scan_slices == 2, timeout=5000)
     rounds.finish(promoted=False)
     settle()

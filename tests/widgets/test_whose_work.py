@@ -50,8 +50,8 @@ def test_the_mask_of_another_image_is_not_saved_into_the_open_case(
     segment(segmented, settle)
     stroke(segmented, 3)
     assert not segmented.corrector.value().can_save
-    assert segmented.corrector.unsaved() == []
-    segmented.corrector.save()
+    assert segmented.saver.unsaved() == []
+    segmented.saver.save()
     settle()
     assert dataset.saves == []
     assert segmented.retrain_panel.board().unsaved == 0
@@ -59,7 +59,7 @@ def test_the_mask_of_another_image_is_not_saved_into_the_open_case(
     choose_flair(segmented, "FLAIR")
     segment(segmented, settle)
     assert segmented.session.work is own
-    assert segmented.corrector.unsaved() == [2]
+    assert segmented.saver.unsaved() == [2]
 
 
 def test_what_was_put_aside_is_kept_on_the_disk_too(segmented: UNetDock, dataset: FakeDataset, settle: Settle) -> None:
@@ -67,7 +67,7 @@ def test_what_was_put_aside_is_kept_on_the_disk_too(segmented: UNetDock, dataset
     add_image(segmented._viewer)
     choose_flair(segmented, "follow-up flair")
     segment(segmented, settle)
-    segmented.corrector.autosave()
+    segmented.saver.autosave()
     settle()
     assert list(dataset.autosaves["one"].planes()) == [2]
 
@@ -92,7 +92,7 @@ def test_another_sequence_of_the_case_keeps_the_edits(segmented: UNetDock, settl
     choose_flair(segmented, "post")
     segment(segmented, settle)
     assert segmented.session.work is work
-    assert segmented.corrector.unsaved() == [2]
+    assert segmented.saver.unsaved() == [2]
     assert sum(isinstance(layer, Labels) and layer.name.startswith("Seg") for layer in segmented._viewer.layers) == 1
 
 
@@ -116,7 +116,7 @@ def test_edits_outlive_the_removal_of_their_layer(
     segmented: UNetDock, dataset: FakeDataset, settle: Settle, how: str
 ) -> None:
     stroke(segmented, 2)
-    segmented.corrector.save()
+    segmented.saver.save()
     settle()
     stroke(segmented, 4)
     layers = segmented._viewer.layers
@@ -126,7 +126,7 @@ def test_edits_outlive_the_removal_of_their_layer(
         layers.clear()
     assert segmented.corrector.value().states == ()
     assert "is kept" in segmented.status.value()
-    segmented.corrector.autosave()
+    segmented.saver.autosave()
     settle()
     assert list(dataset.autosaves["one"].planes()) == [4]
     if how == "remove":
@@ -140,7 +140,7 @@ def test_a_segmentation_after_the_removal_keeps_edits_too(segmented: UNetDock, s
     stroke(segmented, 4)
     segmented._viewer.layers.remove(segmented.segmentation.layer)
     segment(segmented, settle)
-    assert segmented.corrector.unsaved() == [4]
+    assert segmented.saver.unsaved() == [4]
 
 
 def test_a_stroke_made_while_a_case_is_loaded_is_asked_about(segmented: UNetDock, settle: Settle) -> None:
@@ -151,7 +151,7 @@ def test_a_stroke_made_while_a_case_is_loaded_is_asked_about(segmented: UNetDock
     settle()
     assert len(asked) == 1
     assert segmented.session.case.case_id == "one"
-    assert segmented.corrector.unsaved() == [2]
+    assert segmented.saver.unsaved() == [2]
 
 
 def test_nothing_is_discarded_for_a_dataset_that_is_none(segmented: UNetDock, settle: Settle) -> None:
@@ -163,7 +163,7 @@ def test_nothing_is_discarded_for_a_dataset_that_is_none(segmented: UNetDock, se
     segmented.session.read_dataset = fail
     segmented.loader.open_path("nowhere")
     settle()
-    assert segmented.corrector.unsaved() == [2]
+    assert segmented.saver.unsaved() == [2]
 
 
 def reopened(dock: UNetDock, settle: Settle) -> None:
@@ -182,23 +182,23 @@ def test_slices_that_nothing_is_known_of_are_not_taken_for_empty(
     lesion = int(np.argmax(truth.sum(axis=(1, 2))))
     opened.corrector.start()
     stroke(opened, lesion)
-    opened.corrector.save()
+    opened.saver.save()
     settle()
     reopened(opened, settle)
     other = next(z for z in np.flatnonzero(truth.any(axis=(1, 2))) if z != lesion)
     opened._viewer.dims.set_point(0, opened.segmentation.layer.scale[0] * other)
     opened.corrector.accept()
-    assert opened.corrector.unsaved() == []
+    assert opened.saver.unsaved() == []
     assert "Segment first" in opened.status.value()
     opened._viewer.dims.set_point(0, opened.segmentation.layer.scale[0] * lesion)
     opened.corrector.revert()
-    assert opened.corrector.unsaved() == []
+    assert opened.saver.unsaved() == []
     # The dataset's own mask is still on offer.
     assert not opened.correct_panel._start.isHidden()
     opened.corrector.start()
     np.testing.assert_array_equal(opened.segmentation.layer.data[other], truth[other])
     assert opened.correct_panel._start.isHidden()
-    assert opened.corrector.unsaved() == []
+    assert opened.saver.unsaved() == []
 
 
 def test_edits_are_recovered_where_no_sequence_is_known_by_name(
@@ -213,20 +213,20 @@ def test_edits_are_recovered_where_no_sequence_is_known_by_name(
     dock.loader.open_case("one")
     settle()
     dock.roles.setValue({})
-    dock.corrector.answer("Recover")
-    assert dock.corrector.unsaved() == [2]
+    dock.saver.answer("Recover")
+    assert dock.saver.unsaved() == [2]
     assert dock.correct_panel.notice() == ""
 
 
 def test_edits_left_in_this_window_are_not_offered_for_recovery(segmented: UNetDock, settle: Settle) -> None:
     stroke(segmented, 2)
-    segmented.corrector.autosave()
+    segmented.saver.autosave()
     settle()
     segmented._ask = lambda parent, text: Answer.CANCEL
     segmented.session.close_case()
     case = segmented.session.dataset["one"]
     segmented.loader._take_case(segmented.session.read_case(case))
-    assert segmented.corrector.unsaved() == [2]
+    assert segmented.saver.unsaved() == [2]
     assert segmented.correct_panel.notice() == ""
 
 
@@ -235,7 +235,7 @@ def test_a_correction_reverted_elsewhere_is_shown_no_longer(
 ) -> None:
     before = segmented.session.work.mask.data[2].copy()
     stroke(segmented, 2)
-    segmented.corrector.save()
+    segmented.saver.save()
     settle()
     segmented.loader.open_case("two")
     settle()
@@ -339,7 +339,7 @@ def test_a_slice_that_is_not_in_view_is_not_changed(segmented: UNetDock, view: s
         segmented._viewer.dims.order = (2, 0, 1)
     segmented.corrector.clear()
     segmented.corrector.accept()
-    assert segmented.corrector.unsaved() == []
+    assert segmented.saver.unsaved() == []
     assert not segmented.correct_panel._clear.isEnabled()
     segmented._viewer.dims.ndisplay, segmented._viewer.dims.order = 2, (0, 1, 2)
     assert segmented.correct_panel._clear.isEnabled()
@@ -350,7 +350,7 @@ def test_a_label_beyond_a_byte_is_no_hole(segmented: UNetDock, dataset: FakeData
     layer.data = layer.data.astype(np.int32)
     layer.data_setitem((np.full(9, 2), np.arange(9), np.arange(9)), 256)
     shown = np.asarray(segmented.segmentation.layer.data[2]) != 0
-    segmented.corrector.save()
+    segmented.saver.save()
     settle()
     np.testing.assert_array_equal(dataset["one"].corrected[2] != 0, shown)
 
@@ -361,7 +361,7 @@ def test_a_layer_of_another_shape_is_let_go(segmented: UNetDock) -> None:
     assert segmented.segmentation.layer is None
     segmented._viewer.dims.set_point(0, 8)
     segmented.corrector.start()
-    assert segmented.corrector.unsaved() == [2]
+    assert segmented.saver.unsaved() == [2]
 
 
 def test_work_put_aside_does_not_pile_up(segmented: UNetDock, settle: Settle, monkeypatch: pytest.MonkeyPatch) -> None:
