@@ -156,7 +156,7 @@ class SegmentationLayer(QObject):
         elif work is not None:
             # It is a mask of something else now, and the user's own.
             self.release(remove=False)
-            self._put_aside(f"The layer {SEGMENTATION} holds another shape now.")
+            self._put_aside(f"The layer {SEGMENTATION} holds a mask of another shape now.")
             return
         self.replaced.emit()
 
@@ -168,9 +168,8 @@ class SegmentationLayer(QObject):
     def _put_aside(self, why: str) -> None:
         self._session.put_work_aside()
         if self._session.is_aside():
-            self.lost.emit(
-                f"{why} What was corrected is kept, and comes back with Segment or with the button in Correct."
-            )
+            why += " What was corrected is kept, and comes back with Segment or with the button in Correct."
+        self.lost.emit(why)
 
 
 def load_labels(task: object = None) -> None:

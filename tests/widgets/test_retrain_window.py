@@ -86,7 +86,7 @@ def test_a_round_from_the_first_stroke_to_going_back(
     tell_some(rounds)
     qtbot.waitUntil(lambda: panel.plot is not None and len(panel.plot.value()[0]) == 4, timeout=5000)
     scroll = corrected.findChild(QScrollArea)
-    middle = panel._progress.mapTo(scroll.viewport(), panel._progress.rect().center())
+    middle = panel._round._progress.mapTo(scroll.viewport(), panel._round._progress.rect().center())
     assert scroll.viewport().rect().contains(middle)
     # Painting, scrolling and saving go on meanwhile.
     window.dims.set_current_step(0, 1)
