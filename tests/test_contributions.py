@@ -133,3 +133,41 @@ def test_pictures_of_one_size_become_a_stack(tmp_path: Path) -> None:
     mask, arguments, _ = layers[1]
     np.testing.assert_array_equal(mask[1], np.eye(16, 20))
     assert arguments["metadata"]["labelled"].tolist() == [False, True, False]
+
+
+def test_the_ground_truth_is_the_mask_before_the_corrections(tmp_path: Path) -> None:
+    patient = next(write_kaggle(tmp_path, patients=1, slices=3, size=16).iterdir())
+    *_, (before, _, _) = read(patient)
+    dataset = open_dataset(patient)
+    line = dataset.save_correction(dataset.cases[0].case_id, 1 - before, slices=[0, 1])
+    *_, (shown, arguments, _) = read(patient)
+    assert arguments["name"] == "Ground truth"
+    np.testing.assert_array_equal(shown, before)
+    dataset.revert(line.id)
+    *_, (shown, _, _) = read(patient)
+    np.testing.assert_array_equal(shown, before)
+
+
+def test_a_correction_where_there_was_no_mask_is_no_ground_truth(tmp_path: Path) -> None:
+    patient = next(write_kaggle(tmp_path, patients=1, slices=3, size=16).iterdir())
+    for mask in patient.glob("*_mask.tif"):
+        mask.unlink()
+    dataset = open_dataset(patient)
+    dataset.save_correction(dataset.cases[0].case_id, np.ones((3, 16, 16), np.uint8), slices=[1])
+    assert [kind for *_, kind in read(patient)] == ["image"] * 3
+
+
+def test_a_stack_of_pictures_has_the_masks_before_the_corrections(tmp_path: Path) -> None:
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    for folder in (images, masks):
+        folder.mkdir()
+    for number, name in enumerate(("a", "b", "c"), 1):
+        Image.fromarray(np.eye(16, 20, dtype=np.uint8) * number).save(images / f"{name}.png")
+    before = np.eye(16, 20, dtype=np.uint8)
+    Image.fromarray(before * 255).save(masks / "b.png")
+    dataset = open_dataset(tmp_path)
+    for name in ("b", "c"):
+        dataset.save_correction(name, 1 - before[None])
+    _, (mask, arguments, _) = read(tmp_path)
+    np.testing.assert_array_equal(mask, [before * 0, before, before * 0])
+    assert arguments["metadata"]["labelled"].tolist() == [False, True, False]

@@ -8,6 +8,8 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
+from napari_unet_seg.widgets.wheel_guard import WheelGuard
+
 
 class PanelColumn(QScrollArea):
     """A column of panels.
@@ -44,10 +46,11 @@ class PanelColumn(QScrollArea):
 
 
 def fold(title: str, panel: QWidget) -> QCollapsible:
-    """A panel that folds, open, under its title."""
+    """A panel that folds, open, under its title; the wheel changes nothing in it by accident, see `WheelGuard`."""
     folded = QCollapsible(title, collapsedIcon="▶")
     folded.setDuration(0)
     folded.toggleButton().setToolTip(f"Fold or unfold {title}")
     folded.addWidget(panel)
+    WheelGuard(panel)
     folded.expand(animate=False)
     return folded
