@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.dataset import LAYOUTS, Case, Dataset
+from napari_unet_seg.data.output_folder import check_outside
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.errors import InputError, reading
 
@@ -57,7 +58,7 @@ def convert(
     *,
     layout: str,
     progress: Callable[[Case, Volume], None] = lambda case, volume: None,
-    failed: Callable[[Case, InputError], None] | None = None,
+    failed: Callable[[Case, Exception], None] | None = None,
 ) -> list[str]:
     """Write a dataset in another layout.
 
@@ -72,7 +73,8 @@ def convert(
     progress : callable
         Called with each case that has been written.
     failed : callable, optional
-        Called with each case that cannot be used; the others go on. Without it the first such case is raised.
+        Called with each case that cannot be used, or that does not fit in memory; the others go on. Without it the
+        first such case is raised.
 
     Returns
     -------
@@ -92,7 +94,7 @@ def convert(
             try:
                 volume = case.read_image()
                 writer.add(case.case_id, volume, case.read_mask(), case.labelled_slices())
-            except InputError as error:
+            except (InputError, MemoryError) as error:
                 if failed is None:
                     raise
                 failed(case, error)
@@ -118,5 +120,4 @@ def _check_folder(folder: Path, source: Path) -> None:
             raise InputError("this is a file; choose a new or an empty folder", path=folder)
         if folder.is_dir() and any(folder.iterdir()):
             raise InputError("this folder is not empty; choose a new or an empty one", path=folder)
-    if folder.resolve().is_relative_to(source.resolve()):
-        raise InputError("this folder lies in the dataset itself; choose one outside", path=folder)
+    check_outside(folder, source)

@@ -61,6 +61,8 @@ class Correction:
     """Name of the model whose mask was corrected."""
 
     model_hash: str = ""
+    """SHA-256 of its file; empty where that is not known."""
+
     files: tuple[FileChange, ...] = ()
     hash_before: str = ""
     """SHA-256 of the case's mask before: its labels as `Case.read_mask` gives them and which slices have any."""
@@ -76,6 +78,12 @@ class Correction:
     one: int | None = None
     """Stored value that stands for label 1, where the case has classes: other labels are stored as they are. None
     where the case has but one class, whose value the files show."""
+
+    names: tuple[str, ...] = ()
+    """What its slices are called in their file, where that names them."""
+
+    recorded: tuple[int, ...] = ()
+    """The slices as the log has them, where files of the scan came or went since and `slices` are others by now."""
 
     def to_json(self) -> str:
         """The line, without its line break; what says nothing is left out."""
@@ -95,6 +103,7 @@ class Correction:
             "seconds": self.seconds,
         }
         record |= {key: value for key in ("reverts", "one") if (value := getattr(self, key)) is not None}
+        record |= {"names": list(self.names)} if self.names else {}
         return json.dumps(record, ensure_ascii=False)
 
     @classmethod
@@ -126,6 +135,7 @@ class Correction:
                 seconds=None if record.get("seconds") is None else float(record["seconds"]),
                 reverts=record.get("reverts"),
                 one=record.get("one"),
+                names=tuple(map(str, record.get("names", ()))),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"lacks {error}") from error

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.autosave import Autosave
 from napari_unet_seg.data.autosaves import Autosaves
-from napari_unet_seg.data.correction_log import ELSEWHERE, KINDS, REVERTED, Correction, FileChange
+from napari_unet_seg.data.correction_log import ELSEWHERE, KINDS, REVERTED, Correction, CorrectionLog, FileChange
 from napari_unet_seg.data.file_plan import FilePlanner
 from napari_unet_seg.data.file_state import sha256_of
 from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.data.given_mask import as_given, as_labels, as_slices
-from napari_unet_seg.data.ledger import Ledger
+from napari_unet_seg.data.ledger import LOG, Ledger
+from napari_unet_seg.data.line_matcher import LineMatcher
 from napari_unet_seg.data.mask_reader import MaskReader, mask_path
+from napari_unet_seg.data.nested_states import nested_states
 from napari_unet_seg.data.overlay import Places
+from napari_unet_seg.data.overlay_owner import check_overlay, sign_overlay
 from napari_unet_seg.data.packed import pack
 from napari_unet_seg.data.presence import Presence
 from napari_unet_seg.data.scan import Scan, slice_numbers
@@ -31,12 +34,11 @@ from napari_unet_seg.data.stored_mask import (
     Plane,
     StoredMask,
     choose_coding,
-    foreground_values,
     mask_hash,
     plane_fingerprint,
 )
 from napari_unet_seg.data.transaction import Transaction, needs_recovery, recover, version_path
-from napari_unet_seg.data.volume import Mask
+from napari_unet_seg.data.volume import Mask, foreground_values
 from napari_unet_seg.data.write_lock import now, write_lock
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError, reason
 
@@ -55,12 +57,15 @@ class CorrectionStore:
     """
 
     def __init__(self, root: Path, scans: Iterable[Scan], overlay: Path | None = None) -> None:
-        self.places = Places(root, overlay)
-        self.presence = Presence(self.places.state / "windows")
         self.repair_notes: list[str] = []
-        self._root = root
         self._scans = {scan.case_id: scan for scan in scans}
-        self._ledger = Ledger(self.places, self._concerns)
+        self.places = Places(root, overlay)
+        check_overlay(self.places, self._scans)
+        masks = (path for scan in self._scans.values() for path in scan.mask_paths[:1])
+        self.places.nested = nested_states(self.places.folder, masks, notes=self.repair_notes)
+        self.presence = Presence(*(state / "windows" for state in (self.places.state, *self.places.nested)))
+        self._matcher = LineMatcher(root, self.places, self._scans)
+        self._ledger = Ledger(self.places, self._matcher.match)
         self.reader = MaskReader(self.places, self._ledger.history)
         self._autosaves = Autosaves(root, self.places)
         self._seen: dict[str, dict[int, bytes]] = {}
@@ -68,17 +73,20 @@ class CorrectionStore:
 
     def open(self) -> None:
         """Complete what a killed process has begun, if there is such; what was done is added to `repair_notes`."""
-        try:
-            if not needs_recovery(self.places, self._ledger.log):
-                return
-            if not self.places.writable:
-                note = "a save was interrupted here, and cannot be completed because the dataset is read-only"
-                self.repair_notes.append(note)
-                return
-            with self._writing():
-                pass
-        except InputError as error:
-            self.repair_notes.append(f"an interrupted save could not be completed: {error}")
+        nested = [Places(state.parent) for state in self.places.nested if self.places.overlay is None]
+        logs = [CorrectionLog(places.state / LOG) for places in nested]
+        for places, log in [*zip(nested, logs, strict=True), (self.places, self._ledger.log)]:
+            try:
+                if not needs_recovery(places, log):
+                    continue
+                if places.writable:
+                    with write_lock(places.state):
+                        self._recover(places, log)
+                else:
+                    note = "a save was interrupted here, and cannot be completed because the dataset is read-only"
+                    self.repair_notes.append(note)
+            except InputError as error:
+                self.repair_notes.append(f"an interrupted save could not be completed: {error}")
 
     def corrections(self, case_id: str | None = None) -> list[Correction]:
         """The log, newest last."""
@@ -167,7 +175,9 @@ class CorrectionStore:
             depth = scan.read_shape()[0]
             touched = [z for z in reverted.slices if z < depth]
             present = self.reader.read(scan, fresh=touched)
-            line = replace(reverted, id=_new_id(), time=now(), kind=REVERTED, reverts=reverted.id, seconds=None)
+            line = replace(
+                reverted, id=_new_id(), time=now(), kind=REVERTED, reverts=reverted.id, seconds=None, recorded=()
+            )
             former, shown = history.shown(scan.case_id), history.followed_by(line).shown(scan.case_id)
             # A slice that shows another correction goes on doing so.
             edits = {z: self.reader.plane(scan, z, shown.get(z)) for z in touched if shown.get(z) is not former.get(z)}
@@ -205,15 +215,6 @@ class CorrectionStore:
         """See `Dataset.drop_autosave`."""
         self._autosaves.drop(case_id)
 
-    def _concerns(self, line: Correction) -> bool:
-        """Whether a line is of this dataset: several files of one folder may each have been opened by themselves."""
-        if not self._root.is_file():
-            return True
-        scan = self._scans.get(line.case)
-        if scan is None:
-            return False
-        return {change.file for change in line.files} <= {self.reader.name(file) for file in scan.mask_files()}
-
     def _revertible(self, correction_id: str) -> Correction:
         history, path = self._ledger.history(), self._ledger.log.path
         line = history.get(correction_id)
@@ -232,6 +233,7 @@ class CorrectionStore:
             )
         if line.case not in self._scans:
             raise InputError(f"there is no case {line.case!r} here any more", path=self.places.folder)
+        self._matcher.check_whole(line)
         return line
 
     def _check_source(self, case_id: str) -> None:
@@ -300,21 +302,25 @@ class CorrectionStore:
             for name in ("originals", "versions", "pending"):
                 (state / name).mkdir(parents=True, exist_ok=True)
             if made:
-                self.places.sign()
+                sign_overlay(self.places, self._scans)
                 atomic.sync_folder(state)
                 atomic.sync_folder(self.places.top)
         except OSError as error:
             kind = InputError if self.places.overlay is not None else ReadOnlyError
             raise kind(f"cannot be made ({reason(error)}); choose an overlay folder", path=state) from error
         with write_lock(state):
-            try:
-                self.repair_notes += recover(self.places, self._ledger.log)
-            except OSError as error:
-                path = error.filename if isinstance(error.filename, str) else state
-                raise InputError(
-                    f"an interrupted save cannot be completed ({reason(error)}); free the disk or the file", path=path
-                ) from error
+            self._recover(self.places, self._ledger.log)
             yield
+
+    def _recover(self, places: Places, log: CorrectionLog) -> None:
+        """Complete what a killed process has begun; the caller holds the lock."""
+        try:
+            self.repair_notes += recover(places, log)
+        except OSError as error:
+            path = error.filename if isinstance(error.filename, str) else places.state
+            raise InputError(
+                f"an interrupted save cannot be completed ({reason(error)}); free the disk or the file", path=path
+            ) from error
 
     def _commit(
         self,
@@ -353,8 +359,10 @@ class CorrectionStore:
             hash_after=mask_hash(labels, labelled),
             pixels_changed=int(np.count_nonzero(labels != present.labels)),
             one=coding.one,
+            names=present.names(line.slices),
         )
         kept = {path: content for plan in plans for path, content in plan.kept.items()}
+        extra = [replace(each, names=present.names(each.slices)) for each in extra]
         for each in (*extra, line):
             if each.kind != REVERTED:
                 shown = present.labels if each.kind == ELSEWHERE else labels

@@ -18,6 +18,7 @@ from napari_unet_seg.data.corrections import CorrectionStore
 from napari_unet_seg.data.formats.extensions import READABLE, is_image, is_other_image, split_name, without_mask_ending
 from napari_unet_seg.data.layouts import coco, dicom, files, folders, kaggle, nnunet, sequences
 from napari_unet_seg.data.layouts.listing import list_folder
+from napari_unet_seg.data.model_files import model_hash as hash_of_model
 from napari_unet_seg.data.scan import Scan, natural_key
 from napari_unet_seg.errors import InputError, reason
 
@@ -50,8 +51,8 @@ class Dataset:
     Corrections are written into the dataset's own mask files, in their format and geometry. Beside the data lies a
     folder ``.unetseg`` with the log (``corrections.jsonl``, a line of JSON a correction), the originals of the files
     that were replaced and the pixels of every correction; of a dataset that is a single file it lies in that file's
-    folder, and a line belongs to the dataset if it names the case and its mask file. Nothing is written before the
-    first correction.
+    folder. Lines are told apart by the mask files that they name: those of the same files count too that were logged
+    while a folder above, or one inside, was open. Nothing is written before the first correction.
 
     Parameters
     ----------
@@ -130,8 +131,10 @@ class Dataset:
         slices : iterable of int, optional
             Slices to be saved; one whose pixels are as stored is thereby accepted. Left out: all slices whose pixels
             differ from what is stored (an unlabelled slice counts as empty).
-        model, model_hash : str
-            The model whose mask was corrected.
+        model : str
+            The model whose mask was corrected, by its name or its file.
+        model_hash : str
+            SHA-256 of its file; by default of the one that `model` stands for now.
         annotator : str
             Who did it.
         kind : {"hand", "accepted", "interpolated"}
@@ -161,7 +164,7 @@ class Dataset:
             mask,
             slices,
             model=model,
-            model_hash=model_hash,
+            model_hash=model_hash or hash_of_model(str(model)),
             annotator=annotator,
             kind=kind,
             seconds=seconds,
@@ -287,6 +290,8 @@ def open_dataset(path: Path | str, overlay: Path | str | None = None) -> Dataset
         for layout in LAYOUTS:
             if layout.detect(path):
                 scans = sorted(layout.open_cases(path), key=lambda scan: natural_key(scan.case_id))
+                if not scans:
+                    continue
                 _check_names(scans, path)
                 return Dataset(root=path, layout=layout.NAME, scans=scans, overlay=overlay)
     except OSError as error:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_unet_seg.data.stored_mask import foreground_values
-from napari_unet_seg.data.volume import Array, Mask, whole_labels
+from napari_unet_seg.data.volume import Array, Mask, foreground_values, whole_labels
 from napari_unet_seg.errors import InputError
 
 

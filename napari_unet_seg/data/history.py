@@ -48,8 +48,9 @@ class History:
         """Take in further lines."""
         for line in corrections:
             self._by_id[line.id] = line
-            # Before it is listed: another thread may be reading.
-            self._set(line.id, True)
+            # Before it is listed, as another thread may be reading. Of several logs, one that was written by another
+            # clock may have reverted it already.
+            self._set(line.id, self._in_force.get(line.id, True))
             self._by_case.setdefault(line.case, []).append(line)
             for change in line.files:
                 known = self._files.get(change.file)

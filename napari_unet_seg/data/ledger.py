@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from heapq import merge
+from operator import attrgetter
+from pathlib import Path
 
 from napari_unet_seg.data.correction_log import Correction, CorrectionLog
 from napari_unet_seg.data.history import History
@@ -13,18 +16,21 @@ LOG = "corrections.jsonl"
 
 
 class Ledger:
-    """The log of a dataset, over that of the dataset below it where there is an overlay folder.
+    """The log of a dataset, among those of the same masks, over all that where there is an overlay folder.
 
     Parameters
     ----------
     places : Places
-    concerns : callable
-        Whether a line is of this dataset.
+    match : callable
+        Gives a line, and the folder that its file names start from, as it reads in this dataset; None if it is of
+        another one.
     """
 
-    def __init__(self, places: Places, concerns: Callable[[Correction], bool]) -> None:
+    def __init__(self, places: Places, match: Callable[[Correction, Path], Correction | None]) -> None:
         self._logs = [CorrectionLog(state / LOG) for state in places.states]
-        self._concerns = concerns
+        self._bases = [places.base(state) for state in places.states]
+        self._overlaid = places.overlay is not None
+        self._match = match
         self._lock = threading.Lock()
         self._history, self._own = History(), History()
         self._taken: list[tuple[int, int]] = []
@@ -36,7 +42,7 @@ class Ledger:
 
     @property
     def own(self) -> History:
-        """What the log that is written to adds up to by itself, as of the last call of `history`."""
+        """What may be taken back, as of the last call of `history`: all, or what an overlay's log adds up to."""
         return self._own
 
     def history(self) -> History:
@@ -46,14 +52,28 @@ class Ledger:
             counts = [(log.generation, len(found)) for log, found in zip(self._logs, lines, strict=True)]
             if counts == self._taken:
                 return self._history
-            known = self._taken
-            if [generation for generation, _ in known] != [generation for generation, _ in counts]:
-                self._history, self._own = History(), History()
-                known = [(0, 0)] * len(counts)
-            for found, (_, start), log in zip(lines, known, self._logs, strict=True):
-                fresh = [line for line in found[start:] if self._concerns(line)]
-                self._history.add(fresh)
-                if log is self.log:
-                    self._own.add(fresh)
+            *rest, (generation, count) = counts
+            if self._taken and self._taken[:-1] == rest and self._taken[-1][0] == generation:
+                fresh = self._matched(lines[-1][self._taken[-1][1] : count], self._bases[-1])
+                for history in {id(each): each for each in (self._history, self._own)}.values():
+                    history.add(fresh)
+            else:
+                self._add_up(lines)
             self._taken = counts
             return self._history
+
+    def _add_up(self, lines: Sequence[Sequence[Correction]]) -> None:
+        """Take in all lines: those of logs that lie side by side in the order in which they were written."""
+        *below, own = [self._matched(found, base) for found, base in zip(lines, self._bases, strict=True)]
+        self._history = History()
+        if self._overlaid:
+            self._history.add(merge(*below, key=attrgetter("time")))
+            self._history.add(own)
+            self._own = History()
+            self._own.add(own)
+        else:
+            self._history.add(merge(*below, own, key=attrgetter("time")))
+            self._own = self._history
+
+    def _matched(self, lines: Iterable[Correction], base: Path) -> list[Correction]:
+        return [found for line in lines if (found := self._match(line, base)) is not None]

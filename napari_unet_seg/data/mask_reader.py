@@ -94,6 +94,7 @@ class MaskReader:
             found=[each.found for each in read],
             shape=scan.read_shape(),
             one=history.one(scan.case_id),
+            foreground=scan.foreground,
             partial=self._made_here(files, history),
             known=history.shown(scan.case_id).keys(),
             path=mask_path(files),
@@ -108,13 +109,20 @@ class MaskReader:
                 parts.append(self._read_part(scan, file).part)
             else:
                 parts.append(self.decode_original(scan, file, known.first))
-        found = [None] * len(files)
-        return assemble(files, parts, found=found, shape=scan.read_shape(), one=None, path=mask_path(files))
+        return assemble(
+            files,
+            parts,
+            found=[None] * len(files),
+            shape=scan.read_shape(),
+            one=None,
+            foreground=scan.foreground,
+            path=mask_path(files),
+        )
 
     def labelled_slices(self, scan: Scan) -> NDArray[np.bool_]:
-        """Which slices have a mask, ``(Z,)``; reads no pixels where each slice has a file of its own."""
+        """Which slices have a mask, ``(Z,)``; reads no pixels where the file of a slice, being there, says it."""
         files = scan.mask_files()
-        if any(len(file.slices) > 1 or file.shared for file in files):
+        if any(len(file.slices) > 1 or file.shared or file.marks_unlabelled for file in files):
             return self.read(scan).labelled
         labelled = np.zeros(len(files), bool)
         for file in files:
@@ -169,9 +177,10 @@ class MaskReader:
             except (KeyError, ValueError) as error:
                 raise InputError(f"is damaged ({error}); restore it from a backup", path=path) from error
             self._version = (line.id, planes)
-        if z not in planes:
-            raise InputError(f"is damaged (it lacks slice {z}); restore it from a backup", path=path)
-        return planes[z]
+        recorded = line.recorded[line.slices.index(z)] if line.recorded else z
+        if recorded not in planes:
+            raise InputError(f"is damaged (it lacks slice {recorded}); restore it from a backup", path=path)
+        return planes[recorded]
 
     def _made_here(self, files: Sequence[MaskFile], history: History) -> set[int]:
         """Numbers of the files that corrections made and that hold slices which nobody has spoken of."""

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from napari_unet_seg.errors import InputError, ReadOnlyError, reason
 
 STATE = ".unetseg"
 """Folder beside the data that holds the log, the originals and what else the corrections need."""
-
-
-OWNER = "overlay-of.txt"
-"""File in an overlay folder with the name of the dataset's folder."""
 
 
 class Places:
@@ -31,6 +26,8 @@ class Places:
     """
 
     def __init__(self, root: Path, overlay: Path | None = None) -> None:
+        self.nested: tuple[Path, ...] = ()
+        """Further folders with such a log, of datasets that this one is part of, or that are part of this one."""
         self.folder = Path(os.path.abspath(root if root.is_dir() else root.parent))  # noqa: PTH100 - links stay
         self.overlay = Path(os.path.abspath(overlay.expanduser())) if overlay is not None else None  # noqa: PTH100
         if self.overlay is not None:
@@ -48,8 +45,12 @@ class Places:
 
     @property
     def states(self) -> tuple[Path, ...]:
-        """Every folder with such a log: that of the dataset first, where another one lies over it."""
-        return (self.state,) if self.overlay is None else (self.folder / STATE, self.state)
+        """Every folder with such a log; the one that is written to comes last."""
+        return (*self.nested, self.state) if self.overlay is None else (*self.nested, self.folder / STATE, self.state)
+
+    def base(self, state: Path) -> Path:
+        """What the file names in one of these logs start from."""
+        return state.parent if state in self.nested else self.folder
 
     @property
     def writable(self) -> bool:
@@ -69,11 +70,6 @@ class Places:
         if not self.folder.is_dir():
             raise InputError("the dataset is no longer there; reconnect its drive, or open it anew", path=self.folder)
         raise ReadOnlyError("the dataset is read-only; choose an overlay folder for the corrections", path=self.folder)
-
-    def sign(self) -> None:
-        """Say in the overlay folder whose corrections it holds; OSError if that cannot be written."""
-        if self.overlay is not None:
-            (self.state / OWNER).write_text(self.folder.name, encoding="utf-8")
 
     def relative(self, path: Path) -> str:
         """A file of the dataset as the log names it."""
@@ -117,9 +113,3 @@ class Places:
             raise InputError("this is a file; choose a folder for the corrections", path=overlay)
         if overlay == self.folder or overlay.is_relative_to(self.folder) or self.folder.is_relative_to(overlay):
             raise InputError("the overlay folder must lie outside the dataset; choose another one", path=overlay)
-        with suppress(OSError, UnicodeDecodeError):
-            owner = (overlay / STATE / OWNER).read_text(encoding="utf-8").strip()
-            if owner != self.folder.name:
-                raise InputError(
-                    f"this folder holds the corrections of another dataset, {owner}; choose another one", path=overlay
-                )

@@ -20,10 +20,13 @@ class Presence:
     ----------
     folder : Path
         Where the marks lie; made by the first `claim`.
+    *others : Path
+        Where those of windows may lie that have a part of it open, or what it is part of.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *others: Path) -> None:
         self.folder = folder
+        self._folders = (folder, *others)
         self._mark: FileLock | None = None
 
     def claim(self) -> str | None:
@@ -61,7 +64,7 @@ class Presence:
         found = []
         own = Path(self._mark.lock_file) if self._mark is not None else None
         try:
-            paths = sorted(self.folder.glob("*.lock"))
+            paths = [path for folder in self._folders for path in sorted(folder.glob("*.lock"))]
         except OSError:
             return []
         for path in paths:

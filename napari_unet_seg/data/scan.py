@@ -24,6 +24,12 @@ class MaskFile:
     shared: bool = False
     """Whether it holds masks of other scans too, as the JSON file of a COCO split does."""
 
+    marks_unlabelled: bool = False
+    """Whether a slice in it can be marked as unlabelled; in other files of one slice that slice is labelled."""
+
+    names: tuple[str, ...] = ()
+    """What each slice is called in it, where it names them."""
+
 
 class Scan(Protocol):
     """One scan as it lies on disk. Making one reads names alone; a broken file shows when it is read.
@@ -41,7 +47,11 @@ class Scan(Protocol):
 
     @property
     def foreground(self) -> int:
-        """Value that stands for a binary mask's foreground in a new mask file: 255 or 1."""
+        """Value that stands for label 1 in a new mask file, and in others that do not hold 1: 255 or 1, mostly."""
+
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """Paths of `mask_files`, from names alone."""
 
     def read_image(self) -> Volume:
         """Read the pixels."""

@@ -29,6 +29,30 @@ LEAKY = "slice split (leaky)"
 
 _Item = TypeVar("_Item")
 _TCGA = re.compile(r"TCGA[_-](?P<site>[0-9A-Z]{2})[_-][0-9A-Z]{4}(?![0-9A-Z])")
+_PUBLISHED = (
+    _TCGA,
+    # A last number counts the scans of a patient.
+    re.compile(r"BraTS(?:-[A-Za-z]+)+-[0-9]+(?=-[0-9])"),
+    re.compile(r"brats_[0-9a-z]+_pat[0-9]+(?=_[0-9])"),
+    re.compile(r"UPENN-GBM-[0-9]+(?=_[0-9])"),
+    re.compile(r"UCSF-PDGM-[0-9]+(?=_)"),
+    re.compile(r"OAS[12]_[0-9]{4}(?=_MR[0-9])|OAS3[0-9]{4}(?=_MR_d[0-9])"),
+    re.compile(r"(?:ADNI_)?[0-9]{3}_S_[0-9]{4}(?=_|$)"),
+)
+"""Names of public datasets: whatever folder they lie in, a patient has one."""
+
+_NUMBERED = re.compile(
+    r"sub-[0-9A-Za-z]+(?=[_.]|$)|(?i:patient|subject|subj|pat)[0-9]+(?=[_-]|$)"
+    # Of two numbers that both stand apart, either may be the patient's.
+    r"|(?i:patient|subject)[_-][0-9]+(?=[_-][A-Za-z]|$)"
+)
+"""A patient by a number, as in BIDS; unique in its folder."""
+
+_PART_OF_SCAN = re.compile(
+    # What has no number of its own, as "brain_slice_3", is hardly a patient.
+    r"(?i:(?P<patient>(?:patient|subject).*?|.*?[0-9].*?)"
+    r"(?:[_-](?:slice|slc|frame|z|ses|session|visit|timepoint|tp|week)[_-]?[0-9]+)+(?:_(?:png|jpe?g|tiff?))?)"
+)
 _EXPORTED = re.compile(r"(?P<picture>.+)\.rf\.[0-9a-f]{16,}")
 _PART_OF_NAME: dict[str, Part] = {name: part for part, names in zip(PARTS, SPLITS, strict=True) for name in names}
 _FOLDER = re.compile(
@@ -68,22 +92,57 @@ class Split:
 
 
 def patient_of(case_id: str) -> str:
-    """The patient a case is of.
+    """The patient a case is of, by its name.
 
-    ``TCGA_CS_4941_19960909`` is a scan of ``TCGA_CS_4941``; ``96_jpg.rf.<hash>`` one of the copies of ``96_jpg`` that
-    an export with augmentation has made. Any other case counts as a patient by itself.
+    ``TCGA_CS_4941_19960909`` is a scan of ``TCGA_CS_4941``, ``BraTS-GLI-00001-000`` one of ``BraTS-GLI-00001``,
+    ``sub-01_ses-02`` (BIDS) one of ``sub-01``, and ``patient07_slice12`` a slice of ``patient07``;
+    ``96_jpg.rf.<hash>`` is one of the copies of ``96_jpg`` that an export with augmentation has made. Any other case
+    counts as a patient by itself.
     """
-    if found := _TCGA.match(case_id):
-        return found.group(0)
-    if found := _EXPORTED.fullmatch(case_id):
-        return found["picture"]
-    return case_id
+    if found := _named_patient(case_id):
+        return found
+    exported = _EXPORTED.fullmatch(case_id)
+    return "/".join(_folders_and_name(exported["picture"])) if exported else case_id
+
+
+def pictures_of_unknown(depths: Mapping[str, int]) -> list[str]:
+    """Cases of a single slice whose name tells no patient: several may well be of one, and each counts as one.
+
+    Parameters
+    ----------
+    depths : mapping of str to int
+        Slices of each case.
+    """
+    return [case_id for case_id, depth in depths.items() if depth == 1 and not _named_patient(case_id)]
 
 
 def site_of(case_id: str) -> str:
     """The hospital in a TCGA id, the two letters after ``TCGA_``; ``""`` where the id is of another kind."""
     found = _TCGA.match(case_id)
     return found["site"] if found else ""
+
+
+def _named_patient(case_id: str) -> str:
+    """The patient that a name tells, or ``""``."""
+    if exported := _EXPORTED.fullmatch(case_id):
+        case_id = exported["picture"]
+    parts = _folders_and_name(case_id)
+    for part in parts:
+        for pattern in _PUBLISHED:
+            if found := pattern.match(part):
+                return found.group(0).removeprefix("ADNI_")
+    for place, part in enumerate(parts):
+        if found := _NUMBERED.match(part):
+            return "/".join([*parts[:place], found.group(0)])
+    if found := _PART_OF_SCAN.fullmatch(parts[-1]):
+        return "/".join([*parts[:-1], found["patient"]])
+    return ""
+
+
+def _folders_and_name(case_id: str) -> list[str]:
+    """The parts of a case id, without folders that are named after a part of a split: a patient may lie in several."""
+    *folders, name = case_id.split("/")
+    return [*(folder for folder in folders if not _FOLDER.fullmatch(folder.lower())), name]
 
 
 def labelled_slices(cases: Iterable[Case]) -> dict[str, list[int]]:

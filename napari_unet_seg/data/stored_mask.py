@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.file_state import Signature
 from napari_unet_seg.data.scan import MaskFile
-from napari_unet_seg.data.volume import Array, Mask, as_mask
+from napari_unet_seg.data.volume import Array, Mask, foreground_values, to_labels, value_of_one
 from napari_unet_seg.errors import InputError
 
 
@@ -50,7 +50,7 @@ class StoredMask:
     """See `Correction.one`."""
 
     several: bool
-    """Whether more than one foreground value is stored, or `one` is given: the labels are those stored, then."""
+    """Whether more than one foreground value is stored, or corrections have given the case classes."""
 
     def place(self, z: int) -> tuple[int, int]:
         """Number of the file that holds a slice, and the slice's place in it."""
@@ -58,6 +58,11 @@ class StoredMask:
             if z in file.slices:
                 return index, file.slices.index(z)
         raise InputError(f"no mask file can hold slice {z}", path=self.files[0].path if self.files else None)
+
+    def names(self, slices: Iterable[int]) -> tuple[str, ...]:
+        """What slices are called in their files; none where those do not name them."""
+        places = (self.place(z) for z in slices if z < len(self.labels))
+        return tuple(self.files[index].names[place] for index, place in places if self.files[index].names)
 
     def fingerprint(self, z: int) -> bytes:
         """Tells whether a slice is as it was; empty for an unlabelled one."""
@@ -77,7 +82,7 @@ class StoredMask:
             return plane.labels
         if plane.stored is None or plane.stored.min(initial=0) < 0:
             return None
-        return _classes(plane.stored, self.one) if self.several else (plane.stored > 0).astype(np.uint8)
+        return (plane.stored > 0).astype(np.uint8) if self.one is None else to_labels(plane.stored, self.one)
 
 
 def assemble(
@@ -87,6 +92,7 @@ def assemble(
     found: Sequence[Signature | None],
     shape: tuple[int, int, int],
     one: int | None,
+    foreground: int,
     partial: Collection[int] = (),
     known: Collection[int] = (),
     path: Path | None = None,
@@ -100,12 +106,15 @@ def assemble(
     shape : tuple of int
         ``(Z, Y, X)`` of the case.
     one : int or None
-        See `Correction.one`.
+        What the case's corrections have settled, see `Correction.one`.
+    foreground : int
+        See `Scan.foreground`.
     partial : collection of int
         Numbers of the files whose slices are labelled only if they are among `known`, or show something: those that
         corrections made, in a format that cannot mark a slice as unlabelled.
     known : collection of int
-        Slices.
+        Slices that show a correction. Where there are some, and `one` is None, they were of one class: a lone value is
+        that one, whichever it is.
     path : Path, optional
         For error messages.
 
@@ -130,8 +139,13 @@ def assemble(
                 continue
             stack[z] = plane
             labelled[z] = True
-    several = one is not None or len(foreground_values(stack)) > 1
-    labels = as_mask(stack, path=path) if one is None else _classes(stack, one, path=path)
+    values = foreground_values(stack)
+    several = one is not None or len(values) > 1
+    if one is None:
+        one = value_of_one(values, foreground=foreground)
+        if len(values) < 2 and (known or values in ((), (one,))):
+            one = None
+    labels = (stack > 0).astype(np.uint8) if one is None else to_labels(stack, one, path=path)
     return StoredMask(
         files=files, parts=tuple(parts), found=tuple(found), labels=labels, labelled=labelled, one=one, several=several
     )
@@ -166,11 +180,11 @@ def choose_coding(
     labels : ndarray
         The labels to be stored.
     one : int or None
-        What the case's corrections have settled, see `Correction.one`.
+        See `Correction.one`.
     present : iterable of tuples
         `foreground_values` of everything that is stored, or was in the beginning.
     foreground : int
-        Value of label 1 where nothing is stored yet and there is one class.
+        See `Scan.foreground`.
     path : Path, optional
         For the error message.
 
@@ -181,9 +195,9 @@ def choose_coding(
     """
     values = sorted({value for found in present for value in found})
     if one is None and len(values) > 1:
-        one = 1
+        one = value_of_one(values, foreground=foreground)
     elif one is None and labels.max(initial=0) > 1:
-        one = values[0] if values else 1
+        one = values[0] if values else value_of_one(values, foreground=foreground)
     if one is None:
         return Coding(one=None, foreground=values[0] if values else foreground)
     if one > 1 and (labels == one).any():
@@ -191,15 +205,6 @@ def choose_coding(
             f"{one} stands for label 1 in the masks of this case; give that class another label", path=path
         )
     return Coding(one=one, foreground=one)
-
-
-def foreground_values(stored: Array) -> tuple[int, ...]:
-    """The foreground value; none where all is background; the lowest and the highest where there are several."""
-    high = int(stored.max(initial=0))
-    if high <= 0:
-        return ()
-    between = stored[(stored > 0) & (stored < high)]
-    return (int(between.min()), high) if between.size else (high,)
 
 
 def plane_fingerprint(labels: Mask) -> bytes:
@@ -212,14 +217,3 @@ def mask_hash(labels: Mask, labelled: NDArray[np.bool_]) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(labels).data)
     digest.update(np.ascontiguousarray(labelled).data)
     return digest.hexdigest()
-
-
-def _classes(stored: Array, one: int | None, *, path: Path | None = None) -> Mask:
-    """Stored values as labels, where they are classes."""
-    high = int(stored.max(initial=0))
-    if high > 255 and high != one:
-        raise InputError(f"the mask has labels up to {high}; at most 255 classes are supported", path=path)
-    labels = stored.astype(np.uint8)
-    if one is not None and one != 1:
-        labels[stored == one] = 1
-    return labels

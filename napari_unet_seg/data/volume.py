@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ Array = NDArray[Any]
 Mask = NDArray[np.uint8]
 """A mask: ``(Z, Y, X)`` uint8, 0 is background."""
 
+WHITE = (255, 65535)
+"""Ends of the gray scale: the foreground of a mask that is a picture."""
+
+_LOWEST_GRAY = 64
+"""From here on a value is rather a gray level than the number of a class."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Volume:
@@ -25,7 +32,9 @@ class Volume:
     """
 
     data: Array
-    """Pixels ``(C, Z, Y, X)`` in the file's own type (native byte order; bool becomes uint8)."""
+    """Pixels ``(C, Z, Y, X)`` in the file's own type (native byte order; bool becomes uint8).
+
+    Not to be changed in place: what is worked out of them is kept. `dataclasses.replace` makes a volume of others."""
 
     channel_names: tuple[str, ...]
     """A name for each channel; ``""`` where the file gives none."""
@@ -92,8 +101,7 @@ def screen_affine(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
 def as_mask(values: Array, *, path: Path | None = None) -> Mask:
     """A mask of any number type as uint8 labels.
 
-    A mask whose only foreground value is 255 (or any other single value) is binary: it becomes 0 and 1.
-    Several values are classes and are kept.
+    The values are the labels, but for that of a mask which is a picture, 255 say: see `value_of_one`.
 
     Parameters
     ----------
@@ -108,13 +116,49 @@ def as_mask(values: Array, *, path: Path | None = None) -> Mask:
         If values are fractional, negative, above 255 in several classes, NaN or infinite.
     """
     values = whole_labels(values, path=path)
-    high = values.max()
-    foreground = values > 0
-    if (values[foreground] == high).all():
-        return foreground.astype(np.uint8)
-    if high > 255:
+    return to_labels(values, value_of_one(foreground_values(values)), path=path)
+
+
+def foreground_values(stored: Array) -> tuple[int, ...]:
+    """The foreground value; none where all is background; the lowest and the highest where there are several."""
+    high = int(stored.max(initial=0))
+    if high <= 0:
+        return ()
+    between = stored[(stored > 0) & (stored < high)]
+    return (int(between.min()), high) if between.size else (high,)
+
+
+def value_of_one(values: Sequence[int], *, foreground: int = 1) -> int:
+    """The stored value that stands for label 1; every other one stands for itself.
+
+    A class that a case shows alone stays that class: 2 where there is edema but no necrosis. White is no class but the
+    tumour, by itself (255, as in pictures) and beside a class that was painted later; so is any gray by itself.
+
+    Parameters
+    ----------
+    values : sequence of int
+        As `foreground_values` gives them.
+    foreground : int
+        See `Scan.foreground`.
+    """
+    if values and values[0] != 1:
+        low, high = values[0], values[-1]
+        if high >= _LOWEST_GRAY and (low == high or (high in WHITE and low < _LOWEST_GRAY)):
+            return high
+    # Where the dataset starts to count its classes later; 255 is not where it starts.
+    return foreground if foreground < _LOWEST_GRAY and 1 not in values else 1
+
+
+def to_labels(stored: Array, one: int, *, path: Path | None = None) -> Mask:
+    """Stored values as labels, where one of them stands for label 1; InputError if there are others above 255."""
+    ones = stored == one
+    high = int(stored.max(initial=0))
+    if high > 255 and (high != one or (high := int(stored[~ones].max(initial=0))) > 255):
         raise InputError(f"the mask has labels up to {high}; at most 255 classes are supported", path=path)
-    return values.astype(np.uint8)
+    labels = stored.astype(np.uint8)
+    if one != 1:
+        labels[ones] = 1
+    return labels
 
 
 def whole_labels(values: Array, *, path: Path | None = None) -> Array:

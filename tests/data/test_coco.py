@@ -528,6 +528,20 @@ class TestReverting:
         encode(cases(path)["b"], plane() - 1, original=original)
         assert path.read_bytes() == before
 
+    @pytest.mark.parametrize("style", STYLES)
+    def test_back_to_null(self, tmp_path, style):
+        text = json.dumps({**content([]), "annotations": None}, **STYLES[style])
+        path = write(tmp_path, [], text=text)
+        dataset = open_dataset(tmp_path)
+        assert dataset["a"].read_mask() is None
+        mask = np.zeros((1, Y, X), np.uint8)
+        mask[0, 1:4, 2:6] = 1
+        line = dataset.save_correction("a", mask, [0])
+        assert path.read_text().count('"annotations"') == 1
+        np.testing.assert_array_equal(open_dataset(tmp_path)["a"].read_mask(), mask)
+        dataset.revert(line.id)
+        assert path.read_text() == text
+
 
 LABELS = arrays(np.int16, (1, 5, 6), elements=st.sampled_from([0, 0, 0, 1, 1, 2]))
 

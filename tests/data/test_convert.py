@@ -41,6 +41,21 @@ def sequences(tmp_path):
     return root.parent
 
 
+def test_a_case_that_does_not_fit_in_memory_is_told_and_the_others_go_on(tmp_path, patients, monkeypatch, capsys):
+    read = kaggle.KaggleScan.read_image
+
+    def fail(scan):
+        if scan.case_id.endswith("1001_20000101"):
+            raise MemoryError
+        return read(scan)
+
+    monkeypatch.setattr(kaggle.KaggleScan, "read_image", fail)
+    assert main(["convert", str(patients), str(tmp_path / "out"), "--to", "kaggle"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "case TCGA_XX_1001_20000101: there is not enough memory for convert" in line
+    assert len(open_dataset(tmp_path / "out")) == 2
+
+
 def assert_same_masks(one, other):
     assert [case.case_id for case in one] == [case.case_id for case in other]
     for case in one:
@@ -134,7 +149,7 @@ def test_folder_with_something_in_it(tmp_path, patients):
     for folder, problem in {
         tmp_path / "out": "this folder is not empty",
         tmp_path / "out" / ".hidden": "this is a file",
-        patients / "out": "lies in the dataset itself",
+        patients / "out": "would become part of the dataset",
     }.items():
         with pytest.raises(InputError, match=problem):
             convert(dataset, folder, layout="kaggle")

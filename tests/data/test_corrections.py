@@ -279,12 +279,12 @@ class TestClasses:
         assert content(root) == before
 
     def test_the_foreground_keeps_its_value(self, tmp_path):
-        root = nifti(tmp_path, values=(0, 7))
+        root = nifti(tmp_path, values=(0, 255))
         dataset, mask = opened(root)
         assert mask.max() == 1
         dataset.save_correction("p1", np.zeros_like(mask), range(5))
         dataset.save_correction("p1", np.ones_like(mask), [2])
-        assert np.unique(np.asanyarray(nib.load(root / "p1_mask.nii.gz").dataobj)).tolist() == [0, 7]
+        assert np.unique(np.asanyarray(nib.load(root / "p1_mask.nii.gz").dataobj)).tolist() == [0, 255]
 
 
 class TestOtherWriters:
@@ -491,8 +491,37 @@ class TestOverlay:
             open_dataset(root, overlay=root / CASE)
         dataset, mask = opened(root, overlay=tmp_path / "over")
         dataset.save_correction(CASE, flipped(mask, 0), [0])
-        with pytest.raises(InputError, match="holds the corrections of another dataset, kaggle_3m"):
+        with pytest.raises(InputError, match=rf"holds the corrections of another dataset, {root}; choose another one"):
             open_dataset(nifti(tmp_path), overlay=tmp_path / "over")
+
+    def test_of_a_dataset_that_is_only_called_alike(self, tmp_path):
+        one, other = kaggle(tmp_path / "a"), kaggle(tmp_path / "b")
+        dataset, mask = opened(one, overlay=tmp_path / "over")
+        dataset.save_correction(CASE, flipped(mask, 0), [0])
+        with pytest.raises(InputError, match=rf"holds the corrections of another dataset, {one}; choose another one"):
+            open_dataset(other, overlay=tmp_path / "over")
+
+    def test_of_a_dataset_that_was_moved(self, tmp_path):
+        root = kaggle(tmp_path)
+        dataset, mask = opened(root, overlay=tmp_path / "over")
+        dataset.save_correction(CASE, flipped(mask, 0), [0])
+        (tmp_path / "link").symlink_to(root)
+        assert open_dataset(tmp_path / "link", overlay=tmp_path / "over")[CASE].corrected_slices() == [0]
+        root = root.rename(tmp_path / "moved")
+        assert open_dataset(root, overlay=tmp_path / "over")[CASE].corrected_slices() == [0]
+        with pytest.raises(InputError, match="holds the corrections of another dataset"):
+            open_dataset(root.rename(tmp_path / "again") / CASE / f"{CASE}_1.tif", overlay=tmp_path / "over")
+
+    def test_that_names_the_folder_alone(self, tmp_path):
+        root = kaggle(tmp_path)
+        dataset, mask = opened(root, overlay=tmp_path / "over")
+        dataset.save_correction(CASE, flipped(mask, 0), [0])
+        note = tmp_path / "over" / ".unetseg" / "overlay-of.txt"
+        note.write_text(root.name)
+        assert open_dataset(root, overlay=tmp_path / "over")[CASE].corrected_slices() == [0]
+        note.write_text("another")
+        with pytest.raises(InputError, match="holds the corrections of another dataset, another; choose another one"):
+            open_dataset(root, overlay=tmp_path / "over")
 
 
 class TestSingleFile:

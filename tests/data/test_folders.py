@@ -4,6 +4,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.layouts import folders
 from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.errors import InputError
@@ -100,6 +101,16 @@ class TestFinding:
         expected = {"train/same", "valid/same", "test/same", "train_only", "valid_only", "test_only"}
         assert cases(tmp_path).keys() == expected
         assert [case_id for case_id, case in cases(tmp_path).items() if case.has_mask] == ["train/same"]
+
+    def test_a_sub_folder_that_leads_elsewhere_in_the_dataset(self, tmp_path):
+        for number in range(2):
+            save(tmp_path / "raw" / "p1" / f"{number}.png", plane(number))
+            save(tmp_path / "masks" / "p1" / f"{number}.png", truth(number))
+        (tmp_path / "images").mkdir()
+        (tmp_path / "images" / "p1").symlink_to("../raw/p1")
+        (case,) = open_dataset(tmp_path)
+        assert case.read_shape() == (2, Y, X)
+        np.testing.assert_array_equal(case.read_mask(), np.stack([truth(0), truth(1)]) // 255)
 
     def test_dataset_without_masks(self, tmp_path):
         save(tmp_path / "images" / "a.png", plane())

@@ -133,6 +133,21 @@ def test_slices_to_ignore_are_unlabelled(tmp_path):
     np.testing.assert_array_equal(stored[:, :, 0], truth[:, :, 0])
 
 
+def test_a_picture_to_ignore_throughout_is_unlabelled(tmp_path):
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "labelsTr").mkdir()
+    for name, value in {"a": 1, "b": 2}.items():
+        tifffile.imwrite(tmp_path / "imagesTr" / f"{name}_0000.tif", np.zeros((16, 18), np.uint8))
+        tifffile.imwrite(tmp_path / "labelsTr" / f"{name}.tif", np.full((16, 18), value, np.uint8))
+    description = {"labels": {"background": 0, "tumour": 1, "ignore": 2}, "file_ending": ".tif"}
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    dataset = open_dataset(tmp_path)
+    assert dataset["b"].read_mask() is None
+    assert [case.labelled_slices().tolist() for case in dataset] == [[True], [False]]
+    dataset.save_correction("b", np.zeros((1, 16, 18), np.uint8), [0])
+    assert dataset["b"].labelled_slices().tolist() == [True]
+
+
 @pytest.mark.parametrize(("ignore", "fill"), [({"ignore": 2}, 2), ({}, 0)])
 def test_new_mask_marks_the_other_slices(tmp_path, ignore, fill):
     make(tmp_path, description={**V2, "labels": V2["labels"] | ignore})

@@ -88,11 +88,74 @@ def test_a_case_in_no_folder_of_a_given_split_is_named() -> None:
         ("96_jpg.rf.fadbd6b5eb42d2b6b0b51774acb7d435", "96_jpg", ""),
         ("train/case_7", "train/case_7", ""),
         ("TCGA_CS_49411", "TCGA_CS_49411", ""),
+        ("valid/TCGA_CS_4941_19960909", "TCGA_CS_4941", ""),
+        ("TCGA_CS_4941_19960909_12", "TCGA_CS_4941", "CS"),
+        ("valid/96_jpg.rf.fadbd6b5eb42d2b6b0b51774acb7d435", "96_jpg", ""),
+        ("patient3_slice4_jpg.rf.fadbd6b5eb42d2b6b0b51774acb7d435", "patient3", ""),
+        ("BraTS-GLI-00001-000", "BraTS-GLI-00001", ""),
+        ("BraTS-MEN-RT-0002-1", "BraTS-MEN-RT-0002", ""),
+        ("BraTS-GLI-00001-100_slice_7", "BraTS-GLI-00001", ""),
+        ("BraTS-GoAT-00001", "BraTS-GoAT-00001", ""),
+        ("BraTS2021_00012", "BraTS2021_00012", ""),
+        ("BRATS_001", "BRATS_001", ""),
+        ("brats_tcia_pat101_0105", "brats_tcia_pat101", ""),
+        ("volume_12_slice_55", "volume_12", ""),
+        ("UPENN-GBM-00001_21", "UPENN-GBM-00001", ""),
+        ("UCSF-PDGM-0429_FU003d", "UCSF-PDGM-0429", ""),
+        ("OAS1_0061_MR2", "OAS1_0061", ""),
+        ("OAS30001_MR_d0129", "OAS30001", ""),
+        ("ADNI_002_S_0295_MR", "002_S_0295", ""),
+        ("sub-01", "sub-01", ""),
+        ("sub-01_ses-02_run-1", "sub-01", ""),
+        ("sub-01/ses-02", "sub-01", ""),
+        ("site2/sub-01", "site2/sub-01", ""),
+        ("patient07_slice12", "patient07", ""),
+        ("train/patient07_slice12", "patient07", ""),
+        ("Patient-001_week-000-1", "Patient-001", ""),
+        ("subject12_3", "subject12", ""),
+        ("patient-2019-001", "patient-2019-001", ""),
+        ("CASE003_tp1_slice4", "CASE003", ""),
+        ("case01_z3", "case01", ""),
+        ("brain_slice_001", "brain_slice_001", ""),
+        ("subset1_scan3", "subset1_scan3", ""),
     ],
 )
 def test_patient_and_site_of_a_case(case_id: str, patient: str, site: str) -> None:
     assert splits.patient_of(case_id) == patient
     assert splits.site_of(case_id) == site
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {f"BraTS-GLI-{patient:05}-{scan:03}": patient for patient in range(20) for scan in (100, 101)},
+        {f"sub-{patient:02}_ses-{scan:02}": patient for patient in range(20) for scan in (1, 2)},
+        {f"patient{patient:02}_slice{z:02}": patient for patient in range(20) for z in range(5)},
+    ],
+    ids=["BraTS", "BIDS", "a picture a slice"],
+)
+def test_scans_of_a_patient_stay_together_whatever_the_dataset_calls_them(names: dict[str, int]) -> None:
+    slices = {name: [0] for name in names}
+    split = splits.by_patient(slices, train=0.8, validation=0.2)
+    trained, validated = ({names[case_id] for case_id, _ in part} for part in (split.train, split.validation))
+    assert (len(trained), len(validated)) == (16, 4)
+    assert not trained & validated
+    assert not split.leaky
+    torn = splits.given(slices, {name: ("test", "train")[n % 2] for n, name in enumerate(names)})
+    assert torn.leaky
+    assert torn.unseen_cases() == []
+
+
+def test_patients_of_the_lgg_dataset_are_not_taken_for_one() -> None:
+    names = ["TCGA_CS_4941_19960909", "TCGA_CS_4942_19970222", "TCGA_DU_4941_19960909", "TCGA_DU_A5TP_19970614",
+             "TCGA_DU_A5TR_19970614"]  # fmt: skip
+    assert len({splits.patient_of(name) for name in names}) == len(names)
+
+
+def test_pictures_whose_names_tell_no_patient_are_named() -> None:
+    exported = "96_jpg.rf.fadbd6b5eb42d2b6b0b51774acb7d435"
+    depths = {"a": 1, "b": 30, exported: 1, "patient07_slice12": 1, "TCGA_CS_4941_19960909_3": 1}
+    assert splits.pictures_of_unknown(depths) == ["a", exported]
 
 
 def test_folds_share_out_every_site_and_no_patient_is_in_two() -> None:

@@ -191,6 +191,22 @@ def test_short_mask_comes_back(tmp_path, rng, slices):
     np.testing.assert_array_equal(tiff.read_mask(tmp_path / "b_mask.tif", like=tmp_path / "a.tif"), mask)
 
 
+@pytest.mark.parametrize("axes", ["ZYX", "ZXY", "YXZ", "XYZ"])
+@pytest.mark.parametrize("side", [16, 20])
+def test_mask_of_square_slices_has_the_axes_that_it_states(tmp_path, rng, axes, side):
+    order = ["ZYX".index(letter) for letter in axes]
+    stack, mask = pixels(rng, 16, side, side), rng.integers(0, 2, (16, side, side), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stack.transpose(order), metadata={"axes": axes})
+    path = tmp_path / "a_mask.tif"
+    tifffile.imwrite(path, mask.transpose(order) * np.uint8(255), metadata={"axes": axes})
+    np.testing.assert_array_equal(tiff.read_image(tmp_path / "a.tif").data[0], stack)
+    np.testing.assert_array_equal(tiff.read_mask(path, like=tmp_path / "a.tif"), mask)
+    edited = np.roll(mask, 1, axis=1)
+    path.write_bytes(tiff.encode_mask(edited, former=path, like=tmp_path / "a.tif"))
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), edited)
+    np.testing.assert_array_equal(tifffile.imread(path), edited.transpose(order))
+
+
 def test_mask_values(tmp_path, rng):
     tifffile.imwrite(tmp_path / "a.tif", pixels(rng, Y, X))
     mask = rng.integers(0, 2, (Y, X))

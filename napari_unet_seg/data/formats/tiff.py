@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,9 @@ def read_labels(path: Path, *, shape: tuple[int, int, int]) -> Array:
     with opened(path) as tif:
         series = whole_series(tif, path)
         values = series.asarray()
-        # Three slices are easily saved as the three colours of one: the image's shape settles what they are.
-        if _squeezed(values.shape) == _squeezed(shape):
-            return whole_labels(_native(values.reshape(shape)), path=path)
+        fitted = _fitted(tif, series, values, shape, path)
+        if fitted is not None:
+            return whole_labels(_native(fitted), path=path)
         arranged = _native(_axes(tif, series, path).arrange(values))
     if arranged.shape[1:] != shape:
         raise InputError(f"the mask has shape {arranged.shape[1:]} but its image {shape} (Z, Y, X)", path=path)
@@ -150,10 +151,12 @@ def encode_mask(labels: Array, *, former: Path | None, like: Path) -> bytes:
         series = whole_series(tif, former)
         values = series.asarray()
         kind = type_for(labels, former=values.dtype)
-        if _squeezed(values.shape) == _squeezed(labels.shape):
-            return rewrite(tif, labels.reshape(values.shape).astype(kind), former)
         values = values.astype(kind)
         # A view: what is set in it is set in the array on the file's own axes.
+        fitted = _fitted(tif, series, values, labels.shape, former)
+        if fitted is not None:
+            fitted[...] = labels
+            return rewrite(tif, values, former)
         arranged = _axes(tif, series, former).arrange(values)
         if arranged.shape[1:] != labels.shape:
             raise InputError(
@@ -242,10 +245,29 @@ def to_stored(mask: Mask) -> Mask:
     return np.where(mask > 0, np.uint8(255), np.uint8(0)) if mask.max(initial=0) <= 1 else mask
 
 
+def _fitted(
+    tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, values: Array, shape: tuple[int, ...], path: Path
+) -> Array | None:
+    """The pixels of a mask as a view ``(Z, Y, X)`` of its image's shape; None if it has another one, or colours."""
+    if _is_stated(tif, series):
+        with suppress(InputError):
+            arranged: Array = _axes(tif, series, path).arrange(values)[0]
+            if arranged.size == values.size and arranged.shape == shape:
+                return arranged
+    if _squeezed(values.shape) == _squeezed(shape):
+        # Three slices are easily saved as the three colours of one: the image's shape settles what they are.
+        return values.reshape(shape)
+    return None
+
+
 def _axes(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> TiffAxes:
-    stated = series.kind == "shaped" and "axes" in _description(tif)
     trusted = series.kind in ("imagej", "ome")
-    return find_axes(series.axes, series.shape, trusted=trusted, stated=stated, path=path)
+    return find_axes(series.axes, series.shape, trusted=trusted, stated=_is_stated(tif, series), path=path)
+
+
+def _is_stated(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> bool:
+    """Whether the writer named the axes himself."""
+    return series.kind == "shaped" and "axes" in _description(tif)
 
 
 def _description(tif: tifffile.TiffFile) -> Mapping[str, Any]:

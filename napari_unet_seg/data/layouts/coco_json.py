@@ -150,6 +150,9 @@ def parse(text: str, path: Path, *, bom: bool = False) -> CocoText:
         if key in LISTS and text.startswith("[", at):
             found[key] = _list_at(text, at, path)
             return found[key].end
+        if key in LISTS and text.startswith("null", at):
+            found[key] = EntryList(entries=[], start=at, end=at + len("null"), gaps=[""])
+            return found[key].end
         return int(_decoder.raw_decode(text, at)[1])
 
     start = _skip(text, 0)

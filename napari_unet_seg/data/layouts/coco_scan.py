@@ -50,6 +50,11 @@ class CocoScan:
         """1, the label of the first category."""
         return 1
 
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """The JSON."""
+        return (self.json,)
+
     def read_image(self) -> Volume:
         """Read the image, or the images as the slices of one volume; they must be of the size that the JSON states."""
         self._check()
@@ -66,7 +71,8 @@ class CocoScan:
 
     def mask_files(self) -> tuple[MaskFile, ...]:
         """The JSON, which holds the masks of other cases too."""
-        return (MaskFile(path=self.json, slices=tuple(range(len(self.pictures))), shared=True),)
+        names = tuple(each.name for each in self.pictures)
+        return (MaskFile(path=self.json, slices=tuple(range(len(names))), shared=True, names=names),)
 
     def decode_mask(self, file: MaskFile, path: Path) -> Array | None:
         """Labels of the images, ``(Z, Y, X)`` int16; None if the file has none of them."""

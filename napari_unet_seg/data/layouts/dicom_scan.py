@@ -50,6 +50,11 @@ class DicomScan:
         """The series that a mask refers to: FLAIR, on which the tumour is drawn, or else the first."""
         return next((each for each in self.series if guess_role(each.description) == "flair"), self.series[0])
 
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """The segmentation there was, or ``<case>_seg.dcm`` beside the series."""
+        return (self.segmentation or self.reference.folder / f"{self.case_id}_seg.dcm",)
+
     def read_image(self) -> Volume:
         """Read each series as a channel; see `dicom.read_image`."""
         volumes = [dicom.read_image(each) for each in self.series]
@@ -72,9 +77,8 @@ class DicomScan:
         return self.reference.stack.grid.shape
 
     def mask_files(self) -> tuple[MaskFile, ...]:
-        """The segmentation there was, or ``<case>_seg.dcm`` beside the series."""
-        path = self.segmentation or self.reference.folder / f"{self.case_id}_seg.dcm"
-        return (MaskFile(path=path, slices=tuple(range(self.read_shape()[0]))),)
+        """The one file with every slice."""
+        return (MaskFile(path=self.mask_paths[0], slices=tuple(range(self.read_shape()[0]))),)
 
     def decode_mask(self, file: MaskFile, path: Path) -> Array:
         """Segment numbers, ``(Z, Y, X)``; see `dicom_seg.read_labels`."""

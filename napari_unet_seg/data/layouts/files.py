@@ -50,6 +50,11 @@ class FileScan:
         """1 in NIfTI, 255 in pictures, where it is to be seen."""
         return 1 if is_nifti(self.mask.name) else 255
 
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """The one file."""
+        return (self.mask,)
+
     def read_image(self) -> Volume:
         """Read the file; a lone channel is named after the sequence that the file name ends on."""
         volume = image_file.read_image(self.image)

@@ -50,6 +50,11 @@ class FolderScan:
         """1 in NIfTI, 255 in pictures, where it is to be seen."""
         return 1 if is_nifti(self.masks[0].name) else 255
 
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """The mask of each image."""
+        return self.masks
+
     def read_image(self) -> Volume:
         """Read the file, or the slices as one volume."""
         return read_slices(self.images, case_id=self.case_id, notes=self.notes)
@@ -105,7 +110,7 @@ def detect(path: Path) -> bool:
 
 def open_cases(path: Path) -> list[Scan]:
     """The cases in them, without reading a pixel."""
-    found = [(pair, case) for pair in find_pairs(path) for case in _cases_of(pair, root=path)]
+    found = [(pair, case) for pair in find_pairs(path) for case in _cases_of(pair)]
     times = Counter(case.case_id for _, case in found)
     return [
         case if times[case.case_id] == 1 or not pair.split else replace(case, case_id=f"{pair.split}/{case.case_id}")
@@ -113,10 +118,11 @@ def open_cases(path: Path) -> list[Scan]:
     ]
 
 
-def _cases_of(pair: FolderPair, *, root: Path) -> Iterator[FolderScan]:
-    names, folders = list_folder(pair.images, root=root)
+def _cases_of(pair: FolderPair) -> Iterator[FolderScan]:
+    # A sub-folder that is a link may lead out of these two, to where nothing else is looked for.
+    names, folders = list_folder(pair.images, root=pair.images)
     images = sorted(filter(is_image, names), key=natural_key)
-    mask_names, mask_folders = list_folder(pair.masks, root=root)
+    mask_names, mask_folders = list_folder(pair.masks, root=pair.masks)
     masks = MaskNames.match(images, list(filter(is_image, mask_names)))
     note = _note(masks.unused, pair.masks)
     stems = Counter(name_key(split_name(name)[0]) for name in images) + Counter(map(name_key, folders))
@@ -131,14 +137,14 @@ def _cases_of(pair: FolderPair, *, root: Path) -> Iterator[FolderScan]:
         )
     spelled = {name_key(folder): folder for folder in mask_folders}
     for folder in folders:
-        yield from _cases_in(pair, folder, spelled.get(name_key(folder), folder), style=masks, root=root)
+        yield from _cases_in(pair, folder, spelled.get(name_key(folder), folder), style=masks)
 
 
-def _cases_in(pair: FolderPair, folder: str, mask_folder: str, *, style: MaskNames, root: Path) -> Iterator[FolderScan]:
+def _cases_in(pair: FolderPair, folder: str, mask_folder: str, *, style: MaskNames) -> Iterator[FolderScan]:
     """The case that a sub-folder's images are the slices of, or the NIfTI files in it."""
     source, target = pair.images / folder, pair.masks / mask_folder
-    images = sorted(filter(is_image, list_folder(source, root=root).files), key=natural_key)
-    found = list(filter(is_image, list_folder(target, root=root).files))
+    images = sorted(filter(is_image, list_folder(source, root=pair.images).files), key=natural_key)
+    found = list(filter(is_image, list_folder(target, root=pair.masks).files))
     masks = MaskNames.match(images, found, style=style)
     note = _note(masks.unused, target)
     volumes = [name for name in images if is_nifti(name)]

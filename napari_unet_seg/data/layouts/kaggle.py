@@ -70,6 +70,11 @@ class KaggleScan:
         """255, as in the public dataset."""
         return 255
 
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """The mask of each slice."""
+        return tuple(each.mask for each in self.slices)
+
     def read_shape(self) -> tuple[int, int, int]:
         """``(Z, Y, X)``, from the first slice's header."""
         self._check_slices()
@@ -77,7 +82,7 @@ class KaggleScan:
 
     def mask_files(self) -> tuple[MaskFile, ...]:
         """A file a slice: the one there is, or ``<image>_mask.tif``."""
-        return tuple(MaskFile(path=each.mask, slices=(index,)) for index, each in enumerate(self.slices))
+        return tuple(MaskFile(path=path, slices=(index,)) for index, path in enumerate(self.mask_paths))
 
     def decode_mask(self, file: MaskFile, path: Path) -> Array:
         """The labels of one slice, ``(1, Y, X)``."""

@@ -48,6 +48,11 @@ class NnunetScan:
         """The lowest class in `dataset.json`."""
         return self.description.foreground
 
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """The one file."""
+        return (self.mask,)
+
     def read_image(self) -> Volume:
         """Read the channels as one volume; they have the names that `dataset.json` gives them.
 
@@ -74,7 +79,8 @@ class NnunetScan:
 
     def mask_files(self) -> tuple[MaskFile, ...]:
         """The one file with every slice."""
-        return (MaskFile(path=self.mask, slices=tuple(range(self.read_shape()[0]))),)
+        slices = tuple(range(self.read_shape()[0]))
+        return (MaskFile(path=self.mask, slices=slices, marks_unlabelled=self.description.ignore is not None),)
 
     def decode_mask(self, file: MaskFile, path: Path) -> Array:
         """The labels, ``(Z, Y, X)``; -1 in slices that are "ignore" throughout, 0 for a stray "ignore" voxel."""

@@ -1,18 +1,23 @@
-"""A folder a case, a NIfTI file a sequence, as in BraTS: ``_flair``, ``_t1``, ``_t1ce``, ``_t2`` and ``_seg``."""
+"""A folder a case, a NIfTI file a sequence, as in BraTS: ``_flair``, ``_t1``, ``_t1ce``, ``_t2`` and ``_seg``.
+
+A case is called after its folder; where several are called alike, as ``anat`` is in BIDS, after what the names of its
+files begin with, and where that is no better, by the folders that lead there: ``HGG/<folder>``.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.formats import atomic, nifti
-from napari_unet_seg.data.formats.extensions import is_image, is_nifti, is_picture, split_name
+from napari_unet_seg.data.formats.extensions import is_image, is_nifti, is_picture, split_name, without_mask_ending
 from napari_unet_seg.data.layouts.channels import read_channels
-from napari_unet_seg.data.layouts.listing import list_folder
+from napari_unet_seg.data.layouts.listing import list_folder, listed
 from napari_unet_seg.data.layouts.writing import UNKNOWN_SPACING, Notes, file_name, whole_case
 from napari_unet_seg.data.roles import guess_role, role_suffix
 from napari_unet_seg.data.scan import MaskFile, Scan
@@ -43,12 +48,20 @@ class SequencesScan:
     has_mask: bool
     """Whether it was there."""
 
+    prefix: str
+    """What the names of its files begin with."""
+
     notes: tuple[str, ...] = ()
 
     @property
     def foreground(self) -> int:
         """1, as NIfTI masks have it."""
         return 1
+
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """The one file."""
+        return (self.mask,)
 
     @property
     def reference(self) -> Path:
@@ -86,7 +99,8 @@ class SequencesScan:
 
     def write_prediction(self, mask: Mask, folder: Path) -> Path:
         """Write ``folder/<case>/<case>_mask.nii.gz`` in the orientation of the FLAIR file."""
-        target = Path(folder) / self.case_id / f"{self.case_id}_mask.nii.gz"
+        home = Path(folder) / self.case_id
+        target = home / f"{home.name}_mask.nii.gz"
         used = [path for _, path in self.sequences] + ([self.mask] if self.mask.exists() else [])
         atomic.refuse_overwriting([target], inputs=used)
         nifti.write_mask(target, mask, like=self.reference)
@@ -94,32 +108,54 @@ class SequencesScan:
 
 
 def detect(path: Path) -> bool:
-    """Whether the folder is such a case, or holds such cases one or two levels down."""
+    """Whether the folder is such a case, or holds such cases one or two levels down, not counting sessions of BIDS."""
     return next(_find_cases(path, root=path), None) is not None
 
 
 def open_cases(path: Path) -> list[Scan]:
     """The cases under a folder, without reading a pixel."""
-    return list(_find_cases(path, root=path))
+    found = list(_find_cases(path, root=path))
+    names = [case.case_id for case in found]
+    for other in (
+        [case.prefix or case.case_id for case in found],
+        [case.reference.parent.relative_to(path).as_posix() for case in found],
+    ):
+        times = Counter(names)
+        names = [new if times[name] > 1 else name for name, new in zip(names, other, strict=True)]
+    return [replace(case, case_id=name) for case, name in zip(found, names, strict=True)]
 
 
 def _find_cases(path: Path, *, root: Path, levels: int = 2) -> Iterator[SequencesScan]:
     names, folders = list_folder(path, root=root)
     images = [name for name in names if is_image(name) and not is_picture(name)]
-    if images:
-        case = _case(path, images)
-        if case is not None:
-            yield case
+    case = _case(path, images) if images else None
+    if case is not None:
+        yield case
         return
-    if levels:
-        for name in folders:
-            yield from _find_cases(path / name, root=root, levels=levels - 1)
+    below = (_find_cases(path / name, root=root, levels=levels - (not _is_session(name))) for name in folders)
+    cases = (each for found in below for each in found) if levels > 0 else iter(())
+    yield from _beside(images, cases) if images else cases
+
+
+def _is_session(folder: str) -> bool:
+    return folder.lower().startswith("ses-")
+
+
+def _beside(images: list[str], cases: Iterator[SequencesScan]) -> Iterator[SequencesScan]:
+    """The cases in the folders beside some images that are none; none where the images are rather what is meant."""
+    found = list(cases)
+    certain = [case for case in found if len(case.sequences) > 1]
+    loose = [name for name in images if without_mask_ending(split_name(name)[0]) is None]
+    # As many of either: an image with a mask is a case, and a single sequence may be as stray as the image.
+    if len(found) > len(loose) or len(certain) == len(loose) == len(images):
+        note = f"{listed(images)} beside the folders of the cases not used"
+        yield from (replace(case, notes=(*case.notes, note)) for case in found)
 
 
 def _case(folder: Path, images: list[str]) -> SequencesScan | None:
     """The case that a folder's images make up, or None if they are not the sequences of one."""
     by_role: dict[str, tuple[str, Path]] = {}
-    masks: dict[str, Path] = {}
+    masks: dict[str, list[str]] = {}
     prefixes: set[str] = set()
     ignored: list[str] = []
     for name in images:
@@ -135,27 +171,28 @@ def _case(folder: Path, images: list[str]) -> SequencesScan | None:
             by_role[role] = suffix, folder / name
             prefixes.add(prefix)
         elif word in MASK_WORDS:
-            masks[head] = folder / name
+            masks.setdefault(head, []).append(name)
         else:
             ignored.append(name)
     if len(prefixes) != 1:
         return None
     prefix = prefixes.pop()
-    mask = masks.pop(prefix, None)
-    if mask is None:
-        # A mask drawn on FLAIR is often named after its file.
-        mask = next((masks.pop(head) for head in sorted(masks) if role_suffix(head) == (prefix, "flair")), None)
-    ignored += [path.name for path in masks.values()]
+    # A mask drawn on FLAIR is often named after its file.
+    heads = (head for head in (prefix, *sorted(masks)) if head == prefix or role_suffix(head) == (prefix, "flair"))
+    *others, mask = next((masks.pop(head) for head in heads if head in masks), [""])
+    ignored += [name for names in masks.values() for name in names]
     # One sequence among files of other names is no case: each of them is.
     if any(not name.startswith(prefix) for name in ignored) or (ignored and len(by_role) == 1):
         return None
-    notes = (f"{', '.join(sorted(ignored))} not used: the name is of no sequence",) if ignored else ()
+    notes = [f"{', '.join(sorted(ignored))} not used: the name is of no sequence"] if ignored else []
+    notes += [f"{', '.join(others)} not used: {mask} is the mask"] if others else []
     return SequencesScan(
         case_id=folder.resolve().name,
         sequences=tuple(by_role[role] for role in ORDER if role in by_role),
-        mask=mask or folder / (f"{prefix}_mask.nii.gz" if prefix else "mask.nii.gz"),
-        has_mask=mask is not None,
-        notes=notes,
+        mask=folder / (mask or (f"{prefix}_mask.nii.gz" if prefix else "mask.nii.gz")),
+        has_mask=mask != "",
+        prefix=prefix,
+        notes=tuple(notes),
     )
 
 

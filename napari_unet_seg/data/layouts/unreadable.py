@@ -19,6 +19,7 @@ class UnreadableScan:
     path: Path
     has_mask: bool = False
     foreground: int = 1
+    mask_paths: tuple[Path, ...] = ()
 
     def read_image(self) -> Volume:
         """InputError: what is wrong with the file."""
