@@ -99,7 +99,7 @@ def plain_probability(network: Network, description: Description, volume: Volume
         slices = torch.arange(first, min(first + 8, depth))
         around = [image[(slices + offset).clamp(0, depth - 1)] for offset in range(-context, context + 1)]
         logits = network(torch.cat(around, dim=1))
-        found.append(logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1))
+        found.append(logits.sigmoid())
     probability = torch.cat(found)
     if probability.shape[-2:] != volume.shape[1:]:
         probability = functional.interpolate(probability, size=volume.shape[1:], mode="bilinear")

@@ -16,6 +16,7 @@ from napari_unet_seg.errors import InputError
 from training.command_line import command, command_parser, save_json, writable_file
 from training.report.fold_scores import FoldScores
 from training.report.paired import paired_difference
+from training.report.with_interval import with_interval
 
 
 def compare(runs: Mapping[str, Sequence[FoldScores]]) -> list[dict[str, Any]]:
@@ -82,8 +83,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         if gain is None:
             cells += ["", ""]
         else:
-            low, high = gain["ci95"]
-            cells += [f"{gain['mean']:+.3f} ({low:+.3f} to {high:+.3f})", f"{gain['better']}, {gain['worse']}"]
+            cells += [with_interval(gain["mean"], gain["ci95"], form="+.3f"), f"{gain['better']}, {gain['worse']}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -32,7 +32,7 @@ import torch
 
 from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
-from napari_unet_seg.data.splits import labelled_slices
+from napari_unet_seg.data.splits import labelled_slices, pictures_of_unknown
 from napari_unet_seg.engine.evaluate import CaseScores
 from napari_unet_seg.engine.summary import summary_text
 from napari_unet_seg.errors import InputError
@@ -45,6 +45,7 @@ from training.report.fold_plan import FoldPlan, plan_folds
 from training.report.fold_scores import FoldScores, score_fold
 from training.report.out_of_fold import gather
 from training.report.page import Portrait, cross_validation_page
+from training.run_folder import check_free
 from training.settings import with_settings
 from training.split import read_folds
 from training.train import train
@@ -115,6 +116,8 @@ def write_report(
         if left
         else ""
     )
+    depths = {row["case"]: dataset[row["case"]].read_shape()[0] for row in result["cases"]}
+    result["patients_assumed"] = len(pictures_of_unknown(depths))
     save_json(output / "cross_validation.json", result)
     checkpoints = {scores.case: fold.checkpoint for fold in folds for scores in fold.cases}
     pictures = CasePictures(device=device)
@@ -168,6 +171,10 @@ def _trained(recipe: Recipe, plan: FoldPlan, dataset: Dataset, given: argparse.N
     wanted = range(len(plan.folds)) if given.fold is None else given.fold
     if wrong := [fold for fold in wanted if not 0 <= fold < len(plan.folds)]:
         raise InputError(f"there is no fold {wrong[0]}; there are {len(plan.folds)}, from 0")
+    if not given.resume:
+        # Before the first fold is trained, not after.
+        for fold in wanted:
+            check_free(given.output / f"fold_{fold}.safetensors")
     plan.save(given.output / "folds.json")
     return [
         run_fold(recipe, dataset, fold=fold, output=given.output, resume=given.resume, device=given.device)
@@ -231,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     length.add_argument("--steps", type=int, help="optimiser steps, instead of the recipe's length")
     add("--seed", type=int, help="seed of the training and of folds that are drawn")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="any field of the recipe: fit.loss=dice")
-    add("--resume", action="store_true", help="go on with folds that were broken off")
+    add("--resume", action="store_true", help="go on with folds that were broken off, and keep those that are done")
     add("--worst", type=int, default=6, help="worst cases with pictures (default: 6)")
     add("--device", default="auto", help="what is predicted on")
     add("--threads", type=int, help="CPU threads (default: all)")

@@ -63,8 +63,8 @@ class Probabilities(nn.Module):
         rows = torch.arange(sizes[0], device=slices.device).clamp(max=height - 1)
         columns = torch.arange(sizes[1], device=slices.device).clamp(max=width - 1)
         padded_slices = slices.index_select(2, rows).index_select(3, columns)
-        logits = self.network.logits(padded_slices)[:, :, :height, :width]
-        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+        logits: Tensor = self.network.logits(padded_slices)
+        return logits[:, :, :height, :width].sigmoid()
 
 
 class OnnxNetwork(Network):
@@ -90,7 +90,7 @@ class OnnxNetwork(Network):
         """See `Network.forward`; the logits are worked out from the probabilities."""
         slices = np.ascontiguousarray(x.float().cpu().numpy())
         probability = torch.from_numpy(self._session.run([PROBABILITIES], {SLICES: slices})[0]).to(x.device)
-        return probability.logit() if probability.shape[1] == 1 else probability.log()
+        return probability.logit()
 
     def logits(self, x: Tensor) -> Tensor:
         """The same: the file pads by itself."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from napari_unet_seg.data.dataset import open_dataset
-from napari_unet_seg.data.splits import parts_of_folders
+from napari_unet_seg.data.splits import labelled_slices, parts_of_folders
 from napari_unet_seg.engine.shard_index import ShardIndex
 from napari_unet_seg.errors import InputError
 from training.command_line import command, command_parser
@@ -41,7 +41,8 @@ def pack_dataset(recipe: Recipe, *, data: str, output: str, shard_bytes: int) ->
         If the data cannot be used, or the shards cannot be written.
     """
     dataset = open_dataset(data)
-    cases = [case for case in dataset.cases if case.has_mask]
+    labelled = labelled_slices(dataset.cases)
+    cases = [case for case in dataset if case.case_id in labelled]
     if not cases:
         raise InputError("no case has a mask to learn from", path=data)
     prepared, fingerprint = prepared_cases(cases, recipe)

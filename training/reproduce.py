@@ -3,10 +3,11 @@
 Each recipe is trained on the split its project used and scored twice with the same weights: with the project's own
 metric on its own split, beside the figure it reports, and with ours, on whole patients of whom no slice was trained on.
 A random split of slices leaves no such patient; then the table says so. ``--by-patient`` trains those recipes once
-more, split by patient, for a figure that holds.
+more, split by patient and scored on patients who chose nothing, for a figure that holds.
 
 ``reproduction.md``, ``reproduction.json`` and figures are written after every recipe; ``runs/RECIPE/`` holds what the
-training writes. ``--evaluate`` trains nothing and takes the checkpoints that are there.
+training writes. ``--evaluate`` trains nothing and takes the checkpoints that are there, where the dataset still gives
+the split that they were trained with.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
+from napari_unet_seg.engine.checkpoint import read_description
 from napari_unet_seg.errors import InputError
 from training.command_line import command, command_parser, save_json
 from training.launch import default_threads
@@ -38,6 +40,7 @@ from training.report.reproduction_figures import (
 )
 from training.report.reproduction_table import reproduction_table
 from training.report.seed_scores import PredictedSlices, telling_slices
+from training.run_folder import check_free
 from training.train import train
 
 SEEDS = ("seed_000", "seed_000_128", "seed_001", "seed_002", "seed_003", "seed_004")
@@ -76,7 +79,7 @@ def reproduce(
     train_them : bool
         False takes the checkpoints that are in ``output/runs``.
     resume : bool
-        Go on with trainings that were broken off.
+        Go on with trainings that were broken off, and keep those that are done.
     device : str
         What is predicted on.
 
@@ -88,10 +91,14 @@ def reproduce(
     Raises
     ------
     InputError
-        If a dataset is missing or cannot be used.
+        If a dataset is missing or cannot be used, or a run would be replaced.
     """
     if by_patient:
         recipes = [variant for recipe in recipes for variant in (recipe, *_by_patient(recipe))]
+    if train_them and not resume:
+        # Before the first one is trained, not after.
+        for recipe in recipes:
+            check_free(output / "runs" / recipe.name)
     rows: list[dict[str, Any]] = []
     histories: dict[str, Any] = {}
     predicted: dict[str, PredictedSlices] = {}
@@ -100,16 +107,17 @@ def reproduce(
         data = coco if given else lgg
         if data is None:
             raise InputError(f"{recipe.name} needs the dataset of {'--coco' if given else '--data'}")
-        shortened = recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)
         folder = output / "runs" / recipe.name
         print(f"{recipe.name}: {folder}", flush=True)
         if train_them:
+            shortened = recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)
             checkpoint = train(shortened, data=data, output=folder, resume=resume)
         else:
             checkpoint = folder / "best.safetensors"
-        row, slices = evaluate_recipe(shortened, checkpoint, data=data, device=device)
+        row, slices = evaluate_recipe(recipe, checkpoint, data=data, device=device)
         history = _history(folder / "history.json")
-        row = {"recipe": recipe.name, "length": length(shortened, full=recipe.epochs, history=history), **row}
+        told = length(read_description(checkpoint).training, recipe=recipe, history=history)
+        row = {"recipe": recipe.name, "length": told, **row}
         rows.append(row)
         histories[recipe.name], predicted[recipe.name] = history, slices
         _write(rows, output=output)
@@ -122,8 +130,12 @@ def reproduce(
 def _by_patient(recipe: Recipe) -> list[Recipe]:
     if recipe.split.kind != "slices":
         return []
-    split = dataclasses.replace(recipe.split, kind="patients")
-    return [dataclasses.replace(recipe, name=f"{recipe.name}_by_patient", split=split, reported={})]
+    split, notes = dataclasses.replace(recipe.split, kind="patients"), recipe.notes
+    if not split.test:
+        half = split.validation / 2
+        split = dataclasses.replace(split, validation=half, test=half)
+        notes = ("by patient, half of the validation is a test: the other half chooses the weights", *notes)
+    return [dataclasses.replace(recipe, name=f"{recipe.name}_by_patient", split=split, notes=notes, reported={})]
 
 
 def _history(path: Path) -> list[dict[str, Any]]:
@@ -209,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, help="seed of the trainings; the splits keep theirs")
     add("--by-patient", action="store_true", help="train those that split by slices once more, split by patient")
     add("--evaluate", action="store_true", help="train nothing: take the checkpoints in DIR/runs")
-    add("--resume", action="store_true", help="go on with trainings that were broken off")
+    add("--resume", action="store_true", help="go on with trainings broken off, and keep those that are done")
     add("--device", default="auto", help="what is predicted on")
     add("--threads", type=int, help="CPU threads (default: all)")
     return parser

@@ -43,22 +43,36 @@ class RunFolder:
         self._curves_due = 0.0
         self._board: Any = None
 
-    def state(self, *, resume: bool) -> State | None:
-        """The state to go on from; None where the run is to begin anew.
+    def check_free(self) -> None:
+        """Refuse to put another run in the place of one that is there.
 
         Raises
         ------
         InputError
-            If there is an unfinished run that nobody asked to go on with, or its state is damaged.
+            If there is one, finished or not, or its state is damaged.
         """
         file = self.path / "state.pt"
-        if not file.exists():
-            return None
-        state = read_state(file)
-        if resume:
-            return state
-        if not state["progress"]["finished"]:
+        if file.exists() and not read_state(file)["progress"]["finished"]:
             problem = "there is an unfinished run here; go on with it by --resume, or delete the folder"
+            raise InputError(problem, path=self.path)
+        if file.exists() or self.best.exists() or self.last.exists():
+            problem = "there is a finished run here; give another --output, or delete the folder to train anew"
+            raise InputError(problem, path=self.path)
+
+    def state(self) -> State | None:
+        """The state to go on from; None where there is no run yet.
+
+        Raises
+        ------
+        InputError
+            If it is damaged, or there are weights without it.
+        """
+        file = self.path / "state.pt"
+        if file.exists():
+            return read_state(file)
+        # A run that broke off while it wrote its first state begins again; one whose state was deleted does not.
+        if self.last.exists() and len(self._read(self.path / "history.json")) > 1:
+            problem = "there are weights here, but no state to go on from; give another --output, or delete the folder"
             raise InputError(problem, path=self.path)
         return None
 
@@ -85,6 +99,11 @@ class RunFolder:
             self._lowest = scores["loss"] if scores else math.inf
             self._write_history()
         self._open_board()
+
+    @property
+    def complete(self) -> bool:
+        """Whether both checkpoints are there."""
+        return self.best.is_file() and self.last.is_file()
 
     def epoch_done(self, event: EpochDone, network: Network, description: Description) -> None:
         """Write checkpoints, history and, now and then, the curves."""
@@ -164,6 +183,24 @@ class RunFolder:
         except ImportError:
             return
         save_curves(self.path / "curves.png", self.history, title=self.path.name)
+
+
+def folder_of(output: Path) -> Path:
+    """The folder of a run whose output is that folder, or a ``.safetensors`` file beside it."""
+    return output.with_suffix("") if output.suffix == ".safetensors" else output
+
+
+def check_free(output: Path) -> None:
+    """Refuse an output of a run where something is already: the file, or a run in its folder.
+
+    Raises
+    ------
+    InputError
+        See `RunFolder.check_free`.
+    """
+    RunFolder(folder_of(output)).check_free()
+    if output.suffix == ".safetensors" and output.exists():
+        raise InputError("is there already; give another --output, or delete it", path=output)
 
 
 def _row(event: EpochDone) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 
 from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.data.roles import flair_index
+from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.checkpoint import Description, file_hash, load_checkpoint
 from napari_unet_seg.engine.events import EpochDone, FitFinished
 from napari_unet_seg.engine.fit import LossNotFinite, fit
@@ -21,7 +22,7 @@ from napari_unet_seg.engine.processes import Processes
 from napari_unet_seg.engine.sampling import epoch_length
 from napari_unet_seg.errors import InputError
 from training.recipe import Recipe
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, check_free, folder_of
 from training.spill import Spill
 from training.training_data import held_out, read_training_data
 from training.validation import Validation
@@ -61,7 +62,7 @@ def train(
     initial : Path, optional
         A checkpoint to start from; it must not have seen the cases held out.
     resume : bool
-        Go on with the run in the folder, if there is one.
+        Go on with the run in the folder, if there is one; else a run that is there is refused.
     memory : int, optional
         Bytes of cases that each process may hold; more are streamed from shards in the folder. By default half of what
         is free.
@@ -78,13 +79,15 @@ def train(
     Raises
     ------
     InputError
-        If data, checkpoint or folder cannot be used.
+        If data, checkpoint or folder cannot be used, or there is something in the place of the output.
     """
     processes = Processes(fabric)
     first = processes.rank == 0
     say = _say if first else _keep_quiet
-    folder = RunFolder(output.with_suffix("") if output.suffix == ".safetensors" else output)
-    state = processes.from_first(folder.state(resume=resume) if first else None)
+    folder = RunFolder(folder_of(output))
+    if first and not resume:
+        check_free(output)
+    state = processes.from_first(folder.state() if first and resume else None)
     left_out = held_out(folds, fold) if folds is not None and fold is not None else []
     device = fabric.device if fabric is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     say(f"reading {data}")
@@ -95,6 +98,8 @@ def train(
         f"{len(slices.train.labelled)} slices, {len(slices.train.tumour)} of them with tumour, "
         f"{validated} to validate on, on {device}" + (f" in {processes.count} processes" if processes.count > 1 else "")
     )
+    if slices.patients_assumed:
+        say(f"the names of {slices.patients_assumed} pictures tell no patient: each is taken for one")
     if processes.count > 1 and device.type == "cpu":
         say("on a CPU, batch normalisation counts each process' part of a batch by itself")
     per_epoch = epoch_length(recipe.fit, slices.train)
@@ -109,8 +114,9 @@ def train(
         parent = file_hash(initial)
         if description.network != recipe.network:
             raise InputError(f"its network is another one than that of the recipe {recipe.name}", path=initial)
-        if overlap := set(description.training.get("cases", [])) & set(slices.held_out):
-            raise InputError(f"it was trained on {len(overlap)} of the cases held out", path=initial)
+        seen = {patient_of(case_id) for case_id in description.training.get("cases", [])}
+        if overlap := [case_id for case_id in slices.held_out if patient_of(case_id) in seen]:
+            raise InputError(f"it was trained on {len(overlap)} of the cases held out, or their patients", path=initial)
         network.train()
     settings = {
         "recipe": dataclasses.asdict(recipe),
@@ -123,6 +129,8 @@ def train(
         "cases": slices.cases,
         "held_out": slices.held_out,
         "data_fingerprint": slices.fingerprint,
+        "split_fingerprint": slices.split_fingerprint,
+        "patients_assumed": slices.patients_assumed,
         "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
         "device": str(device),
         "processes": processes.count,
@@ -170,7 +178,9 @@ def train(
                     spill.remove()
                 if not first:
                     continue
-                folder.finish(network, description_at(event), validated=validated > 0)
+                # A run that was done before stays as it is, to the last byte.
+                if state is None or not state["progress"]["finished"] or not folder.complete:
+                    folder.finish(network, description_at(event), validated=validated > 0)
                 _copy(folder.best, output)
                 say(f"{'stopped at step' if event.stopped else 'done, step'} {event.steps}; written: {folder.path}")
     except LossNotFinite as error:
@@ -200,7 +210,10 @@ def progress_line(event: EpochDone, *, steps: int) -> str:
 
 
 def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds: float, scores: Any) -> Description:
-    named = ("cases", "held_out", "data_fingerprint", "versions", "device", "processes")
+    named = (
+        *("cases", "held_out", "data_fingerprint", "split_fingerprint", "patients_assumed"),
+        *("versions", "device", "processes"),
+    )
     return Description(
         name=recipe.name,
         network=recipe.network,
@@ -213,6 +226,7 @@ def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds
         input_size=recipe.fit.patch,
         training={
             "recipe": recipe.name,
+            "epochs": recipe.epochs,
             "fit": dataclasses.asdict(recipe.fit),
             "split": dataclasses.asdict(recipe.split),
             **{key: settings[key] for key in named},

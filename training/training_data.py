@@ -16,7 +16,7 @@ import torch
 from napari_unet_seg.data.case import Case
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.roles import arrange_channels
-from napari_unet_seg.data.splits import Part, Split
+from napari_unet_seg.data.splits import Part, Split, labelled_slices, parts_of_folders, pictures_of_unknown
 from napari_unet_seg.engine.prepared_case import PreparedCase, prepare
 from napari_unet_seg.engine.samples import LabelledVolume
 from napari_unet_seg.engine.shard_store import ShardStore
@@ -26,7 +26,7 @@ from napari_unet_seg.errors import InputError
 from training.memory_limit import default_limit
 from training.recipe import Recipe
 from training.spill import Spill, hold_or_stream
-from training.split import make_split, read_folds, split_slices
+from training.split import check_left_out, read_folds, split_fingerprint, split_slices
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +45,12 @@ class TrainingData:
 
     fingerprint: str
     """SHA-256 over the pixels and masks read."""
+
+    split_fingerprint: str
+    """SHA-256 over which slice is in which part."""
+
+    patients_assumed: int
+    """Single pictures whose name tells no patient: each counts as one, though several may be of one."""
 
 
 def read_training_data(
@@ -73,17 +79,18 @@ def read_training_data(
     Raises
     ------
     InputError
-        If the data cannot be used.
+        If the data cannot be used, or lack cases to be left out, or a patient would be left out and train.
     """
     if holds_shards(data):
         return _from_shards(recipe, data, left_out=left_out, device=device, spill=spill)
     dataset = open_dataset(data)
-    kept = [case for case in dataset.cases if case.has_mask and case.case_id not in left_out]
-    if not kept:
+    slices = labelled_slices(case for case in dataset.cases if case.case_id not in left_out)
+    if not slices:
         raise InputError("no case has a mask to learn from", path=data)
-    split = make_split(recipe.split, dataset, without=left_out)
+    split = split_slices(recipe.split, slices, parts=lambda: parts_of_folders(dataset), shortened=bool(left_out))
     wanted = {*split.by_case("train"), *split.by_case("validation")}
-    cases = [case for case in kept if case.case_id in wanted]
+    check_left_out(left_out, cases={case.case_id for case in dataset}, trained=wanted, data=data)
+    cases = [case for case in dataset if case.case_id in wanted]
     names = [case.case_id for case in cases]
     store: SliceSource | None = spill.reopened(recipe, names, device=device) if spill is not None else None
     if store is None:
@@ -94,7 +101,7 @@ def read_training_data(
         split,
         names=names,
         used=names,
-        held_out={*left_out, *(case.case_id for case in kept if case.case_id not in wanted)},
+        held_out={*left_out, *(name for name in slices if name not in wanted)},
         # Not all who train together have read every case.
         fingerprint=store.index.fingerprint if isinstance(store, ShardStore) else fingerprint(),
     )
@@ -115,6 +122,7 @@ def _from_shards(
     parts = cast(Mapping[str, Part], index.parts)
     split = split_slices(recipe.split, slices, parts=lambda: parts, shortened=bool(left_out))
     wanted = {*split.by_case("train"), *split.by_case("validation")}
+    check_left_out(left_out, cases=labelled, trained=wanted, data=url)
     used = [name for name in slices if name in wanted]
     fingerprint = index.fingerprint
     if len(used) < len(index.cases):
@@ -139,7 +147,8 @@ def _training_data(
     fingerprint: str,
 ) -> TrainingData:
     """`names` are those of all cases of the store."""
-    first = dict(zip(names, np.cumsum([0, *store.depths]), strict=False))
+    depths = dict(zip(names, store.depths, strict=True))
+    first = dict(zip(names, np.cumsum([0, *store.depths[:-1]]).tolist(), strict=True))
     validated = numbers(split, "validation", first)
     return TrainingData(
         train=only(store, numbers(split, "train", first)),
@@ -147,16 +156,25 @@ def _training_data(
         cases=used,
         held_out=sorted(held_out),
         fingerprint=fingerprint,
+        split_fingerprint=split_fingerprint(split),
+        patients_assumed=len(pictures_of_unknown({name: depths[name] for name in used})),
     )
 
 
 def read_cases(cases: Iterable[Case], *, channel_names: Sequence[str]) -> Iterator[tuple[str, LabelledVolume]]:
-    """One after the other, the cases that have a mask, their channels in the recipe's order."""
+    """Cases one after the other, their channels in the recipe's order.
+
+    Raises
+    ------
+    InputError
+        If a case cannot be read, or has no mask.
+    """
     for case in cases:
         mask = case.read_mask()
-        if mask is not None:
-            volume, _ = arrange_channels(case.read_image(), channel_names)
-            yield case.case_id, LabelledVolume(volume=volume, mask=mask, labelled=case.labelled_slices())
+        if mask is None:
+            raise InputError(f"case {case.case_id} has no mask any more; begin again")
+        volume, _ = arrange_channels(case.read_image(), channel_names)
+        yield case.case_id, LabelledVolume(volume=volume, mask=mask, labelled=case.labelled_slices())
 
 
 def prepared_cases(
@@ -170,11 +188,23 @@ def prepared_cases(
 
     def prepared() -> Iterator[tuple[str, PreparedCase]]:
         for name, case in read_cases(cases, channel_names=recipe.channel_names):
-            digest.update(case.volume.data.tobytes())
-            digest.update(case.mask.tobytes())
+            _add(digest, case)
             yield name, prepare(case, normalisation=recipe.normalisation, resize=recipe.resize)
 
     return prepared(), digest.hexdigest
+
+
+def data_fingerprint(cases: Iterable[Case], recipe: Recipe) -> str:
+    """The fingerprint of cases as a run of the recipe has it."""
+    digest: Any = hashlib.sha256()
+    for _, case in read_cases(cases, channel_names=recipe.channel_names):
+        _add(digest, case)
+    return str(digest.hexdigest())
+
+
+def _add(digest: Any, case: LabelledVolume) -> None:
+    digest.update(case.volume.data.tobytes())
+    digest.update(case.mask.tobytes())
 
 
 def numbers(split: Split, part: str, first: Mapping[str, int]) -> torch.Tensor:
@@ -197,4 +227,6 @@ def held_out(folds: Path, fold: int) -> list[str]:
     found = read_folds(folds)
     if not 0 <= fold < len(found):
         raise InputError(f"there is no fold {fold}; it has {len(found)}", path=folds)
+    if not found[fold]:
+        raise InputError(f"fold {fold} leaves nobody out", path=folds)
     return found[fold]

@@ -16,6 +16,9 @@ from napari_unet_seg.engine.slice_source import SliceSource
 Draw = Callable[[int, torch.Generator], Tensor]
 """``(count, generator) -> (count,)`` slice numbers."""
 
+_OWN_NUMBERS = 0x9E3779B9
+"""Makes another seed of one. It is below 2**32, since a generator on the CPU takes no more of a seed."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -64,13 +67,16 @@ class Sampler(Protocol):
 
 
 class Drawn:
-    """Every batch drawn for itself, by a function that remembers nothing."""
+    """Every batch drawn for itself, by a function that remembers nothing, with the numbers of the training itself.
+
+    So nothing is known ahead: the generator's next numbers go into the augmentation first.
+    """
 
     def __init__(self, draw: Draw) -> None:
         self.batch = draw
 
     def upcoming(self, count: int, batches: int) -> Sequence[Tensor]:
-        """None: the generator's next numbers go into the augmentation first."""
+        """None."""
         return ()
 
     def state_dict(self) -> dict[str, Any]:
@@ -82,7 +88,7 @@ class Drawn:
 
 
 class DrawnAhead:
-    """Batches drawn for themselves by a generator of their own, so that the next ones are known.
+    """Batches drawn for themselves by a generator of their own: the same ones, however many are asked for ahead.
 
     Parameters
     ----------
@@ -112,7 +118,7 @@ class DrawnAhead:
         return {"drawn": list(self._drawn), "own": self._own.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave; after a training that was not streamed, begin with the seed."""
+        """Go on from what `state_dict` gave; a state of a version without such a generator leaves it at its seed."""
         if "own" in state:
             self._drawn = deque(state["drawn"])
             self._own.set_state(state["own"])
@@ -170,17 +176,21 @@ class Passes:
 
 
 def make_sampler(store: SliceSource, config: FitConfig, draw: Draw | None = None) -> Sampler:
-    """The sampler of a configuration, or of the caller's own draw; of a streamed store, it knows what comes next."""
-    if draw is None and config.sampling != "drawn":
+    """The sampler of a configuration, or of the caller's own draw; the same for slices in memory and for streamed ones.
+
+    What comes next is known but for a caller's own draw.
+    """
+    if draw is not None:
+        return Drawn(draw)
+    if config.sampling != "drawn":
         rarer = min(store.tumour, store.empty, key=len)
         return Passes(store.labelled, rarer=rarer, lacking=_lacking(config, store))
 
     def as_configured(count: int, generator: torch.Generator) -> Tensor:
         return store.draw(count, tumour_fraction=config.tumour_fraction, generator=generator)
 
-    draw = draw or as_configured
-    # Another seed than the augmentation's, which would follow the same numbers.
-    return DrawnAhead(draw, seed=config.seed + 2**32) if store.streamed else Drawn(draw)
+    # With the seed of the augmentation, the draws would follow from the same numbers.
+    return DrawnAhead(as_configured, seed=(config.seed ^ _OWN_NUMBERS) & 0xFFFFFFFF)
 
 
 def epoch_length(config: FitConfig, store: SliceSource) -> int:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -64,3 +65,45 @@ def test_a_balanced_pass_goes_on_where_it_was() -> None:
     rest = [sampler.batch(4, generator).tolist() for _ in range(5)]
     generator.set_state(state)
     assert [again.batch(4, generator).tolist() for _ in range(5)] == rest
+
+
+class Streamed(SliceStore):
+    """As if it lay elsewhere."""
+
+    streamed: ClassVar[bool] = True
+
+
+@pytest.mark.parametrize("ahead", [0, 3])
+@pytest.mark.parametrize("kind", [SliceStore, Streamed])
+def test_draws_are_the_same_wherever_the_slices_lie_and_however_many_are_known_ahead(
+    kind: type[SliceStore], ahead: int
+) -> None:
+    config, slices = FitConfig(batch_size=4), store(tumour=5, empty=9)
+    generator = torch.Generator().manual_seed(0)
+    plain = make_sampler(slices, config)
+    expected = [plain.batch(4, generator).tolist() for _ in range(6)]
+    slices.__class__ = kind
+    sampler, found = make_sampler(slices, config), []
+    for _ in range(6):
+        # The augmentation takes numbers of the training's own generator in between.
+        torch.rand(3, generator=generator)
+        found.append(sampler.batch(4, generator).tolist())
+        assert len(sampler.upcoming(4, ahead)) == ahead
+    assert found == expected
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**32 - 1, 2**40 + 5, -3])
+def test_draws_do_not_follow_from_the_numbers_of_the_augmentation(seed: int) -> None:
+    config, slices = FitConfig(batch_size=64, seed=seed), store(tumour=0, empty=50)
+    drawn = make_sampler(slices, config).batch(64, torch.Generator())
+    same_numbers = slices.draw(64, tumour_fraction=0.5, generator=torch.Generator().manual_seed(seed))
+    assert not drawn.equal(same_numbers)
+    again = make_sampler(slices, replace(config, seed=seed + 1)).batch(64, torch.Generator())
+    assert not drawn.equal(again)
+
+
+def test_of_a_draw_of_the_caller_nothing_is_known_ahead() -> None:
+    slices = store(tumour=2, empty=7)
+    sampler = make_sampler(slices, BALANCED, lambda count, _: torch.arange(count))
+    assert list(sampler.upcoming(4, 3)) == []
+    assert sampler.batch(3, torch.Generator()).tolist() == [0, 1, 2]

@@ -44,6 +44,23 @@ def test_a_change_is_compared_patient_by_patient(tmp_path: Path, capsys: pytest.
     assert "| change | 2 | 0.433 | 1.000 | none | +0.050 (+0.000 to +0.100) | 1, 0 |" in capsys.readouterr().out
 
 
+def test_scans_of_one_patient_count_as_one_patient(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scans = {"TCGA_CS_4941_1996": 0.5, "TCGA_CS_4941_1997": 0.5, "TCGA_CS_4941_1998": 0.5}
+    base = write_run(tmp_path / "base", {**scans, "TCGA_DU_1111_1999": 0.5})
+    change = write_run(tmp_path / "change", {**dict.fromkeys(scans, 0.9), "TCGA_DU_1111_1999": 0.1})
+    (difference,) = (row["difference"] for row in compare.compare(runs(base, change))[1:])
+    assert difference["mean"] == pytest.approx(0.2)
+    assert difference["ci95"] == pytest.approx([-0.4, 0.4])
+    assert (difference["better"], difference["worse"]) == (1, 1)
+    alone = write_run(tmp_path / "alone", dict.fromkeys(scans, 0.6))
+    assert compare.main([str(base), str(alone)]) == 0
+    assert "| +0.100 | 1, 0 |" in capsys.readouterr().out
+
+
+def runs(*folders: Path) -> dict[str, list[FoldScores]]:
+    return {folder.name: compare.read_run(folder) for folder in folders}
+
+
 def test_runs_that_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base, other = write_run(tmp_path / "base", {"a": 0.5}), write_run(tmp_path / "other", {"b": 0.5})
     assert compare.main([str(base), str(other)]) == 2

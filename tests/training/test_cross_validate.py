@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_unet_seg.data.dataset import open_dataset
-from napari_unet_seg.data.phantom import write_kaggle
+from napari_unet_seg.data.phantom import make_phantom, write_kaggle
 from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
 from napari_unet_seg.engine.evaluate import CaseScores, SliceScores
 from napari_unet_seg.engine.metrics import Counts
@@ -19,7 +20,7 @@ from tests.engine.models import save_small
 from training import cross_validate
 from training.report.fold_plan import plan_folds
 from training.report.fold_scores import FoldScores, score_fold
-from training.report.out_of_fold import gather
+from training.report.out_of_fold import gather, group_row
 from training.split import read_folds
 
 SHORT = ["--steps", "2", "--threads", "1", "--device", "cpu"]
@@ -99,6 +100,21 @@ def test_checkpoints_are_scored_on_what_they_hold_out_and_the_rest_is_named(
     assert "2 case(s)" in capsys.readouterr().out
 
 
+def test_pictures_whose_names_tell_no_patient_are_told_of(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    for number, name in enumerate(("other", "patient1_slice1", "patient2_slice1")):
+        volume, mask = make_phantom(slices=4, size=32, seed=number)
+        picture = Image.fromarray(np.moveaxis(volume.data[:, 2], 0, -1))
+        picture.save(tmp_path / "data" / "images" / f"{name}.png")
+        Image.fromarray(mask[2] * np.uint8(255)).save(tmp_path / "data" / "masks" / f"{name}.png")
+    file = checkpoint(tmp_path / "m.safetensors", held_out=["other", "patient1_slice1"], cases=["patient2_slice1"])
+    arguments = ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--checkpoints", str(file)]
+    assert cross_validate.main([*arguments, *SHORT[2:]]) == 0
+    assert json.loads((tmp_path / "out" / "cross_validation.json").read_text())["patients_assumed"] == 1
+    assert "The names of 1 pictures tell no patient" in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("held_out", "cases", "problem"),
     [
@@ -158,6 +174,28 @@ def test_groups_by_site_and_by_thirds_of_the_volume() -> None:
     assert [case["dice"] for case in result["cases"]] == [0.1, 0.2, 0.3, 0.5, 0.7, 0.9]
     low, high = result["summary"]["volume_dice_ci95"]
     assert low < np.mean([case.dice for case in cases]) < high
+
+
+def test_the_interval_of_a_group_is_over_patients() -> None:
+    scans = [scored(f"TCGA_CS_0001_{year}", dice=0.9) for year in (1996, 1997, 1998)]
+    result = gather([fold(0, *scans), fold(1, scored("TCGA_DU_0002_1999", dice=0.1))])
+    assert [row["volume_dice_ci95"] for row in result["by_site"]] == [None, None]
+    rows = result["cases"]
+    assert group_row("all", rows)["volume_dice_mean"] == pytest.approx(0.7)
+    assert group_row("all", rows)["volume_dice_ci95"] == pytest.approx([0.1, 0.9])
+
+
+def test_finished_folds_are_kept(tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["default", "--data", str(patients), "--count", "3", "--worst", "1", "--output", str(tmp_path), *SHORT]
+    assert cross_validate.main([*arguments, "--fold", "1"]) == 0
+    kept = (tmp_path / "fold_1.safetensors").read_bytes()
+    # Before the first fold is trained.
+    assert cross_validate.main(arguments) == 2
+    assert "fold_1: there is a finished run here" in capsys.readouterr().err
+    assert not (tmp_path / "fold_0").exists()
+    assert cross_validate.main([*arguments, "--resume"]) == 0
+    first, then = (file.read_bytes() for file in (tmp_path / "fold_0.safetensors", tmp_path / "fold_1.safetensors"))
+    assert (len(first) > 0, then) == (True, kept)
 
 
 @pytest.mark.parametrize(

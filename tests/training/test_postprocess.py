@@ -14,7 +14,7 @@ from scipy import ndimage
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
-from napari_unet_seg.engine.evaluate import bootstrap_interval
+from napari_unet_seg.engine.interval import bootstrap_interval
 from napari_unet_seg.engine.segmenter import load_model
 from tests.engine.models import SMALL, small_network
 from tests.training.simulated import save_fold
@@ -105,7 +105,7 @@ def test_every_row_is_compared_with_the_checkpoints_own_patient_by_patient(data:
     for other in result["rows"]:
         differences = [other["dice"][case] - own["dice"][case] for case in own["dice"]]
         assert other["difference"]["mean"] == pytest.approx(other["volume_dice_mean"] - own["volume_dice_mean"])
-        assert other["difference"]["ci95"] == list(bootstrap_interval(differences))
+        assert other["difference"]["ci95"] == bootstrap_interval(differences, cases=list(own["dice"]))
         assert other["difference"]["better"] + other["difference"]["worse"] == np.count_nonzero(differences)
     assert any(other["difference"]["mean"] for other in result["rows"])
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ from PIL import Image
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.phantom import make_phantom, write_kaggle
-from napari_unet_seg.data.splits import LEAKY, by_patient, by_slice
-from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
+from napari_unet_seg.data.splits import LEAKY, Split, by_patient, by_slice
+from napari_unet_seg.engine.checkpoint import read_description
 from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.errors import InputError
 from tests.engine.models import SMALL, save_small
+from tests.training.untrained import untrained
 from training import reproduce
 from training.recipe import Recipe, SplitConfig
 from training.report.honest import FROM_LEAKED, SINGLE_PICTURES, WHOLE_PATIENTS, honest_scores
@@ -107,16 +107,9 @@ def test_recipes_end_in_a_table_that_says_what_is_leaky_and_what_is_short(
 
 def train_nothing(recipe: Recipe, *, data: Path, output: Path, resume: bool = False) -> Path:
     output.mkdir(parents=True)
-    rows = [{"epoch": epoch + 1, "loss": 0.5, "validation_dice": 0.4} for epoch in range(recipe.epochs)]
+    rows = [{"epoch": epoch + 1, "validation_loss": 0.5, "validation_dice": 0.4} for epoch in range(recipe.epochs)]
     (output / "history.json").write_text(json.dumps(rows))
-    save_small(output / "best.safetensors", seed=len(recipe.name))
-    description_of_channels(output / "best.safetensors", recipe)
-    return output / "best.safetensors"
-
-
-def description_of_channels(path: Path, recipe: Recipe) -> None:
-    network, description = load_checkpoint(path)
-    save_checkpoint(path, network, dataclasses.replace(description, channel_names=recipe.channel_names))
+    return untrained(output / "best.safetensors", recipe, data=data)
 
 
 def test_a_recipe_is_trained_and_scored_on_the_slices_it_left_out(tmp_path: Path, lgg: Path) -> None:
@@ -197,23 +190,93 @@ def test_pictures_are_of_tumours_from_small_to_large(tmp_path: Path, lgg: Path) 
 
 
 @pytest.mark.parametrize(
-    ("epochs", "done", "text", "reduced"),
+    ("trained", "losses", "text", "reduced"),
     [
-        (20, 20, "20 of 20 epochs", False),
-        (20, 13, "13 of 20 epochs, stopped early by its own rule", False),
-        (3, 3, "3 of 20 epochs, reduced length", True),
+        ({"epochs": 8}, [0.5] * 8, "8 of 8 epochs", False),
+        ({"epochs": 8, "early_stopping": 3}, [0.5, 0.4, 0.4, 0.5, 0.6], "5 of 8 epochs, stopped early by its own rule",
+         False),
+        ({"epochs": 8, "early_stopping": 3}, [0.5, 0.4, 0.4], "3 of 8 epochs, broken off", True),
+        ({"epochs": 8}, [0.5, 0.6, 0.7, 0.8], "4 of 8 epochs, broken off", True),
+        ({"epochs": 3}, [0.5] * 3, "3 of 8 epochs, reduced length", True),
+        ({"epochs": 3}, [0.5] * 2, "2 of 8 epochs, reduced length, broken off", True),
+        ({"epochs": None}, [0.5], "1 steps, reduced length", True),
     ],
-)
-def test_the_length_of_a_training_is_told_as_it_was(epochs: int, done: int, text: str, reduced: bool) -> None:
-    told = length(recipe("any", epochs=epochs), full=20, history=[{}] * done)
+)  # fmt: skip
+def test_the_length_of_a_training_is_told_as_it_was(
+    trained: dict[str, Any], losses: list[float], text: str, reduced: bool
+) -> None:
+    fit = {"steps": 1, "early_stopping": trained.get("early_stopping")}
+    history = [{"validation_loss": loss} for loss in losses]
+    training = {"epochs": trained["epochs"], "fit": fit}
+    told = length(training, recipe=recipe("any", epochs=8), history=history)
     assert (told["text"], told["reduced"]) == (text, reduced)
 
 
+def test_a_shortened_training_is_still_one_when_it_is_scored_later(tmp_path: Path, lgg: Path) -> None:
+    where: dict[str, Any] = {"lgg": lgg, "coco": None, "output": tmp_path / "out", "device": "cpu"}
+    reproduce.reproduce([recipe("small")], **where, epochs=1)
+    (row,) = reproduce.reproduce([recipe("small")], **where, train_them=False)["recipes"]
+    assert row["length"] == {"text": "1 of 2 epochs, reduced length", "reduced": True, "epochs": 1, "full": 2}
+    assert "reduced length" in (tmp_path / "out" / "reproduction.md").read_text()
+
+
+def test_patients_who_choose_the_weights_are_not_those_that_are_scored(tmp_path: Path, lgg: Path) -> None:
+    """As in seed 000, which has no test."""
+    untested = recipe("small", split=SplitConfig(kind="slices", train=0.6, validation=0.4, test=0.0), reported={})
+    output = tmp_path / "out"
+    result = reproduce.reproduce([untested], lgg=lgg, coco=None, output=output, by_patient=True, device="cpu")
+    leaky, held = result["recipes"]
+    trained = load_model(held["checkpoint"], device="cpu").description.training
+    scored = {case["case"] for case in held["honest"]["cases"]}
+    assert held["honest"]["part"] == "test"
+    assert scored == set(trained["held_out"])
+    assert len(scored) == 1
+    assert (held["split"]["train"], held["split"]["validation"], held["split"]["test"]) == (0.6, 0.2, 0.2)
+    assert list(leaky["seed_metrics"]) == ["validation"]
+    assert "did best on them" in leaky["honest"]["remark"]
+    table = (output / "reproduction.md").read_text()
+    assert "| validation (chose the weights), 12 slices |" in table
+    assert "| test, 5 slices |" in table
+    assert "it chose them" in table
+    assert "small_by_patient: by patient, half of the validation is a test" in table
+
+
+def test_a_run_that_is_there_is_kept(tmp_path: Path, lgg: Path) -> None:
+    where: dict[str, Any] = {"lgg": lgg, "coco": None, "output": tmp_path / "out", "epochs": 1, "device": "cpu"}
+    (first,) = reproduce.reproduce([recipe("second")], **where)["recipes"]
+    # Before anything else is trained.
+    with pytest.raises(InputError, match="runs/second: there is a finished run here"):
+        reproduce.reproduce([recipe("first"), recipe("second")], **where)
+    assert not (tmp_path / "out" / "runs" / "first").exists()
+    (again,) = reproduce.reproduce([recipe("second")], **where, resume=True)["recipes"]
+    assert again["seed_metrics"] == first["seed_metrics"]
+
+
+def test_pictures_of_named_patients_are_no_scans_and_those_of_nobody_are_counted(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    names = ["patient1_slice1", "patient1_slice2", "patient2_slice1", "other"]
+    for number, name in enumerate(names):
+        volume, mask = make_phantom(slices=4, size=32, seed=number)
+        picture = Image.fromarray(np.moveaxis(volume.data[:, 2], 0, -1))
+        picture.save(tmp_path / "data" / "images" / f"{name}.png")
+        Image.fromarray(mask[2] * np.uint8(255)).save(tmp_path / "data" / "masks" / f"{name}.png")
+    dataset, segmenter = open_dataset(tmp_path / "data"), load_model(save_small(tmp_path / "m.safetensors"))
+    slices = tuple((name, 0) for name in names)
+    found = honest_scores(segmenter, dataset, Split(train=slices[:1], validation=(), test=slices[2:]), "test")
+    assert found.kind == WHOLE_PATIENTS
+    assert "2 pictures of 2 patients" in found.remark
+    assert "the names of 1 pictures tell no patient" in found.remark
+    leaked = honest_scores(segmenter, dataset, Split(train=slices[:1], validation=(), test=slices[1:2]), "test")
+    assert leaked.kind == FROM_LEAKED
+
+
 def test_a_part_without_a_reported_figure_says_none(tmp_path: Path, lgg: Path) -> None:
-    checkpoint = save_small(tmp_path / "m.safetensors")
     one = recipe("seed_003", reported={}, notes=("the split is ours",))
+    checkpoint = untrained(tmp_path / "m.safetensors", one, data=lgg)
     row, _ = evaluate_recipe(one, checkpoint, data=lgg, device="cpu")
-    row = {"recipe": one.name, "length": length(one, full=2, history=[]), **row}
+    training = read_description(checkpoint).training
+    row = {"recipe": one.name, "length": length(training, recipe=one, history=[]), **row}
     table = reproduction_table([row])
     assert "| test, 4 slices | none | " in table
     assert "- seed_003: the split is ours" in table

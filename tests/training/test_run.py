@@ -49,6 +49,36 @@ def test_a_fold_is_left_out_and_named_in_the_header(tmp_path: Path, patients: Pa
     assert "Pedano" in description.licence
 
 
+def test_a_fold_of_another_dataset_is_refused(
+    tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, names = folds(tmp_path, patients)
+    arguments = ["default", "--data", str(patients), "--output", str(tmp_path / "run"), "--folds", str(file), *SHORT]
+    file.write_text(json.dumps({"folds": [[names[0], "TCGA_ZZ_0001_20000101"], [], ["TCGA_ZZ_0001_20000101"]]}))
+    for fold, told in enumerate(("1 of the 2 cases to be left out", "leaves nobody out", "1 of the 1 cases")):
+        assert run.main([*arguments, "--fold", str(fold)]) == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_patient_held_out_with_one_scan_does_not_train_with_another(
+    tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, names = folds(tmp_path, patients)
+    second = names[0].replace("_20000101", "_20010101")
+    (patients / second).mkdir()
+    for image in (patients / names[0]).iterdir():
+        (patients / second / image.name.replace(names[0], second)).write_bytes(image.read_bytes())
+    arguments = ["default", "--data", str(patients), "--output", str(tmp_path / "run"), "--folds", str(file), *SHORT]
+    assert run.main([*arguments, "--fold", "0"]) == 2
+    assert f"{names[0]} is to be left out, but {second} of the same patient would train" in capsys.readouterr().err
+    file.write_text(json.dumps({"folds": [[names[0], second]]}))
+    assert run.main([*arguments, "--fold", "0"]) == 0
+    assert read_description(tmp_path / "run" / "best.safetensors").training["cases"] == names[1:]
+
+
 def test_a_start_that_has_seen_the_fold_is_refused(
     tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

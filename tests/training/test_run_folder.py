@@ -135,10 +135,33 @@ def test_a_resume_without_a_run_begins_one(tmp_path: Path, data: Path) -> None:
     assert len(history(tmp_path / "run")) == 1
 
 
-def test_a_finished_run_is_replaced(tmp_path: Path, data: Path) -> None:
-    assert start(data, tmp_path / "run", "--epochs", "1") == 0
-    assert start(data, tmp_path / "run", "--epochs", "2") == 0
-    assert len(history(tmp_path / "run")) == 2
+def test_a_finished_run_is_kept(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    assert start(data, folder, "--epochs", "2") == 0
+    kept = {file: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    capsys.readouterr()
+    assert start(data, folder, "--epochs", "2") == 2
+    # Nor is one whose state was deleted to save space.
+    (folder / "state.pt").rename(tmp_path / "state.pt")
+    assert start(data, folder, "--epochs", "2") == 2
+    told = f"{folder}: there is a finished run here; give another --output, or delete the folder to train anew\n"
+    assert capsys.readouterr().err == told * 2
+    assert start(data, folder, "--epochs", "2", "--resume") == 2
+    assert "no state to go on from" in capsys.readouterr().err
+    (tmp_path / "state.pt").rename(folder / "state.pt")
+    assert {file: file.read_bytes() for file in folder.iterdir() if file.is_file()} == kept
+    assert start(data, folder, "--epochs", "2", "--resume") == 0
+    assert len(history(folder)) == 2
+    for name in ("best", "last"):
+        assert (folder / f"{name}.safetensors").read_bytes() == kept[folder / f"{name}.safetensors"]
+
+
+def test_a_checkpoint_that_is_there_is_kept(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"another one")
+    assert start(data, tmp_path / "model.safetensors", "--epochs", "1") == 2
+    assert "model.safetensors: is there already" in capsys.readouterr().err
+    assert (tmp_path / "model.safetensors").read_bytes() == b"another one"
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_data_must_be_the_same(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

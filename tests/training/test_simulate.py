@@ -10,12 +10,13 @@ from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.errors import InputError
 from tests.training.simulated import FakeFinetune, save_fold, suggest_last
 from training import simulate
-from training.simulation.model import Cohort, dice_by_case, reference_dice, simulate_model, spread
+from training.simulation.model import dice_by_case, reference_dice, simulate_model, spread
 from training.simulation.patients import read_patient
 from training.simulation.retraining import Plan
 from training.simulation.scan import ScanRun, dice_of, simulate_scan
 from training.simulation.studies import make_cohort, run_scans, scan_runs
 from training.simulation.summary import summarise_models, summarise_scans
+from training.simulation.tables import scan_table
 
 
 @pytest.fixture
@@ -156,21 +157,6 @@ def test_what_is_scored_is_not_rehearsed(data: Path, names: list[str], fold: Pat
     assert make_cohort(dataset, fold, correct=names[:1], other=names[1:2]).beside == (names[0], names[2])
 
 
-@pytest.mark.parametrize(
-    ("evaluate", "other", "labelled", "problem"),
-    [
-        (("a",), (), (), "both corrected and among the evaluated"),
-        (("b",), ("a",), (), "both corrected and among the other"),
-        (("b",), ("c",), ("c",), "cannot be scored"),
-    ],
-)
-def test_a_case_has_one_part(
-    evaluate: tuple[str, ...], other: tuple[str, ...], labelled: tuple[str, ...], problem: str
-) -> None:
-    with pytest.raises(InputError, match=problem):
-        Cohort(correct=("a",), evaluate=evaluate, other=other, labelled=labelled)
-
-
 def test_seen_cases_are_neither_corrected_nor_evaluated(data: Path, names: list[str], fold: Path) -> None:
     dataset = open_dataset(data)
     with pytest.raises(InputError, match=f"trained on {names[3]}"):
@@ -237,6 +223,15 @@ def test_means_are_over_patients_and_the_worst_over_runs() -> None:
     assert by_chance["gain_mean"] == pytest.approx((-0.1 + 0.2) / 2)
     assert by_chance["gain_worst"] == pytest.approx(-0.2)
     assert suggested["against"]["random"]["mean"] == pytest.approx((0.8 - 0.7 + 0.9 - 0.9) / 2)
+
+
+def test_scans_of_a_patient_make_no_interval_narrower() -> None:
+    scans = [f"TCGA_CS_4941_199{number}" for number in range(3)]
+    runs = [scan_result(case, "worst", before=0.4, after=0.5, whole=0.8) for case in scans]
+    assert summarise_scans(runs)[0]["gain_ci95"] is None
+    assert "gain +0.100, worst" in scan_table({"runs": runs, "summary": summarise_scans(runs), "failed": []})
+    runs.append(scan_result("TCGA_DU_1111_1999", "worst", before=0.4, after=0.1, whole=0.2))
+    assert summarise_scans(runs)[0]["gain_ci95"] == pytest.approx([-0.3, 0.1])
 
 
 def command(scope: str, data: Path, fold: Path, output: Path, *more: str) -> list[str]:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ from tests.training.test_distributed import torchrun
 from tests.training.test_run_folder import figures, interrupt_batch, start
 from tests.training.tiny_run import tiny
 from training import pack
+from training.memory_limit import GIB
 from training.recipe import SplitConfig
 from training.recipes import RECIPES
+from training.train import train
 
 LITTLE = ("--memory", "0.00001")
 """About 10 kB: two slices of 32 x 32 pixels."""
@@ -107,6 +111,37 @@ def test_a_run_broken_off_in_memory_can_go_on_streamed(
     assert figures(folder) == figures(whole)
 
 
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny recipe with every sample drawn for itself and changed at random."""
+    recipe = tiny()
+    fit = replace(recipe.fit, sampling="drawn", steps_per_epoch=3, coarse_fraction=0.5)
+    monkeypatch.setitem(RECIPES, "tiny", lambda: replace(recipe, fit=fit, epochs=3))
+
+
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.parametrize(("before", "after"), [((), LITTLE), (LITTLE, ())], ids=["then streamed", "then in memory"])
+def test_samples_drawn_one_by_one_are_the_same_streamed_and_resumed_either_way(
+    tmp_path: Path, data: Path, before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    assert start(data, tmp_path / "first", *before) == 0
+    assert start(data, tmp_path / "second", *after) == 0
+    assert figures(tmp_path / "first") == figures(tmp_path / "second")
+    assert same_weights(tmp_path / "first", tmp_path / "second")
+    broken = tmp_path / "broken"
+    asked = chain([False] * 5, repeat(True))
+    train(RECIPES["tiny"](), data=data, output=broken, memory=memory_of(before), should_stop=lambda: next(asked))
+    # Streamed shards would be taken up again, however much memory there is now.
+    shutil.rmtree(broken / "shards", ignore_errors=True)
+    assert start(data, broken, "--resume", *after) == 0
+    assert figures(broken) == figures(tmp_path / "first")
+    assert same_weights(broken, tmp_path / "first")
+
+
+def memory_of(arguments: tuple[str, ...]) -> int | None:
+    return int(float(arguments[1]) * GIB) if arguments else None
+
+
 def test_shards_of_an_earlier_run_are_not_taken_for_those_of_a_new_one(tmp_path: Path, data: Path, whole: Path) -> None:
     folder = tmp_path / "run"
     (folder / "shards").mkdir(parents=True)
@@ -132,7 +167,9 @@ def test_what_was_packed_trains_as_the_dataset_does(
     assert read_index(memory).cases[0].size == (32, 32)
 
 
-def test_a_fold_of_what_was_packed_is_left_out(tmp_path: Path, data: Path, memory: str) -> None:
+def test_a_fold_of_what_was_packed_is_left_out(
+    tmp_path: Path, data: Path, memory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = sorted(folder.name for folder in data.iterdir())
     (tmp_path / "folds.json").write_text(json.dumps({"folds": [[names[2]]]}))
     assert pack.main(["tiny", "--data", str(data), "--output", memory]) == 0
@@ -142,6 +179,10 @@ def test_a_fold_of_what_was_packed_is_left_out(tmp_path: Path, data: Path, memor
     found, expected = settings(tmp_path / "packed"), settings(tmp_path / "read")
     assert names[2] in found["held_out"]
     assert (found["cases"], found["held_out"]) == (expected["cases"], expected["held_out"])
+    (tmp_path / "folds.json").write_text(json.dumps({"folds": [["TCGA_ZZ_0001_20000101"]]}))
+    for source in (memory, data):
+        assert start(source, tmp_path / "refused", *more) == 2  # type: ignore[arg-type]
+        assert "1 of the 1 cases to be left out are not there" in capsys.readouterr().err
 
 
 def test_a_given_split_is_packed_as_well(tmp_path: Path, memory: str, monkeypatch: pytest.MonkeyPatch) -> None:

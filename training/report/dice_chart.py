@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 
-def dice_by_patient(cases: Sequence[Mapping[str, Any]], *, mean: float, interval: Sequence[float]) -> bytes:
+def dice_by_patient(cases: Sequence[Mapping[str, Any]], *, mean: float, interval: Sequence[float] | None) -> bytes:
     """Every patient's volume Dice: at the left from worst to best, at the right against the true volume.
 
     Parameters
@@ -19,7 +19,7 @@ def dice_by_patient(cases: Sequence[Mapping[str, Any]], *, mean: float, interval
         With ``dice``, ``site`` and ``volume_ml_true``.
     mean : float
         Of all, drawn as a line.
-    interval : (float, float)
+    interval : (float, float), optional
         The 95% interval of the mean, drawn as a band.
 
     Returns
@@ -39,7 +39,8 @@ def dice_by_patient(cases: Sequence[Mapping[str, Any]], *, mean: float, interval
         right.scatter(volumes, dice, s=22)
     for axes in (left, right):
         axes.axhline(mean, color="black", linewidth=1, label=f"mean {mean:.3f}")
-        axes.axhspan(*interval, color="grey", alpha=0.25, label="its 95% interval")
+        if interval is not None:
+            axes.axhspan(*interval, color="grey", alpha=0.25, label="its 95% interval")
         axes.grid(alpha=0.3)
         axes.set_ylim(-0.02, 1.02)
     left.set(xlabel="patients, worst first", ylabel="volume Dice")

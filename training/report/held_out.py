@@ -31,7 +31,7 @@ def unseen_cases(checkpoint: Path, description: Description, dataset: Dataset) -
     held_out = description.training.get("held_out", [])
     if not held_out:
         raise InputError("its header names no held-out cases; train it with --folds and --fold", path=checkpoint)
-    trained = {patient_of(case_id) for case_id in description.training.get("cases", [])}
+    trained = description.trained_patients
     if seen := {patient_of(case_id) for case_id in held_out} & trained:
         raise InputError(f"{min(seen)} is held out and trained on; its scores would flatter", path=checkpoint)
     cases = [case for case in map(dataset.__getitem__, held_out) if case.has_mask]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_unet_seg.data.dataset import Dataset
-from napari_unet_seg.data.splits import Part, Split, patient_of, site_of
+from napari_unet_seg.data.splits import Part, Split, patient_of, pictures_of_unknown
 from napari_unet_seg.engine.evaluate import CaseScores, SliceScores, score_case, score_cases, summarise
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.errors import InputError
@@ -58,19 +58,24 @@ def honest_scores(segmenter: Segmenter, dataset: Dataset, split: Split, part: Pa
         If the part is empty, or a case cannot be read.
     """
     unseen = split.unseen_cases(part)
+    chosen = "; the weights are those that did best on them" if part == "validation" else ""
     if not unseen:
         cases, slices = _leaked(segmenter, dataset, split, part)
         remark = (
             f"no patient was left out of the training: these are the {len(slices)} slices of the part alone, in "
             f"{len(cases)} patients whose other slices were trained on"
         )
-        return _honest(FROM_LEAKED, remark, cases, slices)
+        return _honest(FROM_LEAKED, remark + chosen, cases, slices)
     cases, slices = score_cases([dataset[case_id] for case_id in unseen], segmenter)
-    if len(slices) == len(cases) and not any(map(site_of, unseen)):
+    assumed = pictures_of_unknown({case_id: dataset[case_id].read_shape()[0] for case_id in unseen})
+    if len(assumed) == len(cases):
         remark = f"{len(cases)} pictures of the part; which patients they are of is not known"
-        return _honest(SINGLE_PICTURES, remark, cases, slices)
-    remark = f"whole scans of {len({patient_of(one) for one in unseen})} patients of whom no slice was trained on"
-    return _honest(WHOLE_PATIENTS, remark, cases, slices)
+        return _honest(SINGLE_PICTURES, remark + chosen, cases, slices)
+    what = "whole scans" if len(slices) > len(cases) else f"{len(cases)} pictures"
+    remark = f"{what} of {len({patient_of(one) for one in unseen})} patients of whom no slice was trained on"
+    if assumed:
+        remark += f"; the names of {len(assumed)} pictures tell no patient: each is taken for one"
+    return _honest(WHOLE_PATIENTS, remark + chosen, cases, slices)
 
 
 def _leaked(

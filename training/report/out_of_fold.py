@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from napari_unet_seg.data.splits import site_of
-from napari_unet_seg.engine.evaluate import bootstrap_interval, summarise
+from napari_unet_seg.engine.evaluate import summarise
+from napari_unet_seg.engine.interval import bootstrap_interval
 from napari_unet_seg.errors import InputError
 from training.report.fold_scores import FoldScores
 
@@ -85,7 +86,7 @@ def group_row(group: str, rows: Sequence[Mapping[str, Any]], **more: Any) -> dic
     group : str
         Its name.
     rows : sequence of mapping
-        At least one, with the key ``dice``. A single patient has no interval: it is None.
+        At least one, with the keys ``case`` and ``dice``. A single patient has no interval: it is None.
     **more
         Further entries.
     """
@@ -96,7 +97,7 @@ def group_row(group: str, rows: Sequence[Mapping[str, Any]], **more: Any) -> dic
         "cases": len(dice),
         "volume_dice_mean": float(np.mean(dice)),
         "volume_dice_median": float(np.median(dice)),
-        "volume_dice_ci95": list(bootstrap_interval(dice)) if len(dice) > 1 else None,
+        "volume_dice_ci95": bootstrap_interval(dice, cases=[row["case"] for row in rows]),
     }
 
 

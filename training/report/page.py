@@ -37,12 +37,13 @@ def cross_validation_page(result: Mapping[str, Any], *, worst: Sequence[Portrait
     Parameters
     ----------
     result : mapping
-        What `out_of_fold.gather` returned, with ``data``, ``folds_from`` and ``missing``: what is not there, in words.
+        What `out_of_fold.gather` returned, with ``data``, ``folds_from``, ``missing`` (what is not there, in words) and
+        ``patients_assumed`` (how many pictures are of nobody knows whom).
     worst, typical : sequence of Portrait
         The cases to be shown, in order.
     """
     summary = result["summary"]
-    low, high = summary["volume_dice_ci95"]
+    interval = summary["volume_dice_ci95"]
     cases, title = result["cases"], f"Cross-validation of the recipe {result['recipe']}"
     poor = [row for row in cases if row["dice"] < 0.7]
     notes = f"<p class=note>{html.escape(result['missing'])}</p>" if result["missing"] else ""
@@ -51,11 +52,16 @@ def cross_validation_page(result: Mapping[str, Any], *, worst: Sequence[Portrait
             f"<p class=note>The files of {result['spacing_assumed']} patients do not say how large a voxel is. Voxels "
             "of 1 mm stand in: millilitres and millimetres can be compared with one another, but are not true.</p>"
         )
-    chart = base64.b64encode(dice_by_patient(cases, mean=summary["volume_dice_mean"], interval=(low, high))).decode()
+    if result["patients_assumed"]:
+        notes += (
+            f"<p class=note>The names of {result['patients_assumed']} pictures tell no patient, and each is taken for "
+            "one: a patient with several may be on both sides of a fold.</p>"
+        )
+    chart = base64.b64encode(dice_by_patient(cases, mean=summary["volume_dice_mean"], interval=interval)).decode()
     return f"""<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>
 <style>{_STYLE}</style>
 <h1>{html.escape(title)}</h1>
-<p class=headline>Mean volume Dice <b>{summary["volume_dice_mean"]:.3f}</b> (95% interval {low:.3f} to {high:.3f}) over
+<p class=headline>Mean volume Dice <b>{summary["volume_dice_mean"]:.3f}</b> (95% interval {_interval(interval)}) over
 {len(cases)} patients, each segmented by a model that never saw them.</p>{notes}
 <p>Dice says how far two masks overlap: 0 not at all, 1 the same in every voxel. It is taken over the whole scan of a
 patient, every slice with a mask among it, without smoothing; the mean is over patients, the interval a bootstrap over

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.splits import LEAKY, PARTS, Part, Split
 from napari_unet_seg.engine.checkpoint import file_hash
+from napari_unet_seg.engine.schedule import Schedule
 from napari_unet_seg.engine.segmenter import load_model
 from training.recipe import Recipe
 from training.report.honest import honest_scores
+from training.report.same_split import check_same_split
 from training.report.seed_scores import PredictedSlices, predict_slices, seed_figures
 from training.split import make_split
 
@@ -32,7 +34,7 @@ def evaluate_recipe(
     Parameters
     ----------
     recipe : Recipe
-        Its split has to be the one that the checkpoint was trained with.
+        Its split of the data has to be the one that the checkpoint was trained with.
     checkpoint : Path
         The weights.
     data : Path
@@ -50,11 +52,13 @@ def evaluate_recipe(
     Raises
     ------
     InputError
-        If the checkpoint or the data cannot be used.
+        If the checkpoint or the data cannot be used, or do not go together.
     """
     dataset = open_dataset(data)
     split = make_split(recipe.split, dataset)
     segmenter = load_model(checkpoint, device=device)
+    training = segmenter.description.training
+    check_same_split(checkpoint, training, split=split, dataset=dataset, recipe=recipe)
     headlined: Part = "test" if split.test else "validation"
     reported = {part: dict(figures) for part, figures in recipe.reported.items()}
     figures: dict[str, Any] = {}
@@ -84,25 +88,33 @@ def evaluate_recipe(
     }, kept
 
 
-def length(recipe: Recipe, *, full: int | None, history: Sequence[Any]) -> dict[str, Any]:
+def length(training: Mapping[str, Any], *, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How long a recipe was trained, and whether that is less than it asks for.
 
     Parameters
     ----------
+    training : mapping
+        What the checkpoint's header says of its training.
     recipe : Recipe
-        As it was trained.
-    full : int, optional
-        The epochs that it asks for; None where it goes by steps.
-    history : sequence
+        At its full length.
+    history : sequence of mapping
         A row an epoch.
     """
-    if full is None or recipe.epochs is None:
-        return {"text": f"{recipe.fit.steps} steps", "reduced": False, "epochs": None, "full": None}
-    reduced = recipe.epochs < full
-    done = len(history) or recipe.epochs
+    steps, planned, full = training["fit"]["steps"], training.get("epochs"), recipe.epochs
+    if full is None or planned is None:
+        reduced = full is not None or steps < recipe.fit.steps
+        text = f"{steps} steps" + (", reduced length" if reduced else "")
+        return {"text": text, "reduced": reduced, "epochs": None, "full": full}
+    done = len(history) or planned
+    schedule = Schedule(dataclasses.replace(recipe.fit, early_stopping=training["fit"]["early_stopping"]))
+    for row in history:
+        schedule.validated(row["validation_loss"])
+    broken_off = done < planned and not schedule.over
     text = f"{done} of {full} epochs"
-    if reduced:
+    if planned < full:
         text += ", reduced length"
-    elif done < recipe.epochs:
+    if broken_off:
+        text += ", broken off"
+    elif done < planned:
         text += ", stopped early by its own rule"
-    return {"text": text, "reduced": reduced, "epochs": done, "full": full}
+    return {"text": text, "reduced": planned < full or broken_off, "epochs": done, "full": full}

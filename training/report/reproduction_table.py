@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.report.honest import FROM_LEAKED
+from training.report.with_interval import with_interval
 
 _HEADS = (
     "recipe",
@@ -21,6 +22,7 @@ _HEADS = (
     "empty slices with a false mask",
     "honest figures are from",
 )
+_CHOSE = " (chose the weights)"
 
 
 def reproduction_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -43,7 +45,7 @@ def reproduction_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 row["recipe"] if not number else "",
                 row["length"]["text"] if not number else "",
                 row["split"]["label"],
-                f"{part}, {ours['slices']} slices",
+                f"{part}{_CHOSE if part == 'validation' else ''}, {ours['slices']} slices",
                 _pair(told),
                 _pair(ours),
                 f"{ours['accuracy']:.4f}",
@@ -62,11 +64,10 @@ def _pair(figures: Mapping[str, float]) -> str:
 
 def _honest_cells(honest: Mapping[str, Any]) -> list[str]:
     summary = honest["summary"]
-    low, high = summary["volume_dice_ci95"]
     leaked = " (leaked)" if honest["kind"] == FROM_LEAKED else ""
     tumour, false = summary["tumour_slice_dice_mean"], summary["empty_slice_false_positive_rate"]
     return [
-        f"{summary['volume_dice_mean']:.3f} ({low:.3f} to {high:.3f}){leaked}",
+        with_interval(summary["volume_dice_mean"], summary["volume_dice_ci95"]) + leaked,
         f"{summary['volume_dice_median']:.3f}{leaked}",
         "none" if tumour is None else f"{tumour:.3f}{leaked}",
         "none" if false is None else f"{100 * false:.1f}%{leaked}",
@@ -79,6 +80,11 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "The metric of the projects is soft, taken over whole batches with smoothing, and averaged over batches; it "
         "rewards empty slices. The honest figures are means over patients, hard masks, every slice, no smoothing."
     ]
+    if any("validation" in row["seed_metrics"] for row in rows):
+        notes.append(
+            "The weights that are scored are those of the epoch with the lowest validation loss, so figures of the "
+            "validation flatter: it chose them."
+        )
     if any(row["split"]["leaky"] for row in rows):
         notes.append(
             "A slice split (leaky) puts neighbours of every scored slice into the training, so both figures flatter "

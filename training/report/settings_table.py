@@ -12,6 +12,7 @@ from napari_unet_seg.engine.evaluate import summarise
 from training.report.fold_settings import FoldSettings
 from training.report.mask_settings import GRID, Setting, chosen_thresholds, rules, thresholds
 from training.report.paired import paired_difference
+from training.report.with_interval import with_interval
 
 _ABSENT = "none"
 
@@ -57,23 +58,21 @@ def markdown(result: Mapping[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in result["rows"]:
-        low, high = row["volume_dice_ci95"]
         used = ", ".join(f"{threshold:.2f}" for threshold in dict.fromkeys(row["threshold"]))
         tumour, empty = row["tumour_slice_dice_mean"], row["empty_slice_false_positive_rate"]
         cells = [
             f"**{row['name']}** (the recipe's own)" if row["own"] else row["name"],
             used,
-            f"{row['volume_dice_mean']:.3f} ({low:.3f} to {high:.3f})",
+            with_interval(row["volume_dice_mean"], row["volume_dice_ci95"]),
             f"{row['volume_dice_median']:.3f}",
             _ABSENT if tumour is None else f"{tumour:.3f}",
             _ABSENT if empty is None else f"{empty:.1%}",
         ]
         gain = row["difference"]
-        low, high = gain["ci95"]
         cells += (
             ["", ""]
             if row["own"]
-            else [f"{gain['mean']:+.4f} ({low:+.4f} to {high:+.4f})", f"{gain['better']}, {gain['worse']}"]
+            else [with_interval(gain["mean"], gain["ci95"], form="+.4f"), f"{gain['better']}, {gain['worse']}"]
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines.append("")

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from napari_unet_seg.data.dataset import Dataset, open_dataset
+from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.segmenter import Segmenter, load_model
 from napari_unet_seg.errors import InputError
 from training.simulation.annotator import Annotator, parse_hand
-from training.simulation.patients import read_patient, unlabelled_copy
+from training.simulation.patients import patients_of, read_patient, unlabelled_copy
 from training.simulation.picks import SuggestSlices, pick_slices
 from training.simulation.retraining import Finetune, Line, Plan
 from training.simulation.scan import dice_of
@@ -46,9 +47,9 @@ class Cohort:
 
     def __post_init__(self) -> None:
         for name, group in (("evaluated", self.evaluate), ("other", self.other), ("labelled", self.labelled)):
-            if twice := sorted(set(self.correct) & set(group)):
+            if twice := sorted(patients_of(self.correct) & patients_of(group)):
                 raise InputError(f"{twice[0]} cannot be both corrected and among the {name} cases")
-        if twice := sorted(set(self.labelled) & {*self.evaluate, *self.other}):
+        if twice := sorted(patients_of(self.labelled) & patients_of([*self.evaluate, *self.other])):
             raise InputError(f"{twice[0]} cannot be scored when the round sees its mask")
 
 
@@ -70,18 +71,18 @@ def dice_by_case(dataset: Dataset, cases: Sequence[str], segmenter: Segmenter) -
 def reference_dice(
     checkpoints: Sequence[Path], cases: Sequence[str], *, dataset: Dataset, device: str
 ) -> dict[str, float]:
-    """Volume Dice of each case by a checkpoint that never saw it; of several the first one.
+    """Volume Dice of each case by a checkpoint that never saw its patient; of several the first one.
 
     Raises
     ------
     InputError
-        If they have all seen a case.
+        If they have all seen a patient.
     """
     left, scores = list(cases), {}
     for path in checkpoints:
         segmenter = load_model(path, device=device)
-        seen = segmenter.description.training.get("cases", [])
-        scores |= dice_by_case(dataset, [case for case in left if case not in seen], segmenter)
+        seen = patients_of(segmenter.description.training.get("cases", []))
+        scores |= dice_by_case(dataset, [case for case in left if patient_of(case) not in seen], segmenter)
         left = [case for case in left if case not in scores]
     if left and checkpoints:
         raise InputError(f"the reference was trained on {left[0]}; give one that holds it out", path=checkpoints[-1])

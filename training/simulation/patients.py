@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
 from napari_unet_seg.data.layouts.kaggle import KaggleScan
+from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.errors import InputError
@@ -56,14 +57,22 @@ def choose_cases(dataset: Dataset, patterns: Sequence[str]) -> list[str]:
 
 
 def unseen_cases(description: Description, dataset: Dataset) -> list[str]:
-    """Cases of the dataset that a checkpoint holds out, or, where its header names none, was not trained on."""
-    held_out = description.training.get("held_out") or []
-    trained = description.training.get("cases", [])
+    """Cases of the dataset that a checkpoint holds out, of patients it was not trained on.
+
+    Where its header names none held out, all cases of other patients.
+    """
+    held_out = set(description.training.get("held_out") or [])
+    seen = patients_of(description.training.get("cases", []))
     return [
         case.case_id
         for case in dataset
-        if (case.case_id in held_out if held_out else bool(trained) and case.case_id not in trained)
+        if patient_of(case.case_id) not in seen and (case.case_id in held_out if held_out else bool(seen))
     ]
+
+
+def patients_of(cases: Iterable[str]) -> set[str]:
+    """The patients that cases are of."""
+    return {patient_of(case_id) for case_id in cases}
 
 
 def unlabelled_copy(

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from napari_unet_seg.data.dataset import Dataset
+from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.checkpoint import read_description
 from napari_unet_seg.errors import InputError
 from training.simulation.model import Cohort
-from training.simulation.patients import choose_cases, unseen_cases
+from training.simulation.patients import choose_cases, patients_of, unseen_cases
 from training.simulation.picks import BY_CHANCE, SuggestSlices
 from training.simulation.retraining import Finetune, Plan
 from training.simulation.scan import ScanRun, simulate_scan
@@ -71,7 +72,7 @@ def scan_runs(
         trained = tuple(case for case in description.training.get("cases", []) if rehearse_labelled)
         surroundings[checkpoint] = (() if alone else tuple(unseen)), trained
     if missed := sorted(wanted - {case for _, case in pairs}):
-        raise InputError(f"every checkpoint was trained on {missed[0]}", path=dataset.root)
+        raise InputError(f"every checkpoint was trained on {missed[0]} or its patient", path=dataset.root)
     return [
         ScanRun(
             checkpoint=checkpoint,
@@ -125,33 +126,34 @@ def make_cohort(
     dataset, checkpoint, alone, rehearse_labelled
         As in `scan_runs`.
     correct, evaluate, other : sequence of str
-        Cases, see `choose_cases` and `Cohort`. By default all unseen ones that are not corrected are evaluated.
+        Cases, see `choose_cases` and `Cohort`. By default all unseen ones of other patients are evaluated.
 
     Raises
     ------
     InputError
-        If nobody is corrected or evaluated, or the checkpoint was trained on one of them.
+        If nobody is corrected or evaluated, the checkpoint was trained on one of them, or a patient has two parts.
     """
     description = read_description(checkpoint)
     trained = description.training.get("cases", [])
     unseen = unseen_cases(description, dataset)
     corrected = choose_cases(dataset, correct)
     others = choose_cases(dataset, other)
-    left = [case for case in unseen if case not in {*corrected, *others}]
+    taken, kept_apart, known = patients_of([*corrected, *others]), patients_of(others), patients_of(trained)
+    left = [case for case in unseen if patient_of(case) not in taken]
     evaluated = choose_cases(dataset, evaluate) if evaluate else left
     if not corrected:
         raise InputError("the scope model needs --correct-cases: the cases to spread the corrections over")
     if not evaluated:
         raise InputError("no case is left to evaluate; name some with --evaluate-cases")
-    if seen := [case for case in (*corrected, *evaluated) if case in trained]:
-        raise InputError(f"it was trained on {seen[0]}; correct and evaluate others", path=checkpoint)
+    if seen := [case for case in (*corrected, *evaluated) if patient_of(case) in known]:
+        raise InputError(f"it was trained on {seen[0]} or its patient; correct and evaluate others", path=checkpoint)
     return Cohort(
         correct=tuple(corrected),
         evaluate=tuple(evaluated),
         other=tuple(others),
         # What is to show forgetting is not in the dataset: the round must not keep it in mind, with or without masks.
-        beside=tuple(case for case in unseen if not alone and case not in others),
-        labelled=tuple(case for case in trained if rehearse_labelled and case not in others),
+        beside=tuple(case for case in unseen if not alone and patient_of(case) not in kept_apart),
+        labelled=tuple(case for case in trained if rehearse_labelled and patient_of(case) not in kept_apart),
     )
 
 

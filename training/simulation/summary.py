@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_unet_seg.engine.evaluate import bootstrap_interval
+from napari_unet_seg.engine.interval import bootstrap_interval
 
 Run = Mapping[str, Any]
 
@@ -57,7 +57,7 @@ def summarise_scans(runs: Sequence[Run]) -> list[dict[str, Any]]:
                     "untouched_before": _mean(own, _score(number, "parent", "untouched")),
                     "untouched_after": _mean(own, _score(number, "kept", "untouched")),
                     "gain_mean": _mean(own, gain),
-                    "gain_ci95": list(bootstrap_interval(list(by_patient(own, gain).values()))),
+                    "gain_ci95": _interval(by_patient(own, gain)),
                     "gain_worst": min(gain(run) for run in own),
                     "tuned_gain_mean": _mean(own, tuned_gain),
                     "tuned_gain_worst": min(tuned_gain(run) for run in own),
@@ -131,11 +131,15 @@ def _mean(runs: Sequence[Run], value: Callable[[Run], float]) -> float:
 
 
 def _difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, Any]:
-    differences = [ours[case] - theirs[case] for case in ours if case in theirs]
+    differences = {case: ours[case] - theirs[case] for case in ours if case in theirs}
     if not differences:
         return {"cases": 0}
     return {
         "cases": len(differences),
-        "mean": float(np.mean(differences)),
-        "ci95": list(bootstrap_interval(differences)),
+        "mean": float(np.mean(list(differences.values()))),
+        "ci95": _interval(differences),
     }
+
+
+def _interval(values: Mapping[str, float]) -> list[float] | None:
+    return bootstrap_interval(list(values.values()), cases=list(values))

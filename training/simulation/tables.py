@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from training.report.with_interval import with_interval
+
 _SIGN = {True: "yes", False: "no"}
 
 
@@ -35,21 +37,21 @@ def scan_table(result: Mapping[str, Any]) -> str:
             f"   {_SIGN[last['report']['promoted']]}"
         )
     for row in result["summary"]:
-        low, high = row["gain_ci95"]
         lines += [
             "",
             f"{row['pick']}, round {row['round']}: {row['corrected']:.1f} slices corrected in each of {row['cases']} "
             f"patients, {row['promoted']} of {row['runs']} rounds promoted",
             f"  untouched slices  {row['untouched_before']:.3f} -> {row['untouched_after']:.3f}, gain "
-            f"{row['gain_mean']:+.3f} ({low:+.3f} to {high:+.3f}), worst {row['gain_worst']:+.3f}; without the gate "
-            f"{row['tuned_gain_mean']:+.3f}, worst {row['tuned_gain_worst']:+.3f}",
+            f"{with_interval(row['gain_mean'], row['gain_ci95'], form='+.3f')}, worst {row['gain_worst']:+.3f}; "
+            f"without the gate {row['tuned_gain_mean']:+.3f}, worst {row['tuned_gain_worst']:+.3f}",
             f"  whole volume      {row['dice_before']:.3f}, slices put in {row['dice_substituted']:.3f}, "
             f"retrained {row['dice_after']:.3f}",
         ]
         for other, difference in row["against"].items():
             if difference["cases"]:
-                low, high = difference["ci95"]
-                lines.append(f"  against {other:<10}{difference['mean']:+.3f} ({low:+.3f} to {high:+.3f})")
+                lines.append(
+                    f"  against {other:<10}{with_interval(difference['mean'], difference['ci95'], form='+.3f')}"
+                )
     lines += [f"failed: {scan_line(run)}" for run in result["failed"]]
     return "\n".join(lines)
 
