@@ -14,9 +14,9 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 from napari_unet_seg.commands.finetune import Finetune
 from napari_unet_seg.commands.models import Models
-from napari_unet_seg.commands.status import INTERRUPTED, OK, report_failure, report_problem, unread
+from napari_unet_seg.commands.status import INTERRUPTED, OK, report_case, report_failure, report_problem, unread
 from napari_unet_seg.commands.suggest import Suggest
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, SegmentationError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Predict:
     """A dataset, a patient's folder or a scan."""
 
     output: Path
-    """The folder for the masks; it is made."""
+    """The folder for the masks, outside the dataset; it is made."""
 
     model: str = "default"
     """A model's name, or a model file."""
@@ -64,11 +64,13 @@ class Predict:
     def run(self) -> int:
         """Predict case by case; one that cannot be used is reported, and the others go on."""
         from napari_unet_seg.data.dataset import open_dataset
+        from napari_unet_seg.data.output_folder import check_outside
         from napari_unet_seg.engine.segmenter import load_model
 
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InputError(f"--threshold must lie between 0 and 1, got {self.threshold}")
         dataset = open_dataset(self.path)
+        check_outside(self.output, dataset.root, names=[case.case_id for case in dataset.cases])
         segmenter = load_model(self.model, device=self.device)
         print(f"{len(dataset.cases)} case(s), model {segmenter.description.name}, {segmenter.device_note}")
         status = OK
@@ -79,11 +81,10 @@ class Predict:
                     segmenter.predict(volume), threshold=self.threshold, largest_component=self.largest_component
                 )
                 written = case.write_prediction(mask, self.output)
-            except InputError as error:
-                status = report_problem(error)
+            except (InputError, SegmentationError, MemoryError) as error:
+                status = max(status, report_case(error, case=case.case_id, work="predict"))
                 continue
-            size = "" if volume.spacing_known else ", taking voxels as 1 mm"
-            amount = f"{(mask > 0).sum() * volume.voxel_ml:.1f} ml{size}"
+            amount = f"{(mask > 0).sum() * volume.voxel_ml:.1f} ml{_size_note(volume.spacing_known)}"
             print(f"[{number}/{len(dataset.cases)}] {case.case_id}: {amount} -> {written}", flush=True)
         return status
 
@@ -109,23 +110,31 @@ class Evaluate:
 
     def run(self) -> int:
         """Score case by case; one that cannot be used is reported, and the others go on."""
-        from napari_unet_seg.data.dataset import open_dataset
-        from napari_unet_seg.data.formats.atomic import write_bytes
+        from napari_unet_seg.data.dataset import Case, open_dataset
+        from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
         from napari_unet_seg.engine.evaluate import CaseScores, evaluate
         from napari_unet_seg.engine.segmenter import load_model
         from napari_unet_seg.engine.summary import summary_text
 
+        if self.json is not None:
+            check_writable(self.json)
+        if self.report is not None:
+            from napari_unet_seg.engine.report import PAGE
+
+            check_writable(self.report / PAGE)
         dataset = open_dataset(self.path)
         segmenter = load_model(self.model, device=self.device)
         status = OK
 
         def show(scores: CaseScores) -> None:
-            distance = "undefined" if scores.hd95_mm is None else f"{scores.hd95_mm:.1f} mm"
+            distance = "undefined"
+            if scores.hd95_mm is not None:
+                distance = f"{scores.hd95_mm:.1f} mm{_size_note(scores.spacing_known)}"
             print(f"{scores.case}: Dice {scores.dice:.3f}, IoU {scores.iou:.3f}, HD95 {distance}", flush=True)
 
-        def failed(_case: object, error: InputError) -> None:
+        def failed(case: Case, error: Exception) -> None:
             nonlocal status
-            status = report_problem(error)
+            status = max(status, report_case(error, case=case.case_id, work="evaluate"))
 
         try:
             result = evaluate(dataset, segmenter, progress=show, failed=failed)
@@ -173,10 +182,10 @@ class Convert:
             size = f"{len(volume.data)} channel(s), {z} slices of {y}x{x}"
             print(f"[{number}/{len(dataset.cases)}] {case.case_id}: {size}", flush=True)
 
-        def failed(_case: object, error: InputError) -> None:
+        def failed(case: Case, error: Exception) -> None:
             nonlocal status, number
             number += 1
-            status = report_problem(error)
+            status = max(status, report_case(error, case=case.case_id, work="convert"))
 
         for note in convert(dataset, self.destination, layout=self.to, progress=show, failed=failed):
             print(f"note: {note}")
@@ -194,6 +203,11 @@ class Doctor:
         for finding in findings():
             print(finding)
         return OK
+
+
+def _size_note(spacing_known: bool) -> str:
+    """What to add to millimetres and millilitres of voxels whose size is not known."""
+    return "" if spacing_known else ", taking voxels as 1 mm"
 
 
 Command = (
@@ -220,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0 when it worked, 1 when the computation failed, for want of memory say, 2 when the input is at
-        fault (one line on standard error says how, in both cases), 130 when interrupted.
+        fault (one line on standard error says how, in both cases), 130 when interrupted. Of several cases with
+        different ends the highest counts.
     """
     command: Demo | Predict | Evaluate | Finetune | Suggest | Convert | Models | Doctor = tyro.cli(
         Command,

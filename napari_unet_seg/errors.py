@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right, and how an error of the system becomes one."""
+"""The exception for what a user can put right, how an error of the system becomes one, and the one for the rest."""
 
 from __future__ import annotations
 
@@ -65,3 +65,7 @@ class ChangedElsewhereError(InputError):
 
 class ReadOnlyError(InputError):
     """The dataset cannot be written to, and no overlay folder was chosen."""
+
+
+class SegmentationError(Exception):
+    """The prediction failed for a reason that is not the input's; the message says which."""

@@ -11,6 +11,9 @@ from napari_unet_seg.cli import main
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.data.sample import sample_case_path
+from napari_unet_seg.data.volume import Volume
+from napari_unet_seg.engine.segmenter import Segmenter
+from napari_unet_seg.errors import SegmentationError
 from tests.engine.models import save_small
 
 Capture = pytest.CaptureFixture[str]
@@ -88,6 +91,74 @@ def test_one_bad_case_is_reported_and_the_others_go_on(
     assert captured.err.count("\n") == 1
     assert broken.name in captured.err
     assert len({path.parent.name for path in (tmp_path / "out").rglob("*_mask.tif")}) == 1
+
+
+def write_scans(folder: Path, names: str, *, huge: str = "") -> Path:
+    """Small NIfTI files with a mask of nothing each; those in `huge` have pixels of a metre."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in names:
+        affine = np.diag([1000.0, 1000, 3, 1] if name in huge else [1.0, 1, 3, 1])
+        scan = rng.integers(0, 255, (24, 20, 3)).astype(np.int16)
+        nib.save(nib.Nifti1Image(scan, affine), folder / f"{name}.nii.gz")
+        nib.save(nib.Nifti1Image(np.zeros((24, 20, 3), np.uint8), affine), folder / f"{name}_mask.nii.gz")
+    return folder
+
+
+def test_pixels_of_a_metre_are_the_input_s_fault(tmp_path: Path, model: str, capsys: Capture) -> None:
+    scans = write_scans(tmp_path / "in", "abc", huge="b")
+    assert main(["predict", str(scans), "--output", str(tmp_path / "out"), "--model", model]) == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert "b.nii.gz: its slices measure 20 pixels of 1000 mm, which is no head" in line
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_mask.nii.gz", "c_mask.nii.gz"]
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "suggest"])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SegmentationError("the network failed on cpu: no"), "case b: the network failed on cpu: no"),
+        (MemoryError(), "case b: there is not enough memory for "),
+    ],
+)
+def test_a_case_that_the_computation_fails_on_is_named_and_the_others_go_on(
+    tmp_path: Path,
+    model: str,
+    command: str,
+    error: Exception,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    scans, predict = write_scans(tmp_path / "in", "abc"), Segmenter.predict
+
+    def fail(segmenter: Segmenter, volume: Volume, **options: object) -> np.ndarray:
+        if volume.source is not None and volume.source.name == "b.nii.gz":
+            raise error
+        return predict(segmenter, volume, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Segmenter, "predict", fail)
+    output = ["--output", str(tmp_path / "out")] if command == "predict" else []
+    assert main([command, str(scans), *output, "--model", model]) == 1
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"napari-unet-seg: {said}")
+    assert all(name in captured.out for name in ("a: ", "c: ") if command != "suggest")
+    assert ("[3/3] c" in captured.out) == (command != "evaluate")
+
+
+def test_an_input_at_fault_counts_more_than_a_failure(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = write_scans(tmp_path / "in", "ab")
+    (scans / "a.nii.gz").write_bytes(b"")
+
+    def fail(segmenter: Segmenter, volume: Volume) -> np.ndarray:
+        raise SegmentationError("no")
+
+    monkeypatch.setattr(Segmenter, "predict", fail)
+    assert main(["predict", str(scans), "--output", str(tmp_path / "out"), "--model", model]) == 2
 
 
 def tiff(array: np.ndarray, **options: object) -> Callable[[Path], Path]:
@@ -175,11 +246,67 @@ def test_an_output_that_cannot_be_made(tmp_path: Path, patients: Path, model: st
     assert "file" in capsys.readouterr().err
 
 
-def test_the_masks_of_the_dataset_are_never_replaced(patients: Path, model: str, capsys: Capture) -> None:
-    before = {path: path.read_bytes() for path in patients.rglob("*.tif")}
-    assert main(["predict", str(patients), "--output", str(patients), "--model", model]) == 2
-    assert "would replace" in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in patients.rglob("*.tif")} == before
+def files_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("output", [".", "pred", "new/pred", "TCGA_XX_1000_20000101"])
+def test_predictions_never_become_part_of_the_dataset(patients: Path, model: str, output: str, capsys: Capture) -> None:
+    before = files_in(patients)
+    assert main(["predict", str(patients), "--output", str(patients / output), "--model", model]) == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert "would become part of the dataset; choose a folder outside it" in line
+    assert captured.out == ""
+    assert files_in(patients) == before
+
+
+def test_a_prediction_beside_a_scan_would_become_its_mask(tmp_path: Path, model: str, capsys: Capture) -> None:
+    tifffile.imwrite(tmp_path / "scan.tif", STACK, photometric="minisblack", metadata={"axes": "ZYX"})
+    assert main(["predict", str(tmp_path / "scan.tif"), "--output", str(tmp_path), "--model", model]) == 2
+    assert "would become part of the dataset" in capsys.readouterr().err
+    assert not (tmp_path / "scan_mask.tif").exists()
+
+
+def test_a_prediction_beside_a_patient_would_go_into_its_folder(patients: Path, model: str, capsys: Capture) -> None:
+    patient, other = sorted(patients.iterdir())
+    for path in patient.glob("*_mask.tif"):
+        path.unlink()
+    before = files_in(patients)
+    assert main(["predict", str(patient), "--output", str(patients), "--model", model]) == 2
+    assert "would become part of the dataset" in capsys.readouterr().err
+    assert files_in(patients) == before
+    assert main(["predict", str(patient), "--output", str(other), "--model", model]) == 0
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_what_evaluate_cannot_write_shows_first(
+    tmp_path: Path, patients: Path, model: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def never(*given: object, **options: object) -> dict[str, object]:
+        raise AssertionError("it was evaluated all the same")
+
+    monkeypatch.setattr("napari_unet_seg.engine.evaluate.evaluate", never)
+    (tmp_path / "a file").touch()
+    target = tmp_path / "a file" / "scores"
+    assert main(["evaluate", str(patients), "--model", model, option, str(target)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be written" in line
+
+
+def test_evaluate_says_where_voxels_are_taken_as_a_millimetre(
+    tmp_path: Path, patients: Path, model: str, capsys: Capture
+) -> None:
+    for path in patients.rglob("*_mask.tif"):
+        # As the model has it: then there is a distance.
+        tifffile.imwrite(path, np.zeros((32, 32), np.uint8))
+    assert main(["evaluate", str(patients), "--model", model, "--json", str(tmp_path / "s.json")]) == 0
+    out = capsys.readouterr().out
+    assert out.count(" mm, taking voxels as 1 mm") == out.count("TCGA") + 1
+    assert "taking voxels as 1 mm in 2 case(s)" in out
+    assert [case["spacing_known"] for case in json.loads((tmp_path / "s.json").read_text())["cases"]] == [False] * 2
+    assert main(["evaluate", str(write_scans(tmp_path / "in", "a")), "--model", model]) == 0
+    assert "taking voxels" not in capsys.readouterr().out
 
 
 def test_models_round_trip(tmp_path: Path, model: str, capsys: Capture) -> None:

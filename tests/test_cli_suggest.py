@@ -25,12 +25,13 @@ class FakeSuggest:
         self.error: Exception | None = None
         self.called_with: dict[str, Any] = {}
 
-    def __call__(self, dataset: object, segmenter: object, **options: Any) -> list[Suggestion]:
+    def __call__(self, dataset: Dataset, segmenter: object, **options: Any) -> list[Suggestion]:
         self.called_with = options
         if self.error is not None:
             raise self.error
         if self.broken:
-            options["failed"](None, InputError("the file is empty", path="p_1.tif"))
+            case = next(iter(dataset))
+            options["failed"](case, InputError("the file is empty", path="p_1.tif"))
         return self.found
 
 

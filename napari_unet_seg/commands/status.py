@@ -16,7 +16,25 @@ def report_problem(error: InputError) -> int:
     return INPUT_AT_FAULT
 
 
-def report_failure(error: Exception, *, work: str, outcome: str = "") -> int:
+def report_case(error: Exception, *, case: str, work: str) -> int:
+    """Print one line for a case of several that came to nothing, and return the exit status for it.
+
+    Parameters
+    ----------
+    error : Exception
+        An InputError, or what `report_failure` takes.
+    case : str
+        Its name.
+    work : str
+        As of `report_failure`.
+    """
+    if not isinstance(error, InputError):
+        return report_failure(error, work=work, case=case)
+    # Most name the file.
+    return report_problem(error if error.path is not None else InputError(f"case {case}: {error}"))
+
+
+def report_failure(error: Exception, *, work: str, outcome: str = "", case: str = "") -> int:
     """Print one line on standard error for a computation that failed, and return the exit status for it.
 
     Parameters
@@ -25,6 +43,8 @@ def report_failure(error: Exception, *, work: str, outcome: str = "") -> int:
         What ended it: want of memory or of room on the disk, or a network that fails on its device.
     work, outcome : str
         As of `round_child.describe`.
+    case : str
+        The case that it was at, to be named.
 
     Raises
     ------
@@ -36,7 +56,8 @@ def report_failure(error: Exception, *, work: str, outcome: str = "") -> int:
     told = describe(error, work=work, outcome=outcome)
     if told["kind"] not in ("memory", "disk", "computation"):
         raise error
-    print(f"napari-unet-seg: {told['message']}", file=sys.stderr, flush=True)
+    named = f"case {case}: " if case else ""
+    print(f"napari-unet-seg: {named}{told['message']}", file=sys.stderr, flush=True)
     return FAILED
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from napari_unet_seg.commands.status import OK, report_problem
+from napari_unet_seg.commands.status import OK, report_case
 from napari_unet_seg.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ class Suggest:
         status, done = OK, 0
         wanted = len(dataset.cases if cases is None else cases)
 
-        def failed(_case: object, error: InputError) -> None:
+        def failed(case: Case, error: Exception) -> None:
             nonlocal status, done
             done += 1
-            status = report_problem(error)
+            status = max(status, report_case(error, case=case.case_id, work="suggest"))
 
         def show(case: Case) -> None:
             nonlocal done

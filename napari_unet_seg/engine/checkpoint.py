@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.config import Normalisation, UNetConfig
 from napari_unet_seg.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_unet_seg.engine.network import Network
 
 FORMAT = "napari-unet-seg/1"
@@ -64,6 +69,11 @@ class Description:
 
     licence: str = ""
 
+    @property
+    def trained_patients(self) -> set[str]:
+        """Patients that it learned from, by `data.splits.patient_of`; empty where nobody noted that."""
+        return {patient_of(str(case_id)) for case_id in self.training.get("cases", [])}
+
     def __post_init__(self) -> None:
         if len(self.channel_names) != self.network.in_channels:
             raise ValueError(f"{len(self.channel_names)} channel names for {self.network.in_channels} channels")
@@ -92,14 +102,41 @@ class Description:
         values = json.loads(text)
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise ValueError("the header is of another format")
-        network: dict[str, Any] = {
-            key: tuple(v) if isinstance(v, list) else v for key, v in values.pop("network").items()
-        }
-        known = {item.name for item in dataclasses.fields(cls)}
-        plain: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
-        }
-        return cls(network=UNetConfig(**network), **plain)
+        # A network that has more to it cannot be built here; what more is said of it does no harm.
+        network = UNetConfig(**_checked(UNetConfig, values.pop("network", None)))
+        known = get_type_hints(cls)
+        plain = {key: value for key, value in values.items() if key in known}
+        return cls(network=network, **_checked(cls, plain))
+
+
+def _checked(kind: type, values: Any) -> dict[str, Any]:
+    """What a dataclass is made of, lists as tuples; ValueError where a value is of another type than its field."""
+    if not isinstance(values, dict):
+        raise ValueError("there is no object")
+    hints = get_type_hints(kind)
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    for key, value in given.items():
+        if key in hints and not _is_of(hints[key], value):
+            raise ValueError(f"{key} cannot be {value!r}")
+    return given
+
+
+def _is_of(hint: Any, value: Any) -> bool:
+    """Whether a value, as JSON can hold it, is of a field's type."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        return any(_is_of(each, value) for each in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        types = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        return len(types) == len(value) and all(map(_is_of, types, value))
+    # To Python a bool is an int.
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)
 
 
 def file_hash(path: Path) -> str:
@@ -124,7 +161,7 @@ def read_description(path: Path) -> Description:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
         return Description.from_json(header[_HEADER_KEY])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(NOT_A_CHECKPOINT, path=path) from error
 
 
@@ -134,25 +171,48 @@ def load_checkpoint(path: Path) -> tuple[Network, Description]:
     Raises
     ------
     InputError
-        If the file is no checkpoint of ours, its weights don't fit its description, or its network cannot be built
-        here, see `build_network`.
+        If the file is no checkpoint of ours, its weights are damaged or don't fit its description, or its network
+        cannot be built here, see `build_network`.
     """
     description = read_description(path)
-
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    weights = read_weights(path)
 
     from napari_unet_seg.engine.networks import build_network
 
     try:
         network = build_network(description.network)
+        network.load_state_dict(weights)
     except InputError as error:
         raise InputError(error.problem, path=path) from error
-    try:
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError) as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        # Of sizes that make no sense, torch says so in many ways.
         raise InputError("its weights do not fit its description; the file is damaged", path=path) from error
     return network.eval(), description
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint, on the CPU.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or they are not finite.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise InputError("its weights cannot be read; the file is damaged", path=path) from error
+    check_finite(weights, path=path)
+    return weights
+
+
+def check_finite(weights: Mapping[str, Tensor], *, path: Path) -> None:
+    """Raise InputError for weights that are NaN or infinite: every mask would be empty, and nobody would know why."""
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise InputError("refused: it holds weights that are NaN or infinite, as a failed training leaves", path=path)
 
 
 def checkpoint_bytes(network: Network, description: Description) -> bytes:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from napari_unet_seg.data.dataset import Case, Dataset
+from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.data.volume import Mask
+from napari_unet_seg.engine.interval import bootstrap_interval
 from napari_unet_seg.engine.metrics import Counts, count, hd95_mm
 from napari_unet_seg.engine.segmenter import Segmenter
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, SegmentationError
 
 _SEED_BATCH = 32
 _SEED_SMOOTH = 100.0
@@ -34,6 +35,14 @@ class CaseScores:
     recall: float
     volume_ml_true: float
     volume_ml_pred: float
+    spacing_known: bool = True
+    """Whether mm and ml are those of the patient; otherwise voxels are taken as 1 mm."""
+
+    corrected: bool = False
+    """Whether slices of the mask are corrections by the user, perhaps of this model's own mask."""
+
+    trained_on: bool = False
+    """Whether the model has learned from this patient."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +66,7 @@ def score_case(
     y: Mask,
     labelled: NDArray[np.bool_],
     spacing: tuple[float, float, float],
+    spacing_known: bool = True,
 ) -> tuple[CaseScores, list[SliceScores]]:
     """Scores of one case.
 
@@ -72,6 +82,8 @@ def score_case(
         ``(Z,)`` bool: a slice without a mask is unknown, not empty, and counts nowhere.
     spacing : (float, float, float)
         Along ``(z, y, x)`` in mm.
+    spacing_known : bool
+        Whether it is that of the patient.
     """
     if y.shape != y_pred.shape:
         raise InputError(f"case {case_id}: the mask has shape {y.shape}, the image {y_pred.shape}")
@@ -90,24 +102,14 @@ def score_case(
         case=case_id,
         dice=total.dice,
         iou=total.iou,
-        hd95_mm=hd95_mm(y_pred[labelled], y[labelled], spacing=spacing),
+        hd95_mm=hd95_mm(y_pred, y, spacing=spacing, labelled=labelled),
         precision=total.precision,
         recall=total.recall,
         volume_ml_true=(total.tp + total.fn) * voxel_ml,
         volume_ml_pred=(total.tp + total.fp) * voxel_ml,
+        spacing_known=spacing_known,
     )
     return scores, slices
-
-
-def bootstrap_interval(values: Sequence[float], *, seed: int = 0) -> tuple[float, float]:
-    """95% percentile bootstrap interval of the mean over patients (Efron 1979), 10,000 resamples."""
-    if len(values) < 2 or np.ptp(values) == 0:
-        mean = float(np.mean(values))
-        return mean, mean
-    interval = stats.bootstrap(
-        (np.asarray(values),), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(seed)
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
 
 
 def summarise(cases: Sequence[CaseScores], slices: Sequence[SliceScores]) -> dict[str, Any]:
@@ -142,10 +144,13 @@ def summarise(cases: Sequence[CaseScores], slices: Sequence[SliceScores]) -> dic
         "volume_dice_mean": float(np.mean(dice)),
         "volume_dice_median": float(np.median(dice)),
         "volume_dice_worst_tenth": float(np.mean(worst)),
-        "volume_dice_ci95": list(bootstrap_interval(dice)),
+        "volume_dice_ci95": bootstrap_interval(dice, cases=[case.case for case in cases]),
         "volume_iou_mean": float(np.mean([case.iou for case in cases])),
         "hd95_mm_median": float(np.median(distances)) if distances else None,
         "hd95_mm_undefined": len(cases) - len(distances),
+        "spacing_unknown": sum(not case.spacing_known for case in cases),
+        "cases_corrected": sum(case.corrected for case in cases),
+        "cases_trained_on": sum(case.trained_on for case in cases),
         "tumour_slice_dice_mean": float(np.mean([item.counts.dice for item in with_tumour])) if with_tumour else None,
         "empty_slice_false_positive_rate": float(np.mean([item.counts.fp > 0 for item in empty])) if empty else None,
         "all_slice_dice_empty1": float(np.mean([item.counts.dice for item in slices])),
@@ -160,7 +165,7 @@ def score_cases(
     segmenter: Segmenter,
     *,
     progress: Callable[[CaseScores], None] | None = None,
-    failed: Callable[[Case, InputError], None] | None = None,
+    failed: Callable[[Case, Exception], None] | None = None,
 ) -> tuple[list[CaseScores], list[SliceScores]]:
     """Predict the cases that have a mask and score them.
 
@@ -173,7 +178,8 @@ def score_cases(
     progress : callable, optional
         Called with the scores of each case as they come.
     failed : callable, optional
-        Called with each case that could not be used; without it the first one raises.
+        Called with each case that could not be used, or that the computation failed on; without it the first one
+        raises.
 
     Returns
     -------
@@ -182,12 +188,13 @@ def score_cases(
     """
     scores: list[CaseScores] = []
     slices: list[SliceScores] = []
+    known = segmenter.description.trained_patients
     for case in cases:
         try:
             mask = case.read_mask()
             if mask is None:
                 continue
-            volume = case.read_image()
+            volume, corrected = case.read_image(), bool(case.corrected_slices())
             probability = segmenter.predict(volume)
             # Several classes: the soft figures take the whole foreground.
             soft = probability if probability.ndim == 3 else probability.max(axis=0)
@@ -198,12 +205,14 @@ def score_cases(
                 y=mask,
                 labelled=case.labelled_slices(),
                 spacing=volume.spacing,
+                spacing_known=volume.spacing_known,
             )
-        except InputError as error:
+        except (InputError, SegmentationError, MemoryError) as error:
             if failed is None:
                 raise
             failed(case, error)
             continue
+        one = replace(one, corrected=corrected, trained_on=patient_of(case.case_id) in known)
         scores.append(one)
         slices += several
         if progress is not None:
@@ -216,7 +225,7 @@ def evaluate(
     segmenter: Segmenter,
     *,
     progress: Callable[[CaseScores], None] | None = None,
-    failed: Callable[[Case, InputError], None] | None = None,
+    failed: Callable[[Case, Exception], None] | None = None,
 ) -> dict[str, Any]:
     """Score a model on every case of a dataset that has a mask.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_unet_seg.engine.postprocess import foreground_box
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +67,13 @@ def count(y_pred: NDArray[Any], y: NDArray[Any]) -> Counts:
     return Counts(tp=tp, fp=int(np.count_nonzero(predicted)) - tp, fn=int(np.count_nonzero(true)) - tp)
 
 
-def hd95_mm(y_pred: NDArray[Any], y: NDArray[Any], *, spacing: tuple[float, float, float]) -> float | None:
+def hd95_mm(
+    y_pred: NDArray[Any],
+    y: NDArray[Any],
+    *,
+    spacing: tuple[float, float, float],
+    labelled: NDArray[np.bool_] | None = None,
+) -> float | None:
     """95th percentile of the distances between the two surfaces, the larger of both directions, by MONAI.
 
     Parameters
@@ -75,29 +82,42 @@ def hd95_mm(y_pred: NDArray[Any], y: NDArray[Any], *, spacing: tuple[float, floa
         ``(Z, Y, X)``, foreground above 0.
     spacing : (float, float, float)
         Voxel size along ``(z, y, x)`` in mm.
+    labelled : ndarray, optional
+        ``(Z,)``: slices that are compared; the others count as empty in both. By default all.
 
     Returns
     -------
     float or None
         Millimetres; 0 where both are empty, None where only one is: then there is no distance.
     """
-    predicted, true = y_pred != 0, y != 0
+    labelled = np.ones(len(y), dtype=np.bool_) if labelled is None else labelled
+    compared = labelled[:, None, None]
+    predicted, true = (y_pred != 0) & compared, (y != 0) & compared
     if not predicted.any() and not true.any():
         return 0.0
     if not predicted.any() or not true.any():
         return None
+    box = foreground_box(predicted | true)
+    assert box is not None
+    beside = np.pad(labelled, 1)
+    lone = (labelled & ~beside[:-2] & ~beside[2:])[box[0]]
     # Imported here: it takes seconds, and the window must never load it.
-    import torch
-    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+    from monai.metrics.utils import get_surface_distance
 
-    with warnings.catch_warnings():
-        # MONAI calls a function of its own in a way that it has deprecated.
-        warnings.simplefilter("ignore", FutureWarning)
-        distance = compute_hausdorff_distance(
-            torch.from_numpy(predicted[None, None]),
-            torch.from_numpy(true[None, None]),
-            include_background=True,
-            percentile=95,
-            spacing=list(spacing),
-        )
-    return float(distance)
+    outlines = [_outline(mask[box], lone) for mask in (predicted, true)]
+    distances = [get_surface_distance(*both, spacing=spacing) for both in (outlines, outlines[::-1])]
+    return max(float(np.percentile(each, 95)) for each in distances)
+
+
+def _outline(mask: NDArray[np.bool_], lone: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The voxels of a mask ``(Z, Y, X)`` that have a face to the background.
+
+    Of a lone slice, whose neighbours are not there or not known, only its outline in the plane: in space all of it
+    would be surface.
+    """
+    # Imported here: the window has no need of it.
+    from scipy import ndimage
+
+    inside = ndimage.binary_erosion(mask)
+    inside[lone] = ndimage.binary_erosion(mask[lone], ndimage.generate_binary_structure(2, 1)[None])
+    return np.asarray(mask & ~inside)

@@ -22,8 +22,8 @@ def mask_from_probability(
     Parameters
     ----------
     probability : ndarray
-        ``(Z, Y, X)`` of one class, or ``(K, Z, Y, X)``: then each voxel belongs to its likeliest class, if that one
-        reaches the threshold.
+        ``(Z, Y, X)`` of one class, or ``(K, Z, Y, X)``, which need not add up to 1: of the classes that reach the
+        threshold, each voxel belongs to the likeliest.
     threshold : float
         Probability from which a voxel is foreground.
     largest_component : bool

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from napari_unet_seg.engine.config import Normalisation
 from napari_unet_seg.engine.normalise import statistics_for
 from napari_unet_seg.engine.whole_slices import resized_image, resized_target
+from napari_unet_seg.engine.working_grid import as_scanned
 
 if TYPE_CHECKING:
     from napari_unet_seg.engine.samples import LabelledVolume
@@ -81,8 +82,8 @@ def prepare(
     resize : (int, int), optional
         Height and width that whole slices are resized to; by default they keep theirs.
     """
-    # Measured before the resizing, as `Segmenter` does.
-    statistics = statistics_for(case.volume.data, normalisation)
+    # Measured before any resizing, as `Segmenter` does.
+    statistics = statistics_for(as_scanned(case.volume).data, normalisation)
     data = resized_image(case.volume.data, resize)
     slices = data.swapaxes(0, 1)
     soft = case.soft is not None

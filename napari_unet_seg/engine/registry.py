@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
-
-import platformdirs
 
 from napari_unet_seg.data.file_state import Signature, signature
 from napari_unet_seg.data.formats.atomic import write_bytes
-from napari_unet_seg.engine.checkpoint import Description, file_hash, read_description, save_checkpoint
+from napari_unet_seg.data.model_files import (
+    MODEL_NAME,
+    SUFFIX,
+    find_model,
+    shipped_models,
+    user_folder,
+    user_models,
+)
+from napari_unet_seg.engine.checkpoint import (
+    Description,
+    check_finite,
+    file_hash,
+    read_description,
+    read_weights,
+    save_checkpoint,
+)
 from napari_unet_seg.engine.config import DEFAULT_UNET, SEED_UNET
 from napari_unet_seg.errors import InputError, reason
 
-SUFFIX = ".safetensors"
+__all__ = ["SUFFIX", "RegisteredModel", "Registry", "user_folder"]
+
 _FOREIGN = (".pt", ".pth", ".ckpt", ".bin")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,24 +52,18 @@ class RegisteredModel:
     """Name of the case that it was adapted to."""
 
 
-def user_folder() -> Path:
-    """The user's data folder of this package, or the one that the variable ``NAPARI_UNET_SEG_HOME`` names."""
-    home = os.environ.get("NAPARI_UNET_SEG_HOME")
-    return Path(home) if home else platformdirs.user_data_path("napari-unet-seg", appauthor=False)
-
-
 class Registry:
     """Models by name.
 
     Parameters
     ----------
     folder : Path, optional
-        Where the user's models lie; by default the folder ``models`` in `user_folder`.
+        Where the user's models lie; by default `user_models`.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = user_folder() / "models" if folder is None else folder
-        self.shipped_folder = Path(str(files("napari_unet_seg") / "resources" / "models"))
+        self.folder = user_models() if folder is None else folder
+        self.shipped_folder = shipped_models()
 
     def list(self) -> tuple[RegisteredModel, ...]:
         """All models, the shipped ones first."""
@@ -99,11 +103,8 @@ class Registry:
         InputError
             If there is neither.
         """
-        for folder in (self.shipped_folder, self.folder):
-            if _NAME.fullmatch(name_or_path) and (folder / f"{name_or_path}{SUFFIX}").is_file():
-                return folder / f"{name_or_path}{SUFFIX}"
-        path = Path(name_or_path)
-        if path.is_file():
+        path = find_model(name_or_path, folders=(self.shipped_folder, self.folder))
+        if path is not None:
             return path
         names = ", ".join(model.name for model in self.list()) or "none"
         raise InputError(f"there is no model or model file {name_or_path!r}; the models here are: {names}")
@@ -121,7 +122,7 @@ class Registry:
         Raises
         ------
         InputError
-            If it is neither, or the name is taken or cannot be a file's name.
+            If it is neither, its weights are not finite, or the name is taken or cannot be a file's name.
         """
         target = self._new(name or path.stem)
         if not path.is_file():
@@ -130,6 +131,7 @@ class Registry:
             _convert(path, target)
         else:
             read_description(path)
+            read_weights(path)
             write_bytes(target, path.read_bytes())
         return RegisteredModel(name=target.stem, path=target, shipped=False)
 
@@ -177,7 +179,7 @@ class Registry:
         InputError
             If the name cannot be a file's name, or is that of a model that comes with the package.
         """
-        if not _NAME.fullmatch(name):
+        if not MODEL_NAME.fullmatch(name):
             raise InputError(
                 f"{name!r} cannot be a model's name; use letters, digits, '.', '_' and '-', a hundred at most"
             )
@@ -187,7 +189,7 @@ class Registry:
 
     def owns(self, name: str) -> bool:
         """Whether the user has a model of that name."""
-        return _NAME.fullmatch(name) is not None and (self.folder / f"{name}{SUFFIX}").is_file()
+        return MODEL_NAME.fullmatch(name) is not None and (self.folder / f"{name}{SUFFIX}").is_file()
 
     def versions_folder(self, name: str) -> Path:
         """Where the versions of a model of the user's lie; see `VersionLine`."""
@@ -226,25 +228,30 @@ def _header(state: Signature) -> tuple[str, str, str, str]:
 
 def _convert(path: Path, target: Path) -> None:
     """Turn a PyTorch file of weights into a checkpoint."""
-    import pickle
-
     import torch
 
     from napari_unet_seg.engine.unet import UNet
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:
+        # Damaged, it raises whatever the bytes that torch takes for its instructions come to.
         raise InputError(
             "refused: it is damaged, or holds code beside weights; save its state_dict alone and try again", path=path
         ) from error
     weights = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
+    ):
+        weights = {}
     for config in (DEFAULT_UNET, SEED_UNET):
         network = UNet(config)
         try:
-            network.load_state_dict(weights if isinstance(weights, dict) else {})
-        except (RuntimeError, TypeError):
+            # Without what a state_dict carries along: that may be damaged too.
+            network.load_state_dict(dict(weights))
+        except RuntimeError:
             continue
+        check_finite(weights, path=path)
         description = Description(name=target.stem, network=config, training={"imported_from": file_hash(path)})
         save_checkpoint(target, network, description)
         return

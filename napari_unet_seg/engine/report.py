@@ -18,6 +18,9 @@ from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.data.roles import arrange_channels
 from napari_unet_seg.engine.segmenter import Segmenter
 
+PAGE = "report.html"
+"""Name of the file."""
+
 _STYLE = (
     "body{font:15px system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em}"
     "table{border-collapse:collapse}td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:right}"
@@ -60,7 +63,7 @@ def picture_figure(picture: NDArray[np.uint8], *, caption: str) -> str:
 
 
 def write_report(result: dict[str, Any], dataset: Dataset, segmenter: Segmenter, *, folder: Path) -> Path:
-    """Write ``report.html``, complete in one file.
+    """Write the page, complete in one file: `PAGE`.
 
     Parameters
     ----------
@@ -97,7 +100,7 @@ def write_report(result: dict[str, Any], dataset: Dataset, segmenter: Segmenter,
         f"<h2>Cases, worst first</h2><table><tr>{heads}</tr>{rows}</table>"
         f"<h2>The slice with most tumour</h2><p>Truth green, prediction magenta, both white.</p>{figures}</html>"
     )
-    target = folder / "report.html"
+    target = folder / PAGE
     write_bytes(target, page.encode())
     return target
 

@@ -23,7 +23,7 @@ from typing import Any, cast
 from napari_unet_seg.engine.events import RoundEvent, to_record
 from napari_unet_seg.engine.round_process import AS_IT_WAS, RoundRequest
 from napari_unet_seg.engine.round_report import Scope
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, SegmentationError
 
 ORPHAN_SECONDS = 20.0
 """How long a round may take to come to its end when the window is gone."""
@@ -97,7 +97,7 @@ def _kind_and_message(error: BaseException, request: RoundRequest | None, work: 
         return "input", str(error)
     if _out_of_memory(error):
         return "memory", f"there is not enough memory for {work}; close other programs and start it again"
-    if _of_the_network(error):
+    if isinstance(error, SegmentationError):
         return "computation", str(error)
     if isinstance(error, FileNotFoundError) and request is not None and _inside(error.filename, request):
         return "input", f"{error.filename}: this is no longer there; is the disk still connected? {AS_IT_WAS}"
@@ -112,15 +112,6 @@ def _out_of_memory(error: BaseException) -> bool:
     from napari_unet_seg.engine.segmenter import out_of_memory
 
     return out_of_memory(error)
-
-
-def _of_the_network(error: BaseException) -> bool:
-    """Whether it is a SegmentationError, which says all there is to say."""
-    if "torch" not in sys.modules:
-        return False
-    from napari_unet_seg.engine.segmenter import SegmentationError
-
-    return isinstance(error, SegmentationError)
 
 
 def _inside(name: object, request: RoundRequest) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -19,11 +19,11 @@ from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.fold import fold_batch_norm
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.postprocess import mask_from_probability
-from napari_unet_seg.engine.prepared_scan import PreparedScan, prepare_scan
+from napari_unet_seg.engine.prepared_scan import PreparedScan, glance, prepare_scan
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.side_by_side import side_by_side
 from napari_unet_seg.engine.unet import to_channels_last
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, SegmentationError
 
 _BATCH_PIXELS = {"cpu": 256 * 256, "mps": 16 * 256 * 256, "cuda": 128 * 256 * 256}
 """Pixels of a batch; fixed for a kind of device, so that one input always gives one result. On a processor a slice of
@@ -33,18 +33,16 @@ _PIXELS_SIDE_BY_SIDE = 8 * 256 * 256
 """Pixels that a processor's threads work on at a time, however many cores there are: it bounds the memory."""
 
 
-class SegmentationError(Exception):
-    """The prediction failed for a reason that is not the input's; the message says which."""
-
-
 class Stopped(Exception):
     """The caller asked for the end; nothing was predicted."""
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of torch means that memory ran out, on a GPU or on the CPU."""
+def out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error of torch or NumPy means that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
     text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return "out of memory" in text or "can't allocate memory" in text
 
 
 class Segmenter:
@@ -78,14 +76,15 @@ class Segmenter:
         self._precision = precision or choice.precision
         self._plain = network
         self._network = self._placed()
-        self._prepared: tuple[weakref.ref[Volume], PreparedScan] | None = None
+        # Weak: it holds views of the pixels, which are to go with their volume.
+        self._prepared: WeakKeyDictionary[Volume, tuple[int, PreparedScan]] = WeakKeyDictionary()
 
     def _placed(self) -> Network:
         network = fold_batch_norm(self._plain).requires_grad_(False)
         return to_channels_last(network.to(self.device, dtype=self._precision))
 
     def use(self, network: Network) -> None:
-        """Predict with other weights from now on; what was worked out for the last volume is kept.
+        """Predict with other weights from now on; what was worked out for volumes seen before is kept.
 
         Parameters
         ----------
@@ -108,7 +107,8 @@ class Segmenter:
         Parameters
         ----------
         volume : Volume
-            Its channels are brought into the model's order by name; see `arrange_channels`.
+            Its channels are brought into the model's order by name; see `arrange_channels`. What any slice needs is
+            worked out when a volume is first seen: one whose pixels are changed is better made anew, see `glance`.
         slices : sequence of int, optional
             Predict these alone; the others come back as 0.
         progress : callable, optional
@@ -119,7 +119,7 @@ class Segmenter:
         Returns
         -------
         ndarray
-            ``(Z, Y, X)`` float32 in 0..1; several classes: ``(K, Z, Y, X)``.
+            ``(Z, Y, X)`` float32 in 0..1; several classes: ``(K, Z, Y, X)``, each apart from the others.
 
         Raises
         ------
@@ -148,7 +148,7 @@ class Segmenter:
                         raise Stopped
                     try:
                         probability = next(results)
-                    except RuntimeError as error:
+                    except (RuntimeError, MemoryError) as error:
                         if not out_of_memory(error):
                             raise SegmentationError(f"the network failed on {self.device}: {error}") from error
                         failed = part
@@ -209,10 +209,12 @@ class Segmenter:
         return 1
 
     def _prepare(self, volume: Volume) -> PreparedScan:
-        if self._prepared is not None and self._prepared[0]() is volume:
-            return self._prepared[1]
+        seen = glance(volume.data)
+        known = self._prepared.get(volume)
+        if known is not None and known[0] == seen:
+            return known[1]
         prepared = prepare_scan(volume, self.description)
-        self._prepared = (weakref.ref(volume), prepared)
+        self._prepared[volume] = seen, prepared
         return prepared
 
     def _at_a_time(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -224,8 +226,9 @@ class Segmenter:
         return batch, max(1, min(torch.get_num_threads(), _PIXELS_SIDE_BY_SIDE // (batch * pixels)))
 
     def _probability(self, stacked: Tensor) -> Tensor:
+        # Each class for itself, as the losses have it: none of them is the background.
         logits: Tensor = self._network(stacked).float()
-        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+        return logits.sigmoid()
 
     @torch.inference_mode()
     def _predict_batch(self, prepared: PreparedScan, part: Sequence[int]) -> NDArray[np.float32]:

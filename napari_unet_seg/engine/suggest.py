@@ -15,7 +15,7 @@ from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.bright_flair import bright_region
 from napari_unet_seg.engine.expected_error import PER_BRIGHT, PER_UNSURE, SliceSigns, error_alike, find_signs
 from napari_unet_seg.engine.postprocess import any_class, mask_from_probability
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, SegmentationError
 
 if TYPE_CHECKING:
     from napari_unet_seg.engine.segmenter import Segmenter
@@ -125,7 +125,7 @@ def suggest(
     cases: Iterable[str] | None = None,
     progress: Callable[[Case], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-    failed: Callable[[Case, InputError], None] | None = None,
+    failed: Callable[[Case, Exception], None] | None = None,
 ) -> list[Suggestion]:
     """Slices of a dataset to be corrected next, of all cases together.
 
@@ -142,7 +142,8 @@ def suggest(
     should_stop : callable, optional
         Asked before each batch.
     failed : callable, optional
-        Called with each case that could not be used; without it the first one raises.
+        Called with each case that could not be used, or that the computation failed on; without it the first one
+        raises.
 
     Returns
     -------
@@ -160,7 +161,7 @@ def suggest(
     for case in dataset.cases if cases is None else [dataset[case_id] for case_id in cases]:
         try:
             found += _suggest_case(case, segmenter, should_stop=should_stop)
-        except InputError as error:
+        except (InputError, SegmentationError, MemoryError) as error:
             if failed is None:
                 raise
             failed(case, error)
@@ -176,7 +177,8 @@ def _suggest_case(case: Case, segmenter: Segmenter, *, should_stop: Callable[[],
     volume, _ = arrange_channels(case.read_image(), description.channel_names)
     probability = segmenter.predict(volume, should_stop=should_stop)
     mask = segmenter.mask(probability)
-    corrected, stored = case.corrected_slices(), None
+    # The log also tells of slices that the scan has no longer.
+    corrected, stored = [z for z in case.corrected_slices() if z < len(mask)], None
     if corrected:
         stored = case.read_mask()
     if stored is not None:

@@ -13,16 +13,28 @@ def summary_text(summary: dict[str, Any]) -> str:
     summary : dict
         What `evaluate.summarise` returned.
     """
-    low, high = summary["volume_dice_ci95"]
+    interval = "no interval: one patient"
+    if summary["volume_dice_ci95"] is not None:
+        low, high = summary["volume_dice_ci95"]
+        interval = f"95% interval {low:.3f} to {high:.3f}"
     undefined = summary["hd95_mm_undefined"]
     note = f", undefined in {undefined} case(s) with one mask empty" if undefined else ""
+    # Scores that were kept from before do not tell.
+    if unknown := summary.get("spacing_unknown", 0):
+        note += f", taking voxels as 1 mm in {unknown} case(s)"
+
+    warnings = ""
+    if trained_on := summary.get("cases_trained_on", 0):
+        warnings += f"\n  {trained_on} case(s) are of patients that this model learned from: it does worse on others"
+    if corrected := summary.get("cases_corrected", 0):
+        warnings += f"\n  {corrected} case(s) are scored against masks that you have corrected yourself"
 
     def shown(value: float | None) -> str:
         return "none there" if value is None else f"{value:.3f}"
 
     return f"""
-{summary["cases"]} case(s), mean over patients, every slice, hard mask, no smoothing
-  volume Dice        {summary["volume_dice_mean"]:.3f}  (95% interval {low:.3f} to {high:.3f})
+{summary["cases"]} case(s), mean over patients, every slice, hard mask, no smoothing{warnings}
+  volume Dice        {summary["volume_dice_mean"]:.3f}  ({interval})
   median, worst 10%  {summary["volume_dice_median"]:.3f}, {summary["volume_dice_worst_tenth"]:.3f}
   volume IoU         {summary["volume_iou_mean"]:.3f}
   tumour slices      {shown(summary["tumour_slice_dice_mean"])}

@@ -2,6 +2,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,54 @@ def test_a_later_format_with_more_keys_still_reads() -> None:
     values = json.loads(Description(name="m", network=SMALL).to_json())
     values["something_new"] = 1
     assert Description.from_json(json.dumps(values)).name == "m"
+
+
+WRONG_TYPES = [
+    ("name", 3),
+    ("channel_names", "abc"),
+    ("channel_names", [1, 2, 3]),
+    ("class_names", "t"),
+    ("threshold", True),
+    ("threshold", "0.5"),
+    ("min_fraction", "x"),
+    ("flip", "no"),
+    ("largest_component", 1),
+    ("normalisation", ["unit"]),
+    ("resize", [64, 64.5]),
+    ("resize", [64]),
+    ("input_size", None),
+    ("training", []),
+    ("metrics", 3),
+    ("parent", 7),
+    ("network", []),
+    ("network", None),
+    ("network", {"features": ["a", "b"]}),
+    ("network", {"features": [4, 8.5], "convolutions": [1, 1]}),
+    ("network", {"dropout": "x"}),
+    ("network", {"context": True}),
+    ("network", {"depth": 3}),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG_TYPES)
+def test_headers_with_values_of_other_types_are_refused_in_one_line(tmp_path: Path, key: str, value: object) -> None:
+    from safetensors.torch import save_file
+
+    header = json.loads(Description(name="m", network=SMALL).to_json()) | {key: value}
+    path = tmp_path / "m.safetensors"
+    save_file(small_network().state_dict(), path, metadata={"napari_unet_seg": json.dumps(header)})
+    with pytest.raises(InputError, match=r"m\.safetensors: this is not a model"):
+        load_checkpoint(path)
+
+
+def test_a_header_of_sizes_that_make_no_sense_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    config = replace(SMALL, features=(10**12, 10**13))
+    header = Description(name="m", network=config).to_json()
+    save_file({"a": torch.zeros(1)}, tmp_path / "m.safetensors", metadata={"napari_unet_seg": header})
+    with pytest.raises(InputError, match="do not fit"):
+        load_checkpoint(tmp_path / "m.safetensors")
 
 
 def test_headers_from_before_networks_and_sizes_could_be_chosen_still_read() -> None:

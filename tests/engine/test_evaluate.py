@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,8 +6,9 @@ import pytest
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.phantom import write_kaggle
-from napari_unet_seg.engine.evaluate import bootstrap_interval, evaluate, score_case, summarise
+from napari_unet_seg.engine.evaluate import evaluate, score_case, summarise
 from napari_unet_seg.engine.segmenter import load_model
+from napari_unet_seg.engine.summary import summary_text
 from napari_unet_seg.errors import InputError
 from tests.engine.models import save_small
 
@@ -59,6 +61,21 @@ def test_slices_without_a_mask_count_nowhere() -> None:
     assert summarise([scores], slices)["empty_slice_false_positive_rate"] is None
 
 
+def test_slices_between_labelled_ones_keep_their_place() -> None:
+    y = np.zeros((20, 12, 12), np.uint8)
+    y_pred = y.copy()
+    y_pred[2, 4:8, 4:8] = y[17, 4:8, 4:8] = 1
+    # What is said of a slice without a mask is no distance to anything.
+    y_pred[9] = 1
+    labelled = np.isin(np.arange(20), [2, 17])
+    assert scored(y_pred, y, labelled=labelled, spacing=(5.0, 1.0, 1.0))[0].hd95_mm == pytest.approx(75)
+
+
+def test_the_summary_counts_cases_without_a_known_spacing() -> None:
+    cases = [scored(*masks(), spacing_known=known)[0] for known in (True, False, False)]
+    assert summarise(cases, scored(*masks())[1])["spacing_unknown"] == 2
+
+
 def test_nothing_predicted_scores_high_on_the_flattering_figures_alone() -> None:
     y = np.zeros((10, 64, 64), np.uint8)
     y[4, 30:34, 30:34] = 1
@@ -70,12 +87,30 @@ def test_nothing_predicted_scores_high_on_the_flattering_figures_alone() -> None
     assert summary["hd95_mm_undefined"] == 1
 
 
-def test_the_interval_holds_the_mean_and_repeats() -> None:
-    values = [0.2, 0.9, 0.85, 0.8, 0.95]
-    low, high = bootstrap_interval(values)
-    assert low < np.mean(values) < high
-    assert (low, high) == bootstrap_interval(values)
-    assert bootstrap_interval([0.5]) == (0.5, 0.5)
+def test_the_interval_is_over_patients() -> None:
+    scores, slices = scored(*masks())
+    names = {"TCGA_CS_4941_1996": 0.9, "TCGA_CS_4941_1997": 0.9, "TCGA_CS_4941_1998": 0.9, "TCGA_DU_1111_1999": 0.1}
+    several = [replace(scores, case=case, dice=dice) for case, dice in names.items()]
+    summary = summarise(several, slices)
+    assert summary["volume_dice_mean"] == pytest.approx(0.7)
+    assert summary["volume_dice_ci95"] == pytest.approx([0.1, 0.9])
+    assert "(95% interval 0.100 to 0.900)" in summary_text(summary)
+    alone = summarise(several[:3], slices)
+    assert alone["volume_dice_ci95"] is None
+    assert "(no interval: one patient)" in summary_text(alone)
+
+
+def test_figures_that_flatter_are_told(tmp_path: Path) -> None:
+    dataset = open_dataset(write_kaggle(tmp_path / "scans", patients=2, slices=2, size=32))
+    first, second = dataset.cases
+    segmenter = load_model(str(save_small(tmp_path / "small.safetensors")))
+    segmenter.description = replace(segmenter.description, training={"cases": [f"{first.case_id[:12]}_20200101"]})
+    dataset.save_correction(second.case_id, 1 - second.read_mask(), [0])
+    result = evaluate(dataset, segmenter)
+    assert [(case["trained_on"], case["corrected"]) for case in result["cases"]] == [(True, False), (False, True)]
+    text = summary_text(result["summary"])
+    assert "1 case(s) are of patients that this model learned from" in text
+    assert "1 case(s) are scored against masks that you have corrected yourself" in text
 
 
 def test_a_dataset(tmp_path: Path) -> None:
@@ -84,7 +119,8 @@ def test_a_dataset(tmp_path: Path) -> None:
     result = evaluate(open_dataset(root), model)
     assert list(result) == ["model", "dataset", "cases", "summary"]
     assert [set(case) for case in result["cases"]] == [
-        {"case", "dice", "iou", "hd95_mm", "precision", "recall", "volume_ml_true", "volume_ml_pred"}
+        {"case", "dice", "iou", "hd95_mm", "precision", "recall", "volume_ml_true", "volume_ml_pred", "spacing_known"}
+        | {"corrected", "trained_on"}
     ] * 2
     assert result["summary"]["cases"] == 2
 

@@ -1,5 +1,9 @@
+import warnings
+
 import numpy as np
 import pytest
+import torch
+from scipy import ndimage
 
 from napari_unet_seg.engine.metrics import Counts, count, hd95_mm
 
@@ -43,6 +47,42 @@ def test_hd95_is_in_millimetres() -> None:
     assert hd95_mm(shifted_slice, y, spacing=(5.0, 1.0, 1.0)) == pytest.approx(5)
     assert hd95_mm(shifted_column, y, spacing=(5.0, 1.0, 2.0)) == pytest.approx(2)
     assert hd95_mm(y, y, spacing=(1.0, 1.0, 1.0)) == 0
+
+
+def disc(row: int, column: int) -> np.ndarray:
+    rows, columns = np.mgrid[:128, :128]
+    return np.hypot(rows - row, columns - column) <= 30
+
+
+@pytest.mark.parametrize("between", [0, 1])
+def test_hd95_of_single_slices_is_measured_in_the_plane(between: int) -> None:
+    """Alone, or between slices that nobody has labelled."""
+    y, moved, with_island = disc(60, 60), disc(60, 68), disc(60, 60)
+    with_island[60:66, 100:106] = True
+
+    def distance(y_pred: np.ndarray) -> float | None:
+        volumes = [np.pad(mask[None], ((between, between), (0, 0), (0, 0))) for mask in (y_pred, y)]
+        labelled = np.pad([True], between)
+        return hd95_mm(*volumes, spacing=(5.0, 1.0, 1.0), labelled=labelled)
+
+    assert distance(moved) == pytest.approx(8)
+    assert distance(with_island) == pytest.approx(13)
+
+
+def test_hd95_is_that_of_monai_where_every_slice_is_labelled() -> None:
+    from monai.metrics import compute_hausdorff_distance
+
+    rng = np.random.default_rng(0)
+    for spacing in ((5.0, 1.0, 1.0), (1.0, 2.0, 0.5)):
+        y_pred, y = (ndimage.gaussian_filter(rng.normal(size=(6, 30, 31)), 2) > 0.05 for _ in range(2))
+        one, other = (torch.from_numpy(mask[None, None]) for mask in (y_pred, y))
+        with warnings.catch_warnings():
+            # Of a function of its own, in a way that it has deprecated.
+            warnings.simplefilter("ignore", FutureWarning)
+            expected = compute_hausdorff_distance(
+                one, other, include_background=True, percentile=95, spacing=list(spacing)
+            )
+        assert hd95_mm(y_pred, y, spacing=spacing) == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_hd95_of_empty_masks() -> None:

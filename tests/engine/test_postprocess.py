@@ -48,6 +48,11 @@ def test_an_empty_mask_stays_empty() -> None:
     assert not keep_components(empty, largest=True, min_fraction=0.5).any()
 
 
+def test_of_the_classes_that_reach_the_threshold_the_likeliest_counts() -> None:
+    probability = np.array([[[[0.9, 0.6, 0.4]]], [[[0.8, 0.95, 0.45]]]], np.float32)
+    np.testing.assert_array_equal(mask_from_probability(probability), [[[1, 2, 0]]])
+
+
 def test_several_classes_take_the_likeliest() -> None:
     probability = np.array([[[[0.7, 0.2, 0.4]]], [[[0.1, 0.6, 0.3]]]], np.float32)
     np.testing.assert_array_equal(mask_from_probability(probability), [[[1, 2, 0]]])

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -5,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
-from napari_unet_seg.engine.config import SEED_UNET
+from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description, save_checkpoint
+from napari_unet_seg.engine.config import DEFAULT_UNET, SEED_UNET
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.unet import UNet
@@ -97,6 +99,68 @@ def test_weights_of_an_unknown_network_are_refused(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(InputError, match="fit none of the networks"):
         Registry().import_file(tmp_path / "list.pt")
+
+
+NO_WEIGHTS = {
+    "a list": [1, 2],
+    "numbered": {0: torch.zeros(2)},
+    "numbers": {"a": 1},
+    "nothing": {},
+    "a list of weights": {"state_dict": [1]},
+    "numbered weights": {"state_dict": {1: 2}},
+    "a tensor": torch.zeros(3),
+}
+
+
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
+def test_what_holds_no_weights_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
+    torch.save(NO_WEIGHTS[kind], tmp_path / "other.pt")
+    with pytest.raises(InputError, match=r"other\.pt: refused: its weights fit none of the networks"):
+        Registry().import_file(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("error", [IndexError, AssertionError, TypeError, AttributeError, OverflowError, MemoryError])
+def test_however_a_damaged_file_fails_it_is_named(
+    tmp_path: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object, **options: object) -> object:
+        raise error("opcode")
+
+    (tmp_path / "damaged.pt").write_bytes(b"weights")
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(InputError, match=r"damaged\.pt: refused: it is damaged"):
+        Registry().import_file(tmp_path / "damaged.pt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    weights = UNet(DEFAULT_UNET).state_dict()
+    weights["head.bias"][0] = value
+    torch.save(weights, tmp_path / "failed.pt")
+    with pytest.raises(InputError, match=r"failed\.pt: refused: it holds weights that are NaN or infinite"):
+        Registry().import_file(tmp_path / "failed.pt")
+    path = save_small(tmp_path / "failed.safetensors")
+    network, description = load_checkpoint(path)
+    network.state_dict()["head.bias"][0] = value
+    save_checkpoint(path, network, description)
+    for use in (Registry().import_file, load_model):
+        with pytest.raises(InputError, match=r"failed\.safetensors: refused: it holds weights that are NaN"):
+            use(path)
+    assert not [model for model in Registry().list() if not model.shipped]
+
+
+@pytest.mark.parametrize("change", [{"training": []}, {"training": "x"}, {"network": []}, {"network": None}])
+def test_one_damaged_header_does_not_hide_the_other_models(tmp_path: Path, change: dict[str, object]) -> None:
+    registry = Registry()
+    registry.import_file(save_small(tmp_path / "good.safetensors"))
+    weights = load_file(tmp_path / "good.safetensors")
+    header = json.loads(read_description(tmp_path / "good.safetensors").to_json()) | change
+    save_file(weights, registry.folder / "bad.safetensors", metadata={"napari_unet_seg": json.dumps(header)})
+    problems = {model.name: model.problem for model in registry.list() if not model.shipped}
+    assert problems["good"] == ""
+    assert "not a model" in problems["bad"]
+    with pytest.raises(InputError, match=r"bad\.safetensors: this is not a model"):
+        load_model("bad", device="cpu")
 
 
 def test_a_damaged_model_is_listed_with_its_problem(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +15,10 @@ from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.head_box import head_box
-from napari_unet_seg.engine.segmenter import (
-    SegmentationError,
-    Segmenter,
-    Stopped,
-    load_model,
-)
+from napari_unet_seg.engine.prepared_scan import glance
+from napari_unet_seg.engine.segmenter import Segmenter, Stopped, load_model
 from napari_unet_seg.engine.working_grid import working_factor
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, SegmentationError
 from tests.engine.models import SMALL, save_small, small_network
 
 
@@ -43,6 +41,56 @@ def test_probabilities_have_the_volume_s_shape() -> None:
 def test_several_classes() -> None:
     probability = segmenter(UNetConfig(classes=3, features=(4, 8), convolutions=(1, 1))).predict(phantom())
     assert probability.shape == (3, 5, 40, 40)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_classes_are_told_apart_from_the_background_each_for_itself(classes: int) -> None:
+    config = UNetConfig(classes=classes, features=(4, 8), convolutions=(1, 1))
+    network = small_network(config)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.copy_(torch.tensor([-3.0, 2.0, -1.0][:classes]))
+    names = tuple(f"class {k}" for k in range(classes))
+    model = Segmenter(network, Description(name="m", network=config, class_names=names), device="cpu")
+    probability = model.predict(phantom())
+    expected = torch.tensor([-3.0, 2.0, -1.0][:classes]).sigmoid().numpy()
+    np.testing.assert_allclose(probability[:, 2, 20, 20], expected, atol=1e-2)
+    assert (model.mask(probability)[2, 20, 20], model.mask(probability, threshold=0.95)[2, 20, 20]) == (2, 0)
+
+
+def test_a_volume_changed_in_place_is_looked_at_anew() -> None:
+    model, volume = segmenter(), phantom()
+    model.predict(volume)
+    volume.data[:] = np.minimum(volume.data.astype(int) + 120, 255)
+    np.testing.assert_array_equal(model.predict(volume), segmenter().predict(volume))
+
+
+def test_what_a_volume_takes_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, volume, other = segmenter(), phantom(), phantom(seed=1)
+    first = model.predict(volume, slices=[1])
+    monkeypatch.setattr("napari_unet_seg.engine.segmenter.prepare_scan", pytest.fail)
+    np.testing.assert_array_equal(model.predict(volume, slices=[1]), first)
+    monkeypatch.undo()
+    model.predict(other, slices=[1])
+    monkeypatch.setattr("napari_unet_seg.engine.segmenter.prepare_scan", pytest.fail)
+    np.testing.assert_array_equal(model.predict(volume, slices=[1]), first)
+
+
+def test_a_volume_s_pixels_go_with_it() -> None:
+    model, volume = segmenter(), phantom()
+    model.predict(volume)
+    pixels = weakref.ref(volume.data)
+    del volume
+    gc.collect()
+    assert pixels() is None
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 8, 8), (3, 4, 40, 30), (1, 400, 9, 9), (2, 90_000, 2, 3), (1, 1, 700, 600)])
+def test_a_glance_sees_that_a_scan_is_another(shape: tuple[int, ...]) -> None:
+    data = np.random.default_rng(0).integers(0, 200, shape, dtype=np.uint8)
+    seen = glance(data)
+    assert glance(data.copy()) == seen
+    assert glance(data + 1) != seen
 
 
 def test_the_same_input_gives_the_same_mask() -> None:
@@ -121,9 +169,10 @@ def test_out_of_memory_halves_the_batch() -> None:
     assert sizes[:3] == [8, 4, 2]
 
 
-def test_no_memory_for_one_slice_is_said() -> None:
+@pytest.mark.parametrize("error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()])
+def test_no_memory_for_one_slice_is_said(error: Exception) -> None:
     model = segmenter()
-    failing(100, lambda: RuntimeError("DefaultCPUAllocator: can't allocate memory"), model)
+    failing(100, lambda: error, model)
     with pytest.raises(SegmentationError, match="not enough memory for a single slice"):
         model.predict(phantom())
 

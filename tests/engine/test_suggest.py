@@ -61,6 +61,18 @@ def test_scores_descend_and_speak_of_wrong_pixels() -> None:
     assert all(type(suggestion.score) is float and type(suggestion.slice) is int for suggestion in ranked(p))
 
 
+def test_a_corrected_slice_that_the_scan_has_no_longer_is_left_out(tmp_path: Path) -> None:
+    dataset = open_dataset(write_kaggle(tmp_path / "kaggle_3m", patients=1, slices=6, size=SIZE))
+    case_id = dataset.cases[0].case_id
+    mask = np.zeros((6, SIZE, SIZE), np.uint8)
+    dataset.save_correction(case_id, mask, slices=[2, 5])
+    for path in dataset.root.rglob("*_6*.tif"):
+        path.unlink()
+    found = suggest(open_dataset(dataset.root), Model())
+    assert {suggestion.case for suggestion in found} <= {case_id}
+    assert 2 not in {suggestion.slice for suggestion in found}
+
+
 def test_a_jump_is_named_by_its_two_slices() -> None:
     p = column(last=3)
     p[4:7, 10:25, 22:37] = 0.99
