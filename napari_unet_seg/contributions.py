@@ -61,7 +61,7 @@ def read(path: PathLike | list[PathLike]) -> list[LayerData]:
         count, first = len(dataset.cases), dataset.cases[0].case_id
         show_info(f"{count} scans; {first} is shown. Open the folder in the U-Net dock for the others.")
     case = dataset.cases[0]
-    return layers_of(case.read_image(), *read_truth(case))
+    return layers_of(case.read_image(), *case.read_truth())
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -122,27 +122,11 @@ def read_pictures(cases: Sequence[Case]) -> tuple[Volume, Mask | None, NDArray[n
     first = volumes[0]
     if any(volume.data.shape != first.data.shape for volume in volumes):
         return None
-    truths = [read_truth(case) for case in cases]
+    truths = [case.read_truth() for case in cases]
     planes = [np.zeros(first.shape, np.uint8) if mask is None else mask for mask, _ in truths]
     labelled = np.concatenate([labelled for _, labelled in truths])
     stack = replace(first, data=np.concatenate([volume.data for volume in volumes], axis=1), source=None)
     return stack, np.concatenate(planes) if labelled.any() else None, labelled
-
-
-def read_truth(case: Case) -> tuple[Mask | None, NDArray[np.bool_]]:
-    """The mask that came with a case, ``(Z, Y, X)`` or None, and which slices have one, ``(Z,)``.
-
-    The user's own corrections are left out, as in the dock.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    # Elsewhere the original is what lies there, and quicker to read: in COCO all pictures share one file of masks.
-    if case.corrected_slices():
-        return case.read_original_mask(), case.originally_labelled()
-    return case.read_mask(), case.labelled_slices()
 
 
 def layers_of(volume: Volume, truth: Mask | None, labelled: NDArray[np.bool_]) -> list[LayerData]:

@@ -128,10 +128,9 @@ class Session:
             If a file cannot be read, or image and mask differ in shape.
         """
         volume, mask = case.read_image(), case.read_mask()
-        corrected = {} if mask is None else {z: mask[z] for z in case.corrected_slices()}
-        truth, labelled = mask, case.labelled_slices()
-        if corrected:
-            truth, labelled = case.read_original_mask(), case.originally_labelled()
+        # A scan may have lost slices since.
+        corrected = {} if mask is None else {z: mask[z] for z in case.corrected_slices() if z < len(mask)}
+        truth, labelled = case.read_truth() if corrected else (mask, case.labelled_slices())
         dataset, identity = self.dataset, image_hash(volume)
         return LoadedCase(
             case=case,

@@ -94,6 +94,9 @@ class FakeCase:
     def read_original_mask(self) -> Mask | None:
         return self.mask
 
+    def read_truth(self) -> tuple[Mask | None, NDArray[np.bool_]]:
+        return self.mask, self.originally_labelled()
+
     def labelled_slices(self) -> NDArray[np.bool_]:
         return np.full(self.volume.shape[0], self.has_mask)
 

@@ -77,6 +77,26 @@ class Case:
         """Which slices had a mask before the first correction, ``(Z,)`` bool."""
         return self._store.reader.read_original(self.scan).labelled
 
+    def read_truth(self) -> tuple[Mask | None, NDArray[np.bool_]]:
+        """The mask to score against: as it came with the dataset, without corrections; and which slices it speaks of.
+
+        Returns
+        -------
+        mask : ndarray or None
+            ``(Z, Y, X)`` uint8; None where the dataset came without one.
+        labelled : ndarray
+            ``(Z,)`` bool.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read.
+        """
+        # Without corrections the present mask is the original, and quicker to read: in COCO all pictures share a file.
+        if self.corrected_slices():
+            return self.read_original_mask(), self.originally_labelled()
+        return self.read_mask(), self.labelled_slices()
+
     def corrected_slices(self) -> list[int]:
         """Slices whose mask is that of a standing correction, in ascending order; from the log alone."""
         return self._store.corrected_slices(self.case_id)
