@@ -125,7 +125,9 @@ class Corrector(QObject):
             return
         of_case = self._is_of_case(reference)
         work = self._session.take_up() if of_case else None
-        if work is None or not (work.begun or work.probability.known.any()):
+        if work is not None and (work.begun or work.probability.known.any()):
+            self.said.emit("The mask is here again, as it was left.")
+        else:
             truth, shape = self._dataset_mask() if of_case else None, shape_of(reference)
             mask = truth if truth is not None and truth.shape == shape else None
             self._session.start_work(shape, mask=mask, of_case=of_case)
@@ -286,7 +288,7 @@ class Corrector(QObject):
 
     def _refuse_blank(self, z: int) -> None:
         self.failed.emit(
-            InputError(f"no model has segmented slice {z} yet, so its mask is not known; press Segment first")
+            InputError(f"nothing is known of slice {z} yet; press Segment, or Correct the dataset's mask, first")
         )
 
     # What is shown.

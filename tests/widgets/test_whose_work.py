@@ -133,6 +133,7 @@ def test_edits_outlive_the_removal_of_their_layer(
         assert segmented.correct_panel._start.text() == "Go on with the corrections"
         segmented.corrector.start()
         assert segmented.segmentation.layer in layers
+        assert "as it was left" in segmented.status.value()
         assert [str(state) for state in segmented.corrector.value().states][2:5:2] == ["corrected", "edited"]
 
 
@@ -189,7 +190,7 @@ def test_slices_that_nothing_is_known_of_are_not_taken_for_empty(
     opened._viewer.dims.set_point(0, opened.segmentation.layer.scale[0] * other)
     opened.corrector.accept()
     assert opened.saver.unsaved() == []
-    assert "Segment first" in opened.status.value()
+    assert "nothing is known of slice" in opened.status.value()
     opened._viewer.dims.set_point(0, opened.segmentation.layer.scale[0] * lesion)
     opened.corrector.revert()
     assert opened.saver.unsaved() == []
