@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +16,24 @@ import torch
 
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.file_state import read_bytes
-from napari_unet_seg.engine.checkpoint import file_hash, load_checkpoint
+from napari_unet_seg.data.write_lock import write_lock
+from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
 from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
-from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.incumbent import check_comparable, find_incumbent, in_use
 from napari_unet_seg.engine.policy import POLICIES, TunePolicy
 from napari_unet_seg.engine.registry import Registry
+from napari_unet_seg.engine.round_clock import RoundClock
 from napari_unet_seg.engine.round_data import read_round
 from napari_unet_seg.engine.round_report import RoundReport, Scope
 from napari_unet_seg.engine.tuning import Round
 from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
+
+_OVERTAKEN = (
+    "another version was put in use while this round ran, which it was not compared with; it is kept, and can be "
+    "brought back"
+)
 
 
 def finetune_events(
@@ -47,9 +53,9 @@ def finetune_events(
 ) -> Iterator[RoundEvent]:
     """Retrain a model from a dataset's corrections, and tell how it goes.
 
-    The parent is never changed. Whatever comes of the round is kept as a version of the model `name`; it takes the
-    place of the version before only if it gained on corrected slices that it did not learn from and lost nothing
-    elsewhere.
+    The parent is never changed. Whatever is learned is kept as a version of the model `name`; it takes the place of the
+    version in use only if it gained on corrected slices that it did not learn from, lost nothing elsewhere, and does no
+    worse than that version, where it is not the parent.
 
     Parameters
     ----------
@@ -65,7 +71,7 @@ def finetune_events(
     case : str, optional
         The case, for one scan.
     seconds : float
-        Time for everything.
+        Time for everything. Where it is short, less is read, and new weights are checked on fewer slices.
     device : str
         "auto", "cpu", "mps", "cuda" or "cuda:N".
     seed : int
@@ -91,7 +97,7 @@ def finetune_events(
     LossNotFinite
         If the training fails; nothing was written then.
     """
-    started = time.perf_counter()
+    clock = RoundClock(seconds=seconds)
     if scope not in POLICIES:
         raise InputError(f"scope must be scan or model, got {scope!r}")
     if scope == "scan" and case is None:
@@ -117,10 +123,14 @@ def finetune_events(
             case=case,
             channel_names=description.channel_names,
             seed=seed,
+            clock=clock,
             should_stop=should_stop,
         )
         hash_of_scan = data.corrected[0].image_hash if scope == "scan" else ""
         _check_line(line, scope=scope, scan=hash_of_scan)
+        replaced, incumbent = in_use(line, parent_hash), find_incumbent(line, parent_hash)
+        if incumbent is not None:
+            check_comparable(incumbent, data.corrected[0].volume, name=name)
         one_round = Round(
             data=data,
             network=network,
@@ -129,57 +139,43 @@ def finetune_events(
             policy=policy or POLICIES[scope],
             device=device,
             seed=seed,
-            started=started,
-            seconds=seconds,
+            clock=clock,
             should_stop=should_stop,
-            incumbent=_incumbent(line, parent_hash),
+            incumbent=incumbent,
         )
         yield from one_round.run()
         line.begin(parent, content=parent_bytes)
-        report = RoundReport(
-            name=name,
-            parent=str(model),
-            scope=scope,
-            promoted=one_round.verdict.promoted,
-            seconds=round(time.perf_counter() - started, 1),
-            steps=one_round.steps,
-            slices_corrected=data.count(),
-            before=one_round.verdict.before,
-            after=one_round.verdict.after,
-            reason=one_round.verdict.reason,
-            stopped=one_round.stopped,
-            cases=tuple(one_round.cases),
-        )
-        record = report.to_json() | {"case": case, "time": datetime.now(UTC).isoformat(timespec="seconds")}
-        # The header has the name itself, the file the version.
-        del record["name"], record["version"]
-        learned = [text for scan in data.corrected for text in scan.fingerprints()]
-        seen = [*(scan.case_id for scan in data.corrected if scan.corrected), *one_round.learned_from]
-        cases = list(description.training.get("cases", []))
-        tuned = replace(
-            description,
-            name=name,
-            parent=parent_hash,
-            # Scores of the parent say nothing of its child.
-            metrics={},
-            training={
-                "scope": scope,
-                "case": case,
-                "image_hash": hash_of_scan,
-                "cases": [*cases, *(each for each in seen if each not in cases)],
-                "held_out": [each for each in description.training.get("held_out", []) if each not in seen],
-                "learned": sorted({*learned, *(description.training.get("learned", []) if scope == "model" else [])}),
-                "data_fingerprint": _fingerprint(learned),
-                "round": record,
-                "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
-                "device": str(choose_device(device).device),
-            },
-        )
-        number = 0
-        if report.steps:
-            number = line.add(one_round.network, tuned, promoted=report.promoted).number
-        seconds_taken = round(time.perf_counter() - started, 1)
-        yield RoundFinished(report=replace(report, seconds=seconds_taken, version=number))
+        with _alone(line):
+            # Another round may have come to its end meanwhile.
+            verdict = one_round.verdict
+            if verdict.promoted and in_use(line, parent_hash) != replaced:
+                verdict = replace(verdict, promoted=False, reason=f"{_OVERTAKEN}; {verdict.reason}")
+            report = RoundReport(
+                name=name,
+                parent=str(model),
+                scope=scope,
+                promoted=verdict.promoted,
+                seconds=round(clock.elapsed(), 1),
+                steps=one_round.steps,
+                slices_corrected=data.count() + len(data.speckled),
+                before=verdict.before,
+                after=verdict.after,
+                reason=verdict.reason,
+                stopped=one_round.stopped,
+                cases=tuple(one_round.cases),
+            )
+            number = 0
+            if report.steps:
+                tuned = replace(
+                    description,
+                    name=name,
+                    parent=parent_hash,
+                    # Scores of the parent say nothing of its child.
+                    metrics={},
+                    training=_training(description, one_round, report, case=case, image_hash=hash_of_scan),
+                )
+                number = line.add(one_round.network, tuned, promoted=report.promoted).number
+        yield RoundFinished(report=replace(report, seconds=round(clock.elapsed(), 1), version=number))
 
 
 def finetune(
@@ -239,12 +235,39 @@ def _check_line(line: VersionLine, *, scope: Scope, scan: str) -> None:
         raise InputError(f"model {line.name!r} is one for all scans; choose another name for a scan's own")
 
 
-def _incumbent(line: VersionLine, parent_hash: str) -> tuple[Network, list[str]] | None:
-    """What a promoted round would replace, if that is not its parent, and what it has learned."""
-    if not line.path.is_file() or file_hash(line.path) == parent_hash:
-        return None
-    network, description = load_checkpoint(line.path)
-    return network, list(description.training.get("learned", []))
+def _training(
+    description: Description, one_round: Round, report: RoundReport, *, case: str | None, image_hash: str
+) -> dict[str, Any]:
+    """What a checkpoint's description says of the round that made it; `description` is the parent's."""
+    before, corrected = description.training, one_round.data.corrected
+    record = report.to_json() | {"case": case, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    # The header has the name itself, the file the version.
+    del record["name"], record["version"]
+    learned = [text for scan in corrected for text in scan.fingerprints()]
+    seen = [*(scan.case_id for scan in corrected if scan.corrected), *one_round.learned_from]
+    cases = list(before.get("cases", []))
+    return {
+        "scope": report.scope,
+        "case": case,
+        "image_hash": image_hash,
+        "cases": [*cases, *(each for each in seen if each not in cases)],
+        "held_out": [each for each in before.get("held_out", []) if each not in seen],
+        "learned": sorted({*learned, *(before.get("learned", []) if report.scope == "model" else [])}),
+        "held_back": one_round.judged_by,
+        "data_fingerprint": _fingerprint(learned),
+        "round": record,
+        "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
+        "device": str(choose_device(one_round.device).device),
+    }
+
+
+@contextmanager
+def _alone(line: VersionLine) -> Iterator[None]:
+    """Keep other rounds from changing what is in use; where no lock can be made, a round is not lost for it."""
+    with ExitStack() as stack:
+        with suppress(InputError):
+            stack.enter_context(write_lock(line.folder))
+        yield
 
 
 def _fingerprint(learned: Sequence[str]) -> str:

@@ -23,10 +23,24 @@ class Verdict:
 
     promoted: bool
     reason: str
-    before: float
-    """Mean Dice with the parent's weights over the cases that speak for the round."""
+    before: float | None = None
+    """Mean Dice with the parent's weights over the cases that speak for the round; None where nothing was measured."""
 
-    after: float
+    after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """What a round would replace, against the round, where that is not its parent."""
+
+    in_use: float
+    """Dice of the version in use."""
+
+    offered: float
+    """Dice of the round."""
+
+    where: str
+    """On which slices, in words."""
 
 
 def held_back_dice(planes: Sequence[NDArray[np.generic]], truth: Sequence[NDArray[np.generic]]) -> float:
@@ -64,7 +78,7 @@ def judge(
     policy: TunePolicy,
     corrected: Collection[str],
     only_empty: bool,
-    incumbent: tuple[float, float] | None = None,
+    contest: Contest | None = None,
 ) -> Verdict:
     """Weigh what a round gained on held-back slices against what it lost elsewhere.
 
@@ -78,20 +92,21 @@ def judge(
         Names of the cases that were corrected.
     only_empty : bool
         Whether every corrected slice is empty, so that nothing says where tumour is.
-    incumbent : (float, float), optional
-        Dice on news of what the round would replace, where that is not its parent, and of the round.
+    contest : Contest, optional
+        How the round does against the version in use.
     """
     gained = [case for case in cases if case.role == HELD_BACK]
     known = [case for case in cases if case.role == REHEARSAL]
     own = [case for case in cases if case.role == CONFIDENT and case.case in corrected]
     others = [case for case in cases if case.role == CONFIDENT and case.case not in corrected]
     speaking = gained or own or others or known
-    before, after = (_mean_before(speaking), _mean_after(speaking)) if speaking else (0.0, 0.0)
+    if not speaking:
+        return Verdict(promoted=False, reason="nothing was there to check the round against")
+    before, after = _mean_before(speaking), _mean_after(speaking)
     refusal = (
-        "nothing was there to check the round against"
-        if not speaking
-        else _no_gain(gained, policy, incumbent)
-        or _lost_own(own, policy, confirmed=bool(gained), only_empty=only_empty, alone=not known)
+        _no_gain(gained, policy)
+        or _lost_contest(contest)
+        or _lost_own(own, policy, gained=gained, only_empty=only_empty, alone=not known)
         or _lost_others(others, policy)
         or _lost_known(known, policy)
     )
@@ -114,7 +129,7 @@ def _mean_after(cases: Sequence[CaseReport]) -> float:
     return float(np.mean([case.after for case in cases]))
 
 
-def _no_gain(gained: Sequence[CaseReport], policy: TunePolicy, incumbent: tuple[float, float] | None) -> str:
+def _no_gain(gained: Sequence[CaseReport], policy: TunePolicy) -> str:
     """Why what was held back does not speak for a round; empty if it does, or nothing was."""
     if not gained:
         return ""
@@ -123,30 +138,49 @@ def _no_gain(gained: Sequence[CaseReport], policy: TunePolicy, incumbent: tuple[
         return f"corrected slices held back from training went from {before:.3f} to {after:.3f}, which is no gain"
     if after < _LEAST_DICE:
         return f"the corrections do not agree with one another: held back, they score {after:.3f}"
-    if incumbent is not None and incumbent[1] < incumbent[0]:
-        return (
-            f"the version in use does better on what is new ({incumbent[0]:.3f} against {incumbent[1]:.3f}); "
-            "go on from that one"
-        )
     return ""
 
 
-def _lost_own(own: Sequence[CaseReport], policy: TunePolicy, *, confirmed: bool, only_empty: bool, alone: bool) -> str:
+def _lost_contest(contest: Contest | None) -> str:
+    """Why the version in use speaks against a round."""
+    if contest is None or contest.offered >= contest.in_use:
+        return ""
+    return (
+        f"the version in use does better {contest.where} ({contest.in_use:.3f} against {contest.offered:.3f}); "
+        "go on from that one"
+    )
+
+
+def _lost_own(
+    own: Sequence[CaseReport],
+    policy: TunePolicy,
+    *,
+    gained: Sequence[CaseReport],
+    only_empty: bool,
+    alone: bool,
+) -> str:
     """Why the other slices of corrected scans speak against a round."""
     if not own:
         if only_empty and alone:
             return "every correction is an empty slice, and nothing says which tumour is to stay"
         return ""
     # What held-back corrections confirm may change the mask; what nothing confirms may not.
-    asked = policy.least_agreement_confirmed if confirmed and not only_empty else policy.least_agreement
+    asked = policy.least_agreement_confirmed if gained and not only_empty else policy.least_agreement
     agreement = _mean_after(own)
-    if agreement >= asked:
-        return ""
-    what = "every correction is an empty slice, and " if only_empty else ""
-    return (
-        f"{what}the mask would change where nobody corrected it and the model was sure (agreement {agreement:.3f}, "
-        f"at least {asked:.2f} is asked for)"
-    )
+    if agreement < asked:
+        what = "every correction is an empty slice, and " if only_empty else ""
+        return (
+            f"{what}the mask would change where nobody corrected it and the model was sure (agreement {agreement:.3f}, "
+            f"at least {asked:.2f} is asked for)"
+        )
+    confirmed = {case.case for case in gained if case.after > case.before}
+    worst = min((case for case in own if case.case not in confirmed), key=lambda case: case.after, default=None)
+    if worst is not None and worst.after < policy.least_agreement_confirmed:
+        return (
+            f"the mask of case {worst.case} would vanish where nobody corrected it (agreement {worst.after:.3f}, at "
+            f"least {policy.least_agreement_confirmed:.2f} is asked for)"
+        )
+    return ""
 
 
 def _lost_others(others: Sequence[CaseReport], policy: TunePolicy) -> str:

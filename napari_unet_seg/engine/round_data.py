@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_unet_seg.data.checks import check_usable
 from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
 from napari_unet_seg.data.roles import arrange_channels
 from napari_unet_seg.data.sample import sample_case_path
+from napari_unet_seg.data.scan import listed_slices
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.image_hash import image_hash
+from napari_unet_seg.engine.round_clock import RoundClock, late
 from napari_unet_seg.engine.round_report import Scope
-from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
-from napari_unet_seg.engine.working_grid import to_working_grid
+from napari_unet_seg.engine.speckle import is_speckled
 from napari_unet_seg.errors import InputError
 
 SAMPLE = "sample of the package"
@@ -28,6 +29,12 @@ SAMPLE = "sample of the package"
 
 _LABELLED_CASES = 12
 _UNLABELLED_CASES = 8
+
+_CORRECTED_UNTIL, _OTHERS_UNTIL = 0.25, 0.2
+"""Parts of the time after which no more corrected scans, and no more others, are read."""
+
+_MOST_BYTES = 2 * 2**30
+"""Scans are held up to here, the corrected ones first."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -47,6 +54,9 @@ class Scan:
     corrected: tuple[int, ...] = ()
     """Corrected slices to learn from, ascending."""
 
+    gone: tuple[int, ...] = ()
+    """Corrected slices that the scan, or their mask, no longer has."""
+
     labelled: NDArray[np.bool_]
     """``(Z,)``: slices whose mask counts as true, the corrected ones among them."""
 
@@ -55,6 +65,11 @@ class Scan:
 
     predicted: NDArray[np.bool_] | None = None
     """``(Z,)``: slices of which it was asked; None for all."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that a round holds of it: pixels, mask and probabilities, here and in the store learned from."""
+        return 2 * self.volume.data.nbytes + 6 * self.mask.size
 
     def fingerprints(self) -> list[str]:
         """What is learned of it: a text for each corrected slice, that changes with its pixels."""
@@ -78,32 +93,16 @@ class RoundData:
     speckled: list[tuple[str, int]] = field(default_factory=list)
     """Corrected slices that are noise and are not learned from."""
 
+    left_out: list[str] = field(default_factory=list)
+    """What else was corrected and is not learned from, and why, in words."""
+
     def count(self) -> int:
         """Number of corrected slices to learn from."""
         return sum(len(scan.corrected) for scan in self.corrected)
 
-
-def is_speckled(plane: NDArray[np.generic]) -> bool:
-    """Whether a slice of a mask ``(Y, X)`` is noise: most of its pixels, or of its holes, belong to nothing of a size.
-
-    Small masks are not judged: many small lesions look the same.
-    """
-    foreground = plane != 0
-    least = max(30, foreground.size // 200)
-    if np.count_nonzero(foreground) < least:
-        return False
-    rows, columns = np.flatnonzero(foreground.any(axis=1)), np.flatnonzero(foreground.any(axis=0))
-    inside = foreground[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return _is_dust(inside, least) or _is_dust(~inside, least)
-
-
-def _is_dust(pixels: NDArray[np.bool_], least: int) -> bool:
-    area = np.count_nonzero(pixels)
-    if area < least:
-        return False
-    # A thin ring is gone when a cross is asked for, and stays when a square of two pixels is.
-    crosses, squares = (ndimage.binary_opening(pixels, structure=shape) for shape in (None, np.ones((2, 2), bool)))
-    return bool(np.count_nonzero(crosses) < 0.5 * area and np.count_nonzero(squares) < 0.65 * area)
+    def nbytes(self) -> int:
+        """Bytes that a round holds of them, see `Scan.nbytes`."""
+        return sum(scan.nbytes for scan in (*self.corrected, *self.labelled, *self.unlabelled))
 
 
 def read_round(
@@ -113,12 +112,14 @@ def read_round(
     case: str | None,
     channel_names: Sequence[str],
     seed: int = 0,
+    clock: RoundClock | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> RoundData:
     """Read what a round learns from.
 
     For one scan these are its corrected slices alone: a mask that the dataset has of its other slices is what scores
-    are measured against, not something to learn.
+    are measured against, not something to learn. Where time or memory is short, the scans that were corrected last
+    come first, and one other scan of each kind, with a mask and without, is read in any case.
 
     Parameters
     ----------
@@ -130,46 +131,121 @@ def read_round(
         The model's.
     seed : int
         Decides which of many other cases are kept in mind.
+    clock : RoundClock, optional
+        The time of the round; by default it does not run out.
     should_stop : callable
         Asked before each case but the first.
 
     Raises
     ------
     InputError
-        If nothing is corrected, or a file of a corrected case cannot be used.
+        If nothing is corrected, or no corrected case can be used.
     """
-    chosen = [dataset[case]] if scope == "scan" and case is not None else list(dataset.cases)
-    corrected = [each for each in chosen if each.corrected_slices()]
+    clock = clock or RoundClock()
+    corrected = _corrected_cases(dataset, case if scope == "scan" else None)
     if not corrected:
         where = f"of case {case} " if scope == "scan" else ""
         raise InputError(f"no slice {where}is corrected yet; correct and save some first", path=dataset.root)
     data = RoundData(corrected=[])
-    for each in corrected:
-        if data.corrected and should_stop():
-            return data
-        scan = _read(each, channel_names, scan_alone=scope == "scan")
-        speckled = [z for z in scan.corrected if is_speckled(scan.mask[z])]
-        data.speckled += [(scan.case_id, z) for z in speckled]
-        scan.corrected = tuple(z for z in scan.corrected if z not in speckled)
-        scan.labelled[speckled] = False
-        data.corrected.append(scan)
+    _read_corrected(data, corrected, channel_names, scan_alone=scope == "scan", clock=clock, should_stop=should_stop)
+    order = {each.case_id: place for place, each in enumerate(dataset.cases)}
+    data.corrected.sort(key=lambda scan: order[scan.case_id])
+    for scan in data.corrected:
+        _put_aside(scan, data)
     if not data.count() and not data.speckled:
-        raise InputError("the masks of the corrected slices are gone; save the corrections again", path=dataset.root)
+        problem = f"the masks of the corrected slices are gone ({'; '.join(data.left_out)}); save the corrections again"
+        raise InputError(problem, path=dataset.root)
     if scope == "model":
-        others = [each for each in dataset.cases if each not in corrected]
+        names = {each.case_id for each in corrected}
+        others = [each for each in dataset.cases if each.case_id not in names]
         random.Random(seed).shuffle(others)
-        with_mask = [each for each in others if each.has_mask]
-        without = [each for each in others if not each.has_mask]
-        for kept, pool, limit in (
-            (data.labelled, with_mask, _LABELLED_CASES),
-            (data.unlabelled, without, _UNLABELLED_CASES),
-        ):
-            kept += _read_others(pool, channel_names, limit=limit, should_stop=should_stop)
+        _read_others(data, others, channel_names, clock=clock, should_stop=should_stop)
         if not data.labelled:
             # Where it is what was corrected, there is nothing to be kept of what the parent says of it.
             learned = {scan.image_hash for scan in data.corrected}
             data.unlabelled += [scan for scan in _sample(channel_names) if scan.image_hash not in learned]
     return data
+
+
+def _corrected_cases(dataset: Dataset, only: str | None) -> list[Case]:
+    """The case, or all that have corrected slices, the last corrected first."""
+    if only is not None:
+        return [dataset[only]] if dataset[only].corrected_slices() else []
+    newest = {line.case: place for place, line in enumerate(dataset.corrections())}
+    return [dataset[name] for name in sorted(dataset.corrected_slices(), key=lambda name: -newest.get(name, -1))]
+
+
+def _read_corrected(
+    data: RoundData,
+    cases: Sequence[Case],
+    channel_names: Sequence[str],
+    *,
+    scan_alone: bool,
+    clock: RoundClock,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Read corrected scans, at least one, as far as time and memory go."""
+    unusable: InputError | None = None
+    until, longest = clock.moment(_CORRECTED_UNTIL), 0.0
+    for place, case in enumerate(cases):
+        if data.corrected and should_stop():
+            break
+        full = data.nbytes() >= _MOST_BYTES
+        if data.corrected and (full or late(until, expected=longest)):
+            short = "memory" if full else "time: give it more"
+            data.left_out.append(f"{len(cases) - place} corrected case(s) did not fit into the {short}")
+            break
+        began = time.perf_counter()
+        try:
+            data.corrected.append(_read(case, channel_names, scan_alone=scan_alone))
+        except InputError as error:
+            # The corrections of other scans are worth a round without it.
+            unusable = unusable or error
+            data.left_out.append(f"case {case.case_id} was left out ({error})")
+        longest = max(longest, time.perf_counter() - began)
+    if unusable is not None and not data.corrected:
+        raise unusable
+
+
+def _put_aside(scan: Scan, data: RoundData) -> None:
+    """Take the slices of a corrected scan that nothing can be learned from out of what is learned."""
+    speckled = [z for z in scan.corrected if is_speckled(scan.mask[z])]
+    data.speckled += [(scan.case_id, z) for z in speckled]
+    scan.corrected = tuple(z for z in scan.corrected if z not in speckled)
+    scan.labelled[speckled] = False
+    if scan.gone:
+        data.left_out.append(f"no longer there: {listed_slices(scan.gone)} of case {scan.case_id}")
+
+
+def _read_others(
+    data: RoundData,
+    cases: Sequence[Case],
+    channel_names: Sequence[str],
+    *,
+    clock: RoundClock,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Read scans that nobody corrected; one that cannot be used is left out: the round does not depend on it."""
+    kinds = [
+        (data.labelled, iter([case for case in cases if case.has_mask]), _LABELLED_CASES),
+        (data.unlabelled, iter([case for case in cases if not case.has_mask]), _UNLABELLED_CASES),
+    ]
+    until, longest, first = clock.moment(_OTHERS_UNTIL), 0.0, True
+    # By turns, so that both kinds are there however early the time is up.
+    while kinds:
+        for kind in kinds[:]:
+            scans, waiting, limit = kind
+            full = len(scans) == limit or should_stop()
+            short = not first and (data.nbytes() >= _MOST_BYTES or late(until, expected=longest))
+            case = None if full or short else next(waiting, None)
+            if case is None:
+                kinds.remove(kind)
+                continue
+            began = time.perf_counter()
+            with suppress(InputError):
+                scans.append(_read(case, channel_names, scan_alone=False))
+            longest = max(longest, time.perf_counter() - began)
+        first = False
 
 
 def _sample(channel_names: Sequence[str]) -> list[Scan]:
@@ -185,21 +261,6 @@ def _sample(channel_names: Sequence[str]) -> list[Scan]:
     return [replace(scan, case_id=SAMPLE)]
 
 
-def _read_others(
-    cases: Iterable[Case], channel_names: Sequence[str], *, limit: int, should_stop: Callable[[], bool]
-) -> list[Scan]:
-    """Up to `limit` scans; one that cannot be used is left out: the round does not depend on it."""
-    found: list[Scan] = []
-    for case in cases:
-        if len(found) == limit or should_stop():
-            break
-        try:
-            found.append(_read(case, channel_names, scan_alone=False))
-        except InputError:
-            continue
-    return found
-
-
 def _read(case: Case, channel_names: Sequence[str], *, scan_alone: bool) -> Scan:
     # Before the mask: a slice that is saved meanwhile counts in the next round, not here with its old pixels.
     wanted = case.corrected_slices()
@@ -211,8 +272,8 @@ def _read(case: Case, channel_names: Sequence[str], *, scan_alone: bool) -> Scan
     if mask.shape != image.shape:
         raise InputError(f"the mask of case {case.case_id} is {mask.shape}, the image {image.shape}", path=image.source)
     labelled = case.labelled_slices()
-    # A mask file that is gone since says nothing.
-    corrected = tuple(z for z in wanted if labelled[z])
+    # The scan may have lost slices since, and a mask file that is gone says nothing.
+    corrected = tuple(z for z in wanted if z < len(labelled) and labelled[z])
     if scan_alone:
         labelled = np.isin(np.arange(len(mask)), corrected)
     volume, _ = arrange_channels(image, channel_names)
@@ -222,124 +283,6 @@ def _read(case: Case, channel_names: Sequence[str], *, scan_alone: bool) -> Scan
         image_hash=image_hash(image),
         mask=mask,
         corrected=corrected,
+        gone=tuple(z for z in wanted if z not in corrected),
         labelled=labelled,
-    )
-
-
-class SlicePools:
-    """The slices of a round in one store, and which of them a batch is drawn from.
-
-    Parameters
-    ----------
-    scans : sequence of Scan
-        Their probabilities known, unless every slice is labelled.
-    device : torch.device
-        Where the slices lie.
-    rehearsal_weight : float
-        How much a slice counts whose target is the parent's word.
-    threshold : float
-        The parent's: a slice of which it says nothing that reaches it is to stay empty.
-    """
-
-    def __init__(
-        self, scans: Sequence[Scan], *, device: torch.device, rehearsal_weight: float, threshold: float
-    ) -> None:
-        self.size = (0, 0)
-        """Height and width of the largest slice of the dataset, on the working grid."""
-
-        def samples() -> Iterator[LabelledVolume]:
-            for scan in scans:
-                sample = _samples(scan, rehearsal_weight=rehearsal_weight, threshold=threshold)
-                if scan.case_id != SAMPLE:
-                    _, height, width = sample.mask.shape
-                    self.size = max(self.size[0], height), max(self.size[1], width)
-                yield sample
-
-        self.store = SliceStore(samples(), device=device)
-        self.known = torch.from_numpy(np.concatenate([scan.labelled for scan in scans]))
-        """For each slice of the store whether its target is a true mask, not the parent's word."""
-        self._place: dict[tuple[str, int], int] = {}
-        start = 0
-        corrected = set()
-        for scan in scans:
-            for z in range(len(scan.mask)):
-                self._place[scan.case_id, z] = start + z
-            corrected |= {start + z for z in scan.corrected}
-            start += len(scan.mask)
-        self._corrected = corrected
-        tumour = self._with_tumour = set(self.store.tumour.tolist())
-        usable = self.store.labelled.tolist()
-        self._tumour = [place for place in usable if place in tumour and place not in corrected]
-        self._empty = [place for place in usable if place not in tumour and place not in corrected]
-
-    def drawer(
-        self,
-        held_back: Collection[tuple[str, int]],
-        *,
-        whole_cases: bool = False,
-        corrected_fraction: float,
-        foreground_fraction: float,
-    ) -> Callable[[int, torch.Generator], torch.Tensor]:
-        """A way to draw batches that never holds some of the slices.
-
-        Parameters
-        ----------
-        held_back : collection of (str, int)
-            Case and slice.
-        whole_cases : bool
-            Whether no slice of those cases is drawn.
-        corrected_fraction, foreground_fraction : float
-            See `TunePolicy`.
-        """
-        hidden = {self._place[key] for key in held_back}
-        if whole_cases:
-            cases = {case for case, _ in held_back}
-            hidden |= {place for (case, _), place in self._place.items() if case in cases}
-        seen = self._corrected - hidden
-        kinds = [sorted(seen & self._with_tumour), sorted(seen - self._with_tumour)]
-        # Slices that were emptied and slices with tumour count alike, however many there are of each.
-        corrected = [torch.tensor(kind, dtype=torch.long) for kind in kinds if kind]
-        tumour, empty = (
-            torch.tensor([place for place in pool if place not in hidden], dtype=torch.long)
-            for pool in (self._tumour, self._empty)
-        )
-
-        def draw(count: int, generator: torch.Generator) -> torch.Tensor:
-            others = 0 if not len(tumour) + len(empty) else round(count * (1 - corrected_fraction))
-            if not corrected:
-                others = count
-            with_tumour = int((torch.rand(others, generator=generator) < foreground_fraction).sum())
-            with_tumour = 0 if not len(tumour) else others if not len(empty) else with_tumour
-            wanted = [(tumour, with_tumour), (empty, others - with_tumour)]
-            if corrected:
-                first = (count - others) // len(corrected)
-                first += int((count - others) % len(corrected) and torch.rand((), generator=generator) < 0.5)
-                wanted += zip(corrected, (first, count - others - first), strict=False)
-            parts = [
-                pool[torch.randint(len(pool), (number,), generator=generator)] for pool, number in wanted if number
-            ]
-            return torch.cat(parts)
-
-        return draw
-
-
-def _samples(scan: Scan, *, rehearsal_weight: float, threshold: float) -> LabelledVolume:
-    """A scan as the store takes it: true masks where there are any, elsewhere the parent's probabilities."""
-    known = scan.labelled
-    target = (scan.mask > 0).astype(np.float32)
-    usable = known.copy()
-    if scan.probability is not None:
-        told = ~known if scan.predicted is None else scan.predicted & ~known
-        target[told] = scan.probability[told]
-        # Half a doubt beside a corrected slice would otherwise grow into a mask where there was none.
-        target[told & (scan.probability < threshold).all(axis=(1, 2))] = 0
-        usable |= told
-    volume, target = to_working_grid(scan.volume, target)
-    return LabelledVolume(
-        volume=volume,
-        # Of a soft store only the targets are looked at.
-        mask=np.zeros(target.shape, np.uint8),
-        labelled=usable,
-        soft=target,
-        weight=np.where(known, 1.0, rehearsal_weight).astype(np.float32),
     )

@@ -46,11 +46,13 @@ class RoundReport:
     seconds: float
     steps: int
     slices_corrected: int
-    before: float
-    """Mean Dice on what was held back, with the parent's weights; where a single slice is corrected, and nothing can
-    be held back, 1: the agreement of the parent's sure mask with itself."""
+    """Corrected slices, those among them that looked like noise and were not learned from."""
 
-    after: float
+    before: float | None
+    """Mean Dice on what was held back, with the parent's weights; where a single slice is corrected, and nothing can
+    be held back, 1: the agreement of the parent's sure mask with itself. None where nothing was measured."""
+
+    after: float | None
     """The same after the round."""
 
     reason: str

@@ -57,7 +57,9 @@ def report_text(report: RoundReport) -> str:
         verdict = f"not promoted: {report.reason}\n{report.name} is as it was"
     stopped = ", stopped" if report.stopped else ""
     took = f"{report.steps} steps in {report.seconds:.0f} s{stopped}"
-    return "\n".join([*rows, f"Dice {report.before:.3f} before, {report.after:.3f} after; {took}", verdict])
+    if report.before is not None and report.after is not None:
+        took = f"Dice {report.before:.3f} before, {report.after:.3f} after; {took}"
+    return "\n".join([*rows, took, verdict])
 
 
 def versions_text(versions: Sequence[Version]) -> str:

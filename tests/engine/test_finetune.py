@@ -2,7 +2,7 @@
 
 import errno
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,26 +13,31 @@ import pytest
 import torch
 from scipy import ndimage
 
-from napari_unet_seg.data.dataset import Dataset, open_dataset
+from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
 from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.engine import finetune as module
-from napari_unet_seg.engine import tuning
+from napari_unet_seg.engine import trainings, tuning
 from napari_unet_seg.engine.checkpoint import load_checkpoint
 from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.events import FitEvent, RoundFinished, RoundStarted, StepDone, ValidationDone
 from napari_unet_seg.engine.finetune import finetune, finetune_events
 from napari_unet_seg.engine.fit import LossNotFinite
+from napari_unet_seg.engine.gate import Contest
+from napari_unet_seg.engine.hold_back import Key
 from napari_unet_seg.engine.image_hash import image_hash
+from napari_unet_seg.engine.incumbent import Incumbent
 from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.registry import Registry
+from napari_unet_seg.engine.round_scorer import RoundScorer
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.slice_source import SliceSource
 from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
 from tests.engine.datasets import SIZE, SLICES, truth_of, write_phantoms
+from tests.engine.models import SMALL, save_small
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,6 +51,7 @@ EASY = {
     "most_loss_of_one": 1.0,
     "least_agreement": 0.0,
     "least_agreement_of_one": 0.0,
+    "least_agreement_confirmed": 0.0,
 }
 """A gate that lets the phantoms' small rounds through; what it asks for is tested in test_gate.py."""
 
@@ -152,8 +158,8 @@ def test_for_the_model_the_parent_is_asked_of_slices_as_they_are_seen(
         handed.append((store, options["retarget"]))
         return true_fit(network, store, config, **options)
 
-    true_fit = tuning.fit
-    monkeypatch.setattr(tuning, "fit", fit)
+    true_fit = trainings.fit
+    monkeypatch.setattr(trainings, "fit", fit)
     run(dataset, scope="model", steps=1)
     _, retarget = handed[0]
     parent, _ = load_checkpoint(shipped())
@@ -198,7 +204,8 @@ def test_speckle_costs_no_training(open_phantoms: Callable[..., Dataset]) -> Non
     noise = (np.random.default_rng(0).random((SLICES, SIZE, SIZE)) > 0.5).astype(np.uint8)
     dataset.save_correction("a", noise, slices=[3, 4])
     report = run(dataset)
-    assert (report["steps"], report["slices_corrected"]) == (0, 0)
+    assert (report["steps"], report["slices_corrected"], report["version"]) == (0, 2, 0)
+    assert (report["before"], report["after"]) == (None, None)
     assert "look like noise, not like masks (slice 3 of a, slice 4 of a)" in str(report["reason"])
 
 
@@ -282,14 +289,15 @@ def test_a_stopped_round_keeps_the_best_look_and_a_whole_one_the_last(
 ) -> None:
     dataset = open_phantoms()
     dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
-    look, looks = tuning.Round._look, []
+    look, looks = trainings.Trainings._look, []
 
-    def scripted(self: tuning.Round, beside: object) -> tuning._Look:
+    def scripted(self: trainings.Trainings, beside: object) -> trainings.Look:
         looks.append(replace(look(self, beside), dice=[0.5, 0.9, 0.4, 0.3][len(looks)]))  # type: ignore[arg-type]
         return looks[-1]
 
-    monkeypatch.setattr(tuning, "_LOOKS", 1e9)
-    monkeypatch.setattr(tuning.Round, "_look", scripted)
+    monkeypatch.setattr(trainings, "_LOOKS", 1e9)
+    monkeypatch.setattr(trainings, "_LEAST_PAUSE", 0.0)
+    monkeypatch.setattr(trainings.Trainings, "_look", scripted)
     events = finetune_events(
         dataset,
         name="mine",
@@ -402,10 +410,175 @@ def test_what_is_in_use_is_not_replaced_by_something_worse(
     assert run(dataset, scope="model", policy=easy)["promoted"]
     in_use = digest(Registry().path("mine"))
     dataset.save_correction("c", wider(truth_of("c")), slices=[3, 4, 5])
-    monkeypatch.setattr(tuning.Round, "_against_incumbent", lambda self, look: (0.9, 0.8))
+    lost = Contest(in_use=0.9, offered=0.8, where="on what is new")
+    monkeypatch.setattr(tuning.Round, "_contest", lambda self, incumbent, look: lost)
     report = run(dataset, scope="model", policy=easy)
     assert "the version in use does better on what is new" in str(report["reason"])
     assert digest(Registry().path("mine")) == in_use
+
+
+def test_the_same_corrections_must_not_score_worse_than_in_the_round_before(
+    open_phantoms: Callable[..., Dataset],
+) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    good = run(dataset, steps=12)
+    assert good["promoted"], good["reason"]
+    kept = digest(Registry().path("mine"))
+    # It gains on the parent too, only less.
+    worse = run(dataset, steps=5)
+    assert good["after"] > worse["after"] > worse["before"] + 0.002  # type: ignore[operator]
+    assert not worse["promoted"]
+    scores = f"{good['after']:.3f} against {worse['after']:.3f}"
+    assert f"the version in use does better on the same slices, held back from it as well ({scores})" in str(
+        worse["reason"]
+    )
+    assert worse["version"] == 2
+    assert digest(Registry().path("mine")) == kept
+
+
+@pytest.mark.parametrize("in_use", [0.0, 0.99])
+def test_without_the_same_slices_held_back_both_answer_for_the_corrections(
+    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, in_use: float
+) -> None:
+    dataset = open_phantoms()
+    truth = wider(truth_of("a"))
+    dataset.save_correction("a", truth, slices=[3, 4])
+    last = dataset.save_correction("a", truth, slices=[6])
+    assert run(dataset, steps=8)["promoted"]
+    dataset.revert(last.id)
+    asked = []
+
+    def dice_of(self: RoundScorer, incumbent: Incumbent, keys: Collection[Key]) -> float:
+        asked.extend(keys)
+        return in_use
+
+    monkeypatch.setattr(RoundScorer, "dice_of", dice_of)
+    report = run(dataset, steps=8)
+    assert sorted(asked) == [("a", 3), ("a", 4)]
+    assert report["promoted"] == (in_use == 0)
+    assert ("the version in use does better on the corrections themselves (0.990" in str(report["reason"])) == (
+        in_use > 0
+    )
+
+
+def test_a_version_put_in_use_meanwhile_is_not_replaced(open_phantoms: Callable[..., Dataset]) -> None:
+    """As a second round does that comes to its end first."""
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    line, other = VersionLine("mine", registry=Registry()), load_checkpoint(shipped())
+    report = None
+    for event in finetune_events(
+        dataset,
+        name="mine",
+        scope="scan",
+        case="a",
+        seconds=LONG,
+        threads=1,
+        policy=policy("scan", 8),  # type: ignore[arg-type]
+    ):
+        if isinstance(event, StepDone) and event.step == 1:
+            line.begin(shipped())
+            line.add(other[0], replace(other[1], name="other"), promoted=True)
+            in_use = digest(line.path)
+        if isinstance(event, RoundFinished):
+            report = event.report
+    assert report is not None
+    assert not report.promoted
+    assert report.reason.startswith("another version was put in use while this round ran")
+    # What it learned is there, and its own record says the same.
+    assert digest(line.path) == in_use
+    kept = next(version for version in line.versions() if version.number == report.version)
+    assert (kept.promoted, kept.reason) == (False, report.reason)
+
+
+def test_a_lock_that_cannot_be_made_costs_no_round(
+    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_folder: Path) -> None:
+        raise InputError("no locks on this drive")
+
+    monkeypatch.setattr(module, "write_lock", refuse)
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4])
+    assert run(dataset, steps=1)["version"] == 1
+
+
+def test_what_is_in_use_may_be_another_network(open_phantoms: Callable[..., Dataset]) -> None:
+    """An imported model without neighbouring slices, under the name that the round is for."""
+    dataset = open_phantoms("ab", masks="b")
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    Registry().folder.mkdir(parents=True)
+    save_small(Registry().folder / "mine.safetensors", config=replace(SMALL, context=0))
+    report = run(dataset, scope="model", steps=2)
+    # Version 0 is what was there.
+    assert (report["steps"], report["version"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"in_channels": 5}, r"'mine' takes other channels \(c0, c1, c2, c3, c4\) than .* \(pre, flair, post\)"),
+        ({"classes": 3}, "'mine' has several classes"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_before_the_training(
+    open_phantoms: Callable[..., Dataset], changes: dict[str, int], problem: str
+) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    Registry().folder.mkdir(parents=True)
+    path = save_small(Registry().folder / "mine.safetensors", config=replace(SMALL, **changes))  # type: ignore[arg-type]
+    before = digest(path)
+    with pytest.raises(InputError, match=problem):
+        run(dataset, scope="model")
+    assert digest(path) == before
+
+
+def test_untouched_slices_of_corrected_scans_are_checked_beside_other_scans(
+    open_phantoms: Callable[..., Dataset],
+) -> None:
+    dataset = open_phantoms("ab")
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4])
+    report = run(dataset, scope="model", steps=1)
+    roles = [(case["case"], case["role"], case["slices"]) for case in report["cases"]]  # type: ignore[attr-defined]
+    assert roles == [("a", "held back", 2), ("b", "confident", SLICES), ("a", "confident", SLICES - 2)]
+
+
+def test_a_single_corrected_slice_is_enough_for_the_model_too(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms("a")
+    dataset.save_correction("a", wider(truth_of("a")), slices=[4])
+    report = run(dataset, scope="model", steps=2)
+    assert report["steps"] == 2
+    assert ("a", "confident") in {(case["case"], case["role"]) for case in report["cases"]}  # type: ignore[attr-defined]
+
+
+def test_a_corrected_case_that_cannot_be_read_is_left_out(
+    open_phantoms: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    dataset = open_phantoms("ab")
+    for name in "ab":
+        dataset.save_correction(name, wider(truth_of(name)), slices=[3, 4])
+    (tmp_path / "data" / "b" / "b_1.tif").write_bytes(b"damaged")
+    report = run(dataset, scope="model", steps=1)
+    assert (report["steps"], report["slices_corrected"]) == (1, 2)
+    assert "; case b was left out (" in str(report["reason"])
+    with pytest.raises(InputError, match=r"b_1\.tif"):
+        finetune(dataset, name="other", scope="scan", case="b", seconds=1.0, threads=1)
+
+
+def test_a_corrected_slice_that_its_scan_has_lost_is_left_out(
+    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4])
+    monkeypatch.setattr(Case, "corrected_slices", lambda case: [3, 4, SLICES])
+    report = run(dataset, steps=1)
+    assert (report["steps"], report["slices_corrected"]) == (1, 2)
+    assert str(report["reason"]).endswith(f"; no longer there: slice {SLICES} of case a")
+    monkeypatch.setattr(Case, "corrected_slices", lambda case: [SLICES])
+    with pytest.raises(InputError, match=f"no longer there: slice {SLICES} of case a"):
+        run(dataset)
 
 
 def test_a_general_model_does_not_become_a_scans_own(open_phantoms: Callable[..., Dataset]) -> None:

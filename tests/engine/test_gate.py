@@ -3,7 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_unet_seg.engine.gate import CONFIDENT, HELD_BACK, REHEARSAL, Verdict, confident_dice, held_back_dice, judge
+from napari_unet_seg.engine.gate import (
+    CONFIDENT,
+    HELD_BACK,
+    REHEARSAL,
+    Contest,
+    Verdict,
+    confident_dice,
+    held_back_dice,
+    judge,
+)
 from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.round_report import CaseReport
 
@@ -18,8 +27,8 @@ POLICY = replace(
 )
 
 
-def verdict_on(*cases: CaseReport, only_empty: bool = False, **options: tuple[float, float]) -> Verdict:
-    return judge(cases, policy=POLICY, corrected={"a", "b"}, only_empty=only_empty, **options)
+def verdict_on(*cases: CaseReport, only_empty: bool = False, contest: Contest | None = None) -> Verdict:
+    return judge(cases, policy=POLICY, corrected={"a", "b"}, only_empty=only_empty, contest=contest)
 
 
 def case(role: str, before: float, after: float, name: str = "a") -> CaseReport:
@@ -61,6 +70,7 @@ def test_a_loss_is_not_promoted_and_says_why(cases: list[CaseReport], why: str) 
     verdict = verdict_on(*cases)
     assert not verdict.promoted
     assert why in verdict.reason
+    assert (verdict.before is None) == (not cases)
 
 
 def test_a_small_loss_elsewhere_is_borne() -> None:
@@ -88,10 +98,24 @@ def test_empty_corrections_must_leave_the_rest_of_the_mask() -> None:
     assert "nothing says which tumour is to stay" in verdict_on(gain, only_empty=True).reason
 
 
-def test_what_is_in_use_must_not_be_better() -> None:
-    assert verdict_on(GAIN, incumbent=(0.6, 0.7)).promoted
-    refused = verdict_on(GAIN, incumbent=(0.8, 0.7))
+def test_no_corrected_scan_may_lose_its_other_mask_among_many() -> None:
+    kept = [case(CONFIDENT, 1.0, 0.95, name) for name in "bc"]
+    corrected, lost = {"a", "b", "c"}, case(CONFIDENT, 1.0, 0.1)
+    options = {"policy": POLICY, "corrected": corrected, "only_empty": False}
+    # Held-back slices of its own say that the mask had to change.
+    assert judge([GAIN, lost, *kept], **options).promoted  # type: ignore[arg-type]
+    refused = judge([case(HELD_BACK, 0.5, 0.7, "b"), lost, *kept], **options)  # type: ignore[arg-type]
     assert not refused.promoted
+    assert refused.reason.startswith("the mask of case a would vanish where nobody corrected it (agreement 0.100")
+
+
+def test_what_is_in_use_must_not_be_better() -> None:
+    won, lost = (Contest(in_use=dice, offered=0.7, where="on what is new") for dice in (0.6, 0.8))
+    assert verdict_on(GAIN, contest=won).promoted
+    refused = verdict_on(GAIN, contest=lost)
+    assert not refused.promoted
+    # Nor where nothing could be held back.
+    assert not verdict_on(case(CONFIDENT, 1.0, 0.95), contest=lost).promoted
     assert "the version in use does better on what is new (0.800 against 0.700)" in refused.reason
 
 

@@ -1,3 +1,5 @@
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -5,38 +7,17 @@ import pytest
 import tifffile
 import torch
 
-from napari_unet_seg.data.dataset import open_dataset
-from napari_unet_seg.data.phantom import make_phantom
+from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
 from napari_unet_seg.data.sample import own_sample
-from napari_unet_seg.engine.round_data import SAMPLE, Scan, SlicePools, is_speckled, read_round
+from napari_unet_seg.engine import round_data
+from napari_unet_seg.engine.round_clock import RoundClock
+from napari_unet_seg.engine.round_data import SAMPLE, Scan, read_round
+from napari_unet_seg.engine.slice_pools import SlicePools
 from napari_unet_seg.errors import InputError
 from tests.engine.datasets import SIZE, SLICES, write_phantoms
 
 ROLES = ("pre", "flair", "post")
 CPU = torch.device("cpu")
-
-
-def drawn(draw: object, *, count: int = 400) -> set[int]:
-    return set(draw(count, torch.Generator().manual_seed(0)).tolist())  # type: ignore[operator]
-
-
-def test_noise_is_told_from_masks() -> None:
-    rng = np.random.default_rng(0)
-    disc = (np.hypot(*np.mgrid[-16:16, -16:16]) < 6).astype(np.uint8)
-    assert not is_speckled(disc)
-    assert not is_speckled(np.zeros((32, 32), np.uint8))
-    assert is_speckled((rng.random((32, 32)) > 0.5).astype(np.uint8))
-    assert is_speckled((rng.random((64, 64)) > 0.95).astype(np.uint8))
-    assert is_speckled((rng.random((64, 64)) > 0.2).astype(np.uint8))
-    small = np.zeros((32, 32), np.uint8)
-    small[3, 3:8] = 1
-    assert not is_speckled(small)
-    lesions = np.zeros((256, 256), np.uint8)
-    for row in range(8):
-        lesions[10 * row : 10 * row + 2, 40:43] = 1
-    assert not is_speckled(lesions)
-    distance = np.hypot(*np.mgrid[-128:128, -128:128])
-    assert not is_speckled(((distance > 50) & (distance < 52)).astype(np.uint8))
 
 
 def test_a_scan_is_learned_from_its_corrected_slices_alone(tmp_path: Path) -> None:
@@ -115,48 +96,6 @@ def test_a_correction_taken_back_is_none(tmp_path: Path) -> None:
         read_round(dataset, scope="scan", case="a", channel_names=ROLES)
 
 
-def phantom_scan(*corrected: int, probability: float | None = 0.0) -> Scan:
-    volume, mask = make_phantom(slices=8, size=48)
-    labelled = np.isin(np.arange(8), corrected)
-    said = None if probability is None else np.full(mask.shape, probability, np.float32)
-    return Scan(case_id="a", volume=volume, mask=mask, corrected=corrected, labelled=labelled, probability=said)
-
-
-def test_what_is_held_back_is_never_drawn() -> None:
-    pools = SlicePools([phantom_scan(2, 4, 5)], device=CPU, rehearsal_weight=0.5, threshold=0.5)
-    assert drawn(pools.drawer([], corrected_fraction=0.5, foreground_fraction=0.5)) == set(range(8))
-    hidden = pools.drawer([("a", 4)], corrected_fraction=0.5, foreground_fraction=0.5)
-    assert drawn(hidden) == set(range(8)) - {4}
-    assert drawn(pools.drawer([], corrected_fraction=1.0, foreground_fraction=0.5)) == {2, 4, 5}
-
-
-def test_targets_are_the_correction_or_the_parents_word() -> None:
-    scan = phantom_scan(4, probability=0.25)
-    assert scan.probability is not None
-    scan.probability[5, 3, 3] = 0.75
-    scan.probability[6] = 0.4
-    store = SlicePools([scan], device=CPU, rehearsal_weight=0.5, threshold=0.5).store
-    _, target, _ = store.batch(torch.tensor([4, 5, 6]), context=0)
-    assert np.array_equal(target[0, 0].numpy(), (scan.mask[4] > 0).astype(np.float32))
-    assert torch.allclose(target[1, 0, 10:], torch.tensor(0.25), atol=1 / 255)
-    # Nothing in it reaches the threshold: it is to stay empty.
-    assert not target[2].any()
-    assert store.weights[[4, 5]].tolist() == [1.0, 0.5]
-
-
-def test_unlabelled_slices_without_a_prediction_are_left_out() -> None:
-    pools = SlicePools([phantom_scan(2, 4, probability=None)], device=CPU, rehearsal_weight=0.5, threshold=0.5)
-    assert drawn(pools.drawer([], corrected_fraction=0.5, foreground_fraction=0.5)) == {2, 4}
-
-
-def test_a_case_held_back_whole_is_not_seen_at_all() -> None:
-    first, second = phantom_scan(2), phantom_scan(3, 5)
-    second.case_id = "b"
-    pools = SlicePools([first, second], device=CPU, rehearsal_weight=0.5, threshold=0.5)
-    draw = pools.drawer([("b", 3), ("b", 5)], whole_cases=True, corrected_fraction=0.5, foreground_fraction=0.5)
-    assert drawn(draw) == set(range(8))
-
-
 def test_a_mask_file_that_is_gone_is_no_empty_slice(tmp_path: Path) -> None:
     dataset = open_dataset(write_phantoms(tmp_path, "a", masks=""))
     dataset.save_correction("a", np.ones((SLICES, SIZE, SIZE), np.uint8), slices=[2, 4])
@@ -177,8 +116,68 @@ def test_a_scan_that_cannot_be_used_does_not_stop_the_others(tmp_path: Path) -> 
     assert ([scan.case_id for scan in data.labelled], data.unlabelled) == (["b"], [])
 
 
-def test_slices_that_were_not_asked_about_are_not_learned() -> None:
-    scan = phantom_scan(2, 4)
-    scan.predicted = np.isin(np.arange(8), (2, 4, 6))
-    pools = SlicePools([scan], device=CPU, rehearsal_weight=0.5, threshold=0.5)
-    assert drawn(pools.drawer([], corrected_fraction=0.5, foreground_fraction=0.5)) == {2, 4, 6}
+def test_a_corrected_case_that_cannot_be_read_is_told_of(tmp_path: Path) -> None:
+    dataset = open_dataset(write_phantoms(tmp_path, "ab", masks=""))
+    for name in "ab":
+        dataset.save_correction(name, np.ones((SLICES, SIZE, SIZE), np.uint8), slices=[2])
+    (tmp_path / "b" / "b_4.tif").write_bytes(b"damaged")
+    data = read_round(dataset, scope="model", case=None, channel_names=ROLES)
+    assert [scan.case_id for scan in data.corrected] == ["a"]
+    (said,) = data.left_out
+    assert said.startswith("case b was left out (")
+    (tmp_path / "a" / "a_4.tif").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="_4"):
+        read_round(dataset, scope="model", case=None, channel_names=ROLES)
+
+
+def many(folder: Path) -> Dataset:
+    """Three corrected cases, four more with masks and three without."""
+    dataset = open_dataset(write_phantoms(folder, "abcdefghij", masks="defg"))
+    for name in "cab":
+        dataset.save_correction(name, np.ones((SLICES, SIZE, SIZE), np.uint8), slices=[2])
+    return dataset
+
+
+def names(scans: list[Scan]) -> str:
+    return "".join(scan.case_id for scan in scans if scan.case_id != SAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "corrected", "left_out"),
+    [
+        (1000.0, "abc", []),
+        (100.0, "ab", ["1 corrected case(s) did not fit into the time: give it more"]),
+        (1.0, "b", ["2 corrected case(s) did not fit into the time: give it more"]),
+    ],
+)
+def test_in_short_time_the_last_corrected_are_read_and_some_of_each_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, corrected: str, left_out: list[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    read = round_data._read
+
+    def slow(case: Case, channel_names: Sequence[str], *, scan_alone: bool) -> Scan:
+        now[0] += 10
+        return read(case, channel_names, scan_alone=scan_alone)
+
+    monkeypatch.setattr(round_data, "_read", slow)
+    data = read_round(many(tmp_path), scope="model", case=None, channel_names=ROLES, clock=RoundClock(seconds=seconds))
+    assert (names(data.corrected), data.left_out) == (corrected, left_out)
+    found = len(data.labelled), len(data.unlabelled)
+    assert found == ((4, 3) if seconds == 1000 else (1, 1))
+
+
+def test_in_little_memory_no_more_than_one_of_each_kind_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = many(tmp_path)
+    everything = read_round(dataset, scope="model", case=None, channel_names=ROLES)
+    assert len(everything.corrected) == 3
+    monkeypatch.setattr(round_data, "_MOST_BYTES", everything.corrected[0].nbytes)
+    data = read_round(dataset, scope="model", case=None, channel_names=ROLES)
+    assert names(data.corrected) == "b"
+    assert (len(data.labelled), len(data.unlabelled)) == (1, 1)
+    # The first of those that are there at other times.
+    assert data.labelled[0].case_id == everything.labelled[0].case_id
+    assert data.left_out == ["2 corrected case(s) did not fit into the memory"]
