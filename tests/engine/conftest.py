@@ -5,10 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
+
+from napari_unet_seg.data.dataset import Dataset, open_dataset
+from tests.engine.datasets import write_phantoms
 
 
 def _held() -> tuple[int, set[int], int]:
@@ -24,3 +28,13 @@ def nothing_is_left() -> Iterator[None]:
     before = _held()
     yield
     assert _held() == before
+
+
+@pytest.fixture
+def open_phantoms(tmp_path: Path) -> Callable[..., Dataset]:
+    """Makes a dataset with a case for each letter, those in `masks` with their mask."""
+
+    def build(names: str = "a", masks: str = "") -> Dataset:
+        return open_dataset(write_phantoms(tmp_path / "data", names, masks=masks))
+
+    return build

@@ -1,8 +1,7 @@
 """Rounds with the shipped model on phantoms; steps are bounded, so that a slow machine does the same as a fast one."""
 
 import errno
-import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,77 +14,25 @@ from scipy import ndimage
 
 from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
 from napari_unet_seg.data.phantom import make_phantom
-from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.engine import finetune as module
-from napari_unet_seg.engine import trainings, tuning
+from napari_unet_seg.engine import trainings
 from napari_unet_seg.engine.checkpoint import load_checkpoint
 from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.events import FitEvent, RoundFinished, RoundStarted, StepDone, ValidationDone
 from napari_unet_seg.engine.finetune import finetune, finetune_events
 from napari_unet_seg.engine.fit import LossNotFinite
-from napari_unet_seg.engine.gate import Contest
-from napari_unet_seg.engine.hold_back import Key
 from napari_unet_seg.engine.image_hash import image_hash
-from napari_unet_seg.engine.incumbent import Incumbent
 from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.engine.network import Network
-from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.registry import Registry
-from napari_unet_seg.engine.round_scorer import RoundScorer
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.slice_source import SliceSource
 from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
-from tests.engine.datasets import SIZE, SLICES, truth_of, write_phantoms
-from tests.engine.models import SMALL, save_small
+from tests.engine.datasets import SIZE, SLICES, truth_of
+from tests.engine.phantom_rounds import EASY, LONG, digest, policy, run, shipped, wider
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-LONG = 600.0
-"""A time that no test takes: the steps end a round."""
-
-
-EASY = {
-    "least_gain": -1.0,
-    "most_loss": 1.0,
-    "most_loss_of_one": 1.0,
-    "least_agreement": 0.0,
-    "least_agreement_of_one": 0.0,
-    "least_agreement_confirmed": 0.0,
-}
-"""A gate that lets the phantoms' small rounds through; what it asks for is tested in test_gate.py."""
-
-
-def policy(scope: str, steps: int) -> object:
-    known = POLICIES[scope]  # type: ignore[index]
-    return replace(known, fit=replace(known.fit, steps=steps))
-
-
-@pytest.fixture
-def open_phantoms(tmp_path: Path) -> Callable[..., Dataset]:
-    def build(names: str = "a", masks: str = "") -> Dataset:
-        return open_dataset(write_phantoms(tmp_path / "data", names, masks=masks))
-
-    return build
-
-
-def wider(mask: Mask) -> Mask:
-    """A lesion as an annotator draws it who takes in its edge."""
-    return np.stack([ndimage.binary_dilation(plane, iterations=3) for plane in mask]).astype(np.uint8)
-
-
-def shipped() -> Path:
-    return Registry().path("default")
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def run(dataset: Dataset, *, scope: str = "scan", steps: int = 8, **options: object) -> dict[str, object]:
-    case = dataset.cases[0].case_id if scope == "scan" else None
-    settings = {"name": "mine", "seconds": LONG, "threads": 1, "policy": policy(scope, steps), **options}
-    return finetune(dataset, scope=scope, case=case, **settings)  # type: ignore[arg-type]
 
 
 def test_a_scan_learns_what_its_corrections_have_in_common(open_phantoms: Callable[..., Dataset]) -> None:
@@ -397,142 +344,6 @@ def test_a_scans_name_is_not_taken_for_another(open_phantoms: Callable[..., Data
         finetune(dataset, scope="scan", case="b", **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'mine' is adapted to the scan a; choose another name"):
         finetune(dataset, scope="model", **options)  # type: ignore[arg-type]
-
-
-def test_what_is_in_use_is_not_replaced_by_something_worse(
-    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A second round from the same parent has to beat the version in use on what is new to it."""
-    dataset = open_phantoms("abc")
-    for name in "ab":
-        dataset.save_correction(name, wider(truth_of(name)), slices=[3, 4, 5])
-    easy = replace(policy("model", 8), **EASY)  # type: ignore[type-var,arg-type]
-    assert run(dataset, scope="model", policy=easy)["promoted"]
-    in_use = digest(Registry().path("mine"))
-    dataset.save_correction("c", wider(truth_of("c")), slices=[3, 4, 5])
-    lost = Contest(in_use=0.9, offered=0.8, where="on what is new")
-    monkeypatch.setattr(tuning.Round, "_contest", lambda self, incumbent, look: lost)
-    report = run(dataset, scope="model", policy=easy)
-    assert "the version in use does better on what is new" in str(report["reason"])
-    assert digest(Registry().path("mine")) == in_use
-
-
-def test_the_same_corrections_must_not_score_worse_than_in_the_round_before(
-    open_phantoms: Callable[..., Dataset],
-) -> None:
-    dataset = open_phantoms()
-    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
-    good = run(dataset, steps=12)
-    assert good["promoted"], good["reason"]
-    kept = digest(Registry().path("mine"))
-    # It gains on the parent too, only less.
-    worse = run(dataset, steps=5)
-    assert good["after"] > worse["after"] > worse["before"] + 0.002  # type: ignore[operator]
-    assert not worse["promoted"]
-    scores = f"{good['after']:.3f} against {worse['after']:.3f}"
-    assert f"the version in use does better on the same slices, held back from it as well ({scores})" in str(
-        worse["reason"]
-    )
-    assert worse["version"] == 2
-    assert digest(Registry().path("mine")) == kept
-
-
-@pytest.mark.parametrize("in_use", [0.0, 0.99])
-def test_without_the_same_slices_held_back_both_answer_for_the_corrections(
-    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, in_use: float
-) -> None:
-    dataset = open_phantoms()
-    truth = wider(truth_of("a"))
-    dataset.save_correction("a", truth, slices=[3, 4])
-    last = dataset.save_correction("a", truth, slices=[6])
-    assert run(dataset, steps=8)["promoted"]
-    dataset.revert(last.id)
-    asked = []
-
-    def dice_of(self: RoundScorer, incumbent: Incumbent, keys: Collection[Key]) -> float:
-        asked.extend(keys)
-        return in_use
-
-    monkeypatch.setattr(RoundScorer, "dice_of", dice_of)
-    report = run(dataset, steps=8)
-    assert sorted(asked) == [("a", 3), ("a", 4)]
-    assert report["promoted"] == (in_use == 0)
-    assert ("the version in use does better on the corrections themselves (0.990" in str(report["reason"])) == (
-        in_use > 0
-    )
-
-
-def test_a_version_put_in_use_meanwhile_is_not_replaced(open_phantoms: Callable[..., Dataset]) -> None:
-    """As a second round does that comes to its end first."""
-    dataset = open_phantoms()
-    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
-    line, other = VersionLine("mine", registry=Registry()), load_checkpoint(shipped())
-    report = None
-    for event in finetune_events(
-        dataset,
-        name="mine",
-        scope="scan",
-        case="a",
-        seconds=LONG,
-        threads=1,
-        policy=policy("scan", 8),  # type: ignore[arg-type]
-    ):
-        if isinstance(event, StepDone) and event.step == 1:
-            line.begin(shipped())
-            line.add(other[0], replace(other[1], name="other"), promoted=True)
-            in_use = digest(line.path)
-        if isinstance(event, RoundFinished):
-            report = event.report
-    assert report is not None
-    assert not report.promoted
-    assert report.reason.startswith("another version was put in use while this round ran")
-    # What it learned is there, and its own record says the same.
-    assert digest(line.path) == in_use
-    kept = next(version for version in line.versions() if version.number == report.version)
-    assert (kept.promoted, kept.reason) == (False, report.reason)
-
-
-def test_a_lock_that_cannot_be_made_costs_no_round(
-    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_folder: Path) -> None:
-        raise InputError("no locks on this drive")
-
-    monkeypatch.setattr(module, "write_lock", refuse)
-    dataset = open_phantoms()
-    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4])
-    assert run(dataset, steps=1)["version"] == 1
-
-
-def test_what_is_in_use_may_be_another_network(open_phantoms: Callable[..., Dataset]) -> None:
-    """An imported model without neighbouring slices, under the name that the round is for."""
-    dataset = open_phantoms("ab", masks="b")
-    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
-    Registry().folder.mkdir(parents=True)
-    save_small(Registry().folder / "mine.safetensors", config=replace(SMALL, context=0))
-    report = run(dataset, scope="model", steps=2)
-    # Version 0 is what was there.
-    assert (report["steps"], report["version"]) == (2, 1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "problem"),
-    [
-        ({"in_channels": 5}, r"'mine' takes other channels \(c0, c1, c2, c3, c4\) than .* \(pre, flair, post\)"),
-        ({"classes": 3}, "'mine' has several classes"),
-    ],
-)
-def test_what_cannot_be_compared_is_said_before_the_training(
-    open_phantoms: Callable[..., Dataset], changes: dict[str, int], problem: str
-) -> None:
-    dataset = open_phantoms()
-    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
-    Registry().folder.mkdir(parents=True)
-    path = save_small(Registry().folder / "mine.safetensors", config=replace(SMALL, **changes))  # type: ignore[arg-type]
-    before = digest(path)
-    with pytest.raises(InputError, match=problem):
-        run(dataset, scope="model")
-    assert digest(path) == before
 
 
 def test_untouched_slices_of_corrected_scans_are_checked_beside_other_scans(
