@@ -77,6 +77,11 @@ class Work:
     scores: list[float] = field(default_factory=list)
     """Dice of the volume against the ground truth, after each segmentation and each save."""
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether there is at most what was saved or painted: no model's mask, and none that it began as."""
+        return not self.begun and not self.probability.known.any()
+
     def speaks_of(self, z: int) -> bool:
         """Whether there is more to slice `z` than what was saved of it: a model's mask, or the one that it began as."""
         return self.begun or bool(self.probability.known[z])

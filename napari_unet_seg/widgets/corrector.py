@@ -125,7 +125,7 @@ class Corrector(QObject):
             return
         of_case = self._is_of_case(reference)
         work = self._session.take_up() if of_case else None
-        if work is not None and (work.begun or work.probability.known.any()):
+        if work is not None and not work.is_bare:
             self.said.emit("The mask is here again, as it was left.")
         else:
             truth, shape = self._dataset_mask() if of_case else None, shape_of(reference)
@@ -337,7 +337,7 @@ class Corrector(QObject):
     def _can_start(self) -> bool:
         """Whether there is an image, and of it at most slices that were saved before."""
         work = self._session.work
-        bare = work is None or (bool(work.case_id) and not work.begun and not work.probability.known.any())
+        bare = work is None or (bool(work.case_id) and work.is_bare)
         return bare and self._reference() is not None
 
     def _is_of_case_chosen(self) -> bool:

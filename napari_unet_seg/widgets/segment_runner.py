@@ -300,15 +300,11 @@ class SegmentRunner(QObject):
         work = self._session.work
         if work is None:
             return
-        if work.case_id:
-            if of_case and work.mask.model.shape == shape:
-                return
-            # It comes back when the case's own images are segmented again.
-            self._segmentation.release(remove=True)
-            self._session.put_work_aside()
-        elif self._segmentation.reference is not reference:
-            # The former mask's layer stays in the viewer, as it is.
-            self._segmentation.release(remove=False)
+        own = of_case and work.mask.model.shape == shape
+        same = own if work.case_id else self._segmentation.reference is reference
+        if not same:
+            # A case's mask comes back when its own images are segmented again; any other stays as it is in its layer.
+            self._segmentation.release(remove=bool(work.case_id))
             self._session.put_work_aside()
 
     def _case_id(self) -> str:

@@ -48,7 +48,7 @@ class SegmentationLayer(QObject):
     written = Signal(object)
     """The session has written slices; a `Written`."""
     lost = Signal(str)
-    """The user has taken the layer away from a case's mask; what becomes of that, in words."""
+    """The user has taken the layer away, or put another mask into it; what becomes of the one before, in words."""
 
     def __init__(self, *, session: Session, viewer: ViewerModel, parent: QObject | None = None) -> None:
         super().__init__(parent)
