@@ -16,9 +16,9 @@ from napari_unet_seg.engine.events import RoundEvent, RoundFinished, RoundStarte
 from napari_unet_seg.engine.fit import LossNotFinite
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.round_report import CaseReport, RoundReport
-from napari_unet_seg.engine.segmenter import SegmentationError, load_model
+from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.versions import VersionLine
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, SegmentationError
 from tests.engine.models import SMALL, save_small, small_network
 
 Capture = pytest.CaptureFixture[str]

@@ -7,9 +7,8 @@ import pytest
 from napari_unet_seg.cli import main
 from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.phantom import write_kaggle
-from napari_unet_seg.engine.segmenter import SegmentationError
 from napari_unet_seg.engine.suggest import Suggestion
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, SegmentationError
 from tests.engine.models import save_small
 
 Capture = pytest.CaptureFixture[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from scipy import ndimage
 
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.volume import Mask
-from napari_unet_seg.engine.finetune import finetune
+from napari_unet_seg.engine.events import RoundEvent
+from napari_unet_seg.engine.finetune import finetune, finetune_events
 from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.registry import Registry
 
@@ -49,6 +51,15 @@ def digest(path: Path) -> str:
 
 
 def run(dataset: Dataset, *, scope: str = "scan", steps: int = 8, **options: object) -> dict[str, object]:
+    return finetune(dataset, **_settings(dataset, scope, steps, options))  # type: ignore[arg-type]
+
+
+def begin(dataset: Dataset, *, scope: str = "scan", steps: int = 8, **options: object) -> Iterator[RoundEvent]:
+    """As `run`, event by event."""
+    return finetune_events(dataset, **_settings(dataset, scope, steps, options))  # type: ignore[arg-type]
+
+
+def _settings(dataset: Dataset, scope: str, steps: int, options: dict[str, object]) -> dict[str, object]:
     case = dataset.cases[0].case_id if scope == "scan" else None
-    settings = {"name": "mine", "seconds": LONG, "threads": 1, "policy": policy(scope, steps), **options}
-    return finetune(dataset, scope=scope, case=case, **settings)  # type: ignore[arg-type]
+    standard = {"name": "mine", "seconds": LONG, "threads": 1, "policy": policy(scope, steps)}
+    return {"scope": scope, "case": case, **standard, **options}

@@ -19,7 +19,7 @@ from napari_unet_seg.engine import trainings
 from napari_unet_seg.engine.checkpoint import load_checkpoint
 from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.events import FitEvent, RoundFinished, RoundStarted, StepDone, ValidationDone
-from napari_unet_seg.engine.finetune import finetune, finetune_events
+from napari_unet_seg.engine.finetune import finetune
 from napari_unet_seg.engine.fit import LossNotFinite
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.engine.metrics import count
@@ -30,7 +30,7 @@ from napari_unet_seg.engine.slice_source import SliceSource
 from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
 from tests.engine.datasets import SIZE, SLICES, truth_of
-from tests.engine.phantom_rounds import EASY, LONG, digest, policy, run, shipped, wider
+from tests.engine.phantom_rounds import EASY, LONG, begin, digest, policy, run, shipped, wider
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -56,17 +56,7 @@ def test_a_scan_learns_what_its_corrections_have_in_common(open_phantoms: Callab
 def test_events_tell_of_the_round_from_start_to_end(open_phantoms: Callable[..., Dataset]) -> None:
     dataset = open_phantoms()
     dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4])
-    events = list(
-        finetune_events(
-            dataset,
-            name="mine",
-            scope="scan",
-            case="a",
-            seconds=LONG,
-            threads=1,
-            policy=policy("scan", 3),  # type: ignore[arg-type]
-        )
-    )
+    events = list(begin(dataset, steps=3))
     assert isinstance(events[0], RoundStarted)
     assert (events[0].scope, events[0].slices_corrected, events[0].cases, events[0].seconds) == ("scan", 2, 1, LONG)
     assert [event.step for event in events if isinstance(event, StepDone)] == [1, 2, 3]
@@ -209,16 +199,7 @@ def test_stop_keeps_what_was_learned(open_phantoms: Callable[..., Dataset]) -> N
     dataset = open_phantoms()
     dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
     seen: list[StepDone] = []
-    events = finetune_events(
-        dataset,
-        name="mine",
-        scope="scan",
-        case="a",
-        seconds=LONG,
-        threads=1,
-        policy=policy("scan", 50),  # type: ignore[arg-type]
-        should_stop=lambda: len(seen) >= 4,
-    )
+    events = begin(dataset, steps=50, should_stop=lambda: len(seen) >= 4)
     report = None
     for event in events:
         if isinstance(event, StepDone):
@@ -245,14 +226,9 @@ def test_a_stopped_round_keeps_the_best_look_and_a_whole_one_the_last(
     monkeypatch.setattr(trainings, "_LOOKS", 1e9)
     monkeypatch.setattr(trainings, "_LEAST_PAUSE", 0.0)
     monkeypatch.setattr(trainings.Trainings, "_look", scripted)
-    events = finetune_events(
+    events = begin(
         dataset,
-        name="mine",
-        scope="scan",
-        case="a",
-        seconds=LONG,
-        threads=1,
-        policy=replace(policy("scan", 4), blend=1.0),  # type: ignore[type-var,arg-type]
+        policy=replace(policy("scan", 4), blend=1.0),  # type: ignore[type-var]
         should_stop=lambda: stopped and len(looks) == 4,
     )
     last = list(events)[-1]

@@ -9,7 +9,6 @@ from napari_unet_seg.engine import finetune as module
 from napari_unet_seg.engine import tuning
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
 from napari_unet_seg.engine.events import RoundFinished, StepDone
-from napari_unet_seg.engine.finetune import finetune_events
 from napari_unet_seg.engine.gate import Contest
 from napari_unet_seg.engine.hold_back import Key
 from napari_unet_seg.engine.incumbent import Incumbent
@@ -19,7 +18,7 @@ from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
 from tests.engine.datasets import truth_of
 from tests.engine.models import SMALL, save_small, small_network
-from tests.engine.phantom_rounds import EASY, LONG, digest, policy, run, shipped, wider
+from tests.engine.phantom_rounds import EASY, begin, digest, policy, run, shipped, wider
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -110,15 +109,7 @@ def test_a_version_put_in_use_meanwhile_is_not_replaced(open_phantoms: Callable[
     dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
     line, other = VersionLine("mine", registry=Registry()), load_checkpoint(shipped())
     report = None
-    for event in finetune_events(
-        dataset,
-        name="mine",
-        scope="scan",
-        case="a",
-        seconds=LONG,
-        threads=1,
-        policy=policy("scan", 8),  # type: ignore[arg-type]
-    ):
+    for event in begin(dataset):
         if isinstance(event, StepDone) and event.step == 1:
             line.begin(shipped())
             line.add(other[0], replace(other[1], name="other"), promoted=True)
