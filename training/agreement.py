@@ -31,7 +31,8 @@ from napari_unet_seg.engine.normalise import CLIP, statistics_for
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.engine.working_grid import to_working_grid
-from training.command_line import command, command_parser, save_json, writable_file
+from training.command_line import command, command_parser, writable_file
+from training.json_file import save_json
 
 EQUAL = 0.999
 """Share of equal pixels from which two ways to predict count as one."""

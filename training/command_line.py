@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from napari_unet_seg.commands.status import FAILED, INPUT_AT_FAULT, INTERRUPTED, unread
-from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
-from napari_unet_seg.engine.segmenter import SegmentationError
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.data.formats.atomic import check_writable
+from napari_unet_seg.errors import InputError, SegmentationError
 
 
 def command_parser(module: str, description: str | None) -> argparse.ArgumentParser:
@@ -67,15 +64,3 @@ def writable_file(text: str) -> Path:
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return path
-
-
-def save_json(path: Path | None, value: Any) -> None:
-    """Write what a command found, whole or not at all; nowhere, where no file was asked for.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
-    """
-    if path is not None:
-        write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())

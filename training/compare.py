@@ -13,7 +13,8 @@ from typing import Any
 
 from napari_unet_seg.engine.evaluate import summarise
 from napari_unet_seg.errors import InputError
-from training.command_line import command, command_parser, save_json, writable_file
+from training.command_line import command, command_parser, writable_file
+from training.json_file import save_json
 from training.report.fold_scores import FoldScores
 from training.report.paired import paired_difference
 from training.report.with_interval import with_interval

@@ -36,7 +36,8 @@ from napari_unet_seg.data.splits import labelled_slices, pictures_of_unknown
 from napari_unet_seg.engine.evaluate import CaseScores
 from napari_unet_seg.engine.summary import summary_text
 from napari_unet_seg.errors import InputError
-from training.command_line import command, command_parser, save_json
+from training.command_line import command, command_parser
+from training.json_file import save_json
 from training.launch import default_threads
 from training.recipe import Recipe
 from training.recipes import RECIPES

@@ -24,7 +24,8 @@ import torch
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.engine.checkpoint import file_hash
-from training.command_line import command, command_parser, save_json
+from training.command_line import command, command_parser
+from training.json_file import save_json
 from training.launch import default_threads
 from training.report.fold_settings import held_out_cases, score_fold_settings
 from training.report.mask_settings import rules, thresholds

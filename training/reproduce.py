@@ -26,7 +26,8 @@ from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.engine.checkpoint import read_description
 from napari_unet_seg.errors import InputError
-from training.command_line import command, command_parser, save_json
+from training.command_line import command, command_parser
+from training.json_file import save_json
 from training.launch import default_threads
 from training.recipe import Recipe
 from training.recipes import RECIPES

@@ -15,6 +15,7 @@ from napari_unet_seg.engine.events import EpochDone
 from napari_unet_seg.engine.fit_state import State, read_state, write_state
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.errors import InputError, reading
+from training.json_file import save_json
 
 _SHARE = 0.1
 """Most of the time that may go into writing states, and into drawing."""
@@ -163,7 +164,7 @@ class RunFolder:
             raise InputError("is damaged; delete the folder to begin anew", path=file) from error
 
     def _write_history(self) -> None:
-        write_bytes(self.path / "history.json", (json.dumps(self.history, indent=1) + "\n").encode())
+        save_json(self.path / "history.json", self.history)
 
     def _open_board(self) -> None:
         try:

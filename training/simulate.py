@@ -28,7 +28,8 @@ from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.suggest import suggest_slices
 from napari_unet_seg.errors import InputError
-from training.command_line import command, command_parser, save_json
+from training.command_line import command, command_parser
+from training.json_file import save_json
 from training.settings import with_settings
 from training.simulation.annotator import parse_hand
 from training.simulation.figure import save_model_figure, save_scan_figure

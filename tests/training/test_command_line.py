@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from napari_unet_seg.engine.segmenter import SegmentationError
-from napari_unet_seg.errors import InputError
-from training.command_line import command, save_json, writable_file
+from napari_unet_seg.errors import InputError, SegmentationError
+from training.command_line import command, writable_file
+from training.json_file import save_json
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.engine.segmenter import load_model
 from training.benchmarks.memory import peak_memory
-from training.command_line import command, command_parser, save_json, writable_file
+from training.command_line import command, command_parser, writable_file
+from training.json_file import save_json
 from training.memory_limit import GIB
 
 _HEAD = 8

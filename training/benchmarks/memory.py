@@ -22,7 +22,8 @@ import psutil
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.layouts.kaggle import NAME, KaggleScan
 from napari_unet_seg.errors import InputError
-from training.command_line import command, command_parser, save_json, writable_file
+from training.command_line import command, command_parser, writable_file
+from training.json_file import save_json
 from training.memory_limit import GIB
 
 _EVERY = 0.02

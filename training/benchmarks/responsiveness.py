@@ -32,7 +32,8 @@ from napari_unet_seg.widgets.demo import add_dock
 from training.benchmarks.gestures import KnownMask, opening, slider_cost, switching
 from training.benchmarks.round_delay import round_delay
 from training.benchmarks.window import LoopDelay, add_scan, idle, open_viewer, wait, wait_until
-from training.command_line import command, command_parser, save_json, writable_file
+from training.command_line import command, command_parser, writable_file
+from training.json_file import save_json
 
 PARTS = ("loop", "stroke", "slider", "switching", "opening")
 _MOVEMENTS = 12

@@ -23,7 +23,8 @@ import psutil
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
 from training.benchmarks.corrected_scan import own_models, write_corrected_scan
-from training.command_line import command, command_parser, save_json, writable_file
+from training.command_line import command, command_parser, writable_file
+from training.json_file import save_json
 
 MEMORY_MB = {False: 5.0, True: 60.0}
 """What memory may grow by, round in a child or in this process: the allocator keeps some of what torch has used."""

@@ -41,8 +41,9 @@ from training.benchmarks.predictors import (
     slices_as_written,
 )
 from training.benchmarks.trainings import phantom_slices
-from training.command_line import command, command_parser, save_json, writable_file
+from training.command_line import command, command_parser, writable_file
 from training.describe import network_gflop
+from training.json_file import save_json
 
 BATCH = 8
 SCAN_SLICES = 36

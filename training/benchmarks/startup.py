@@ -19,7 +19,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from training.command_line import command, command_parser, save_json, writable_file
+from training.command_line import command, command_parser, writable_file
+from training.json_file import save_json
 
 _IMPORT = "import time; s = time.perf_counter(); import napari_unet_seg; print(time.perf_counter() - s)"
 

@@ -28,7 +28,8 @@ from napari_unet_seg.engine.fit import uses_bfloat16
 from training.benchmarks.contenders import Contender, keras, ours, plain
 from training.benchmarks.machine import Precision, by_turns, matrix_rate, spread
 from training.benchmarks.trainings import phantom_slices
-from training.command_line import command, command_parser, save_json, writable_file
+from training.command_line import command, command_parser, writable_file
+from training.json_file import save_json
 from training.recipe import Recipe
 from training.recipes import RECIPES
 

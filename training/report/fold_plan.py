@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.data.splits import patient_folds, patient_of
 from napari_unet_seg.errors import InputError
+from training.json_file import save_json
 from training.split import read_folds
 
 
@@ -36,7 +35,7 @@ class FoldPlan:
         """
         if path.exists() and read_folds(path) != self.folds:
             raise InputError("holds other folds than these; choose another --output, or remove it", path=path)
-        write_bytes(path, (json.dumps({"source": self.source, "folds": self.folds}, indent=1) + "\n").encode())
+        save_json(path, {"source": self.source, "folds": self.folds})
 
 
 def plan_folds(labelled: Collection[str], *, file: Path | None = None, count: int = 5, seed: int = 0) -> FoldPlan:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from napari_unet_seg.data.dataset import Dataset
-from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.engine.checkpoint import file_hash
 from napari_unet_seg.engine.evaluate import CaseScores, SliceScores, score_cases
 from napari_unet_seg.engine.metrics import Counts
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.errors import InputError, reading
+from training.json_file import save_json
 from training.report.held_out import unseen_cases
 
 
@@ -42,7 +42,7 @@ class FoldScores:
     def save(self, path: Path) -> None:
         """Write as JSON, the checkpoint by its name alone; InputError if that fails."""
         content = asdict(self) | {"checkpoint": self.checkpoint.name}
-        write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+        save_json(path, content)
 
     @classmethod
     def load(cls, path: Path) -> FoldScores:

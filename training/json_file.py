@@ -1,0 +1,21 @@
+"""What a run or a command found, as a JSON file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from napari_unet_seg.data.formats.atomic import write_bytes
+
+
+def save_json(path: Path | None, value: Any) -> None:
+    """Write what a command found, whole or not at all; nowhere, where no file was asked for.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    if path is not None:
+        write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
