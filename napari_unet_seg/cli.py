@@ -119,11 +119,12 @@ class Evaluate:
         if self.json is not None:
             check_writable(self.json)
         if self.report is not None:
-            from napari_unet_seg.engine.report import PAGE
+            from napari_unet_seg.engine.report import PAGE, CaseFigures, write_report
 
             check_writable(self.report / PAGE)
         dataset = open_dataset(self.path)
         segmenter = load_model(self.model, device=self.device)
+        figures = None if self.report is None else CaseFigures(segmenter.description.channel_names)
         status = OK
 
         def show(scores: CaseScores) -> None:
@@ -137,7 +138,8 @@ class Evaluate:
             status = max(status, report_case(error, case=case.case_id, work="evaluate"))
 
         try:
-            result = evaluate(dataset, segmenter, progress=show, failed=failed)
+            look = None if figures is None else figures.add
+            result = evaluate(dataset, segmenter, progress=show, look=look, failed=failed)
         except InputError:
             if status != OK:
                 # Why there is nothing to score has been told, case by case.
@@ -146,10 +148,8 @@ class Evaluate:
         print(summary_text(result["summary"]))
         if self.json is not None:
             write_bytes(self.json, json.dumps(result, indent=2).encode() + b"\n")
-        if self.report is not None:
-            from napari_unet_seg.engine.report import write_report
-
-            print(f"report: {write_report(result, dataset, segmenter, folder=self.report)}")
+        if self.report is not None and figures is not None:
+            print(f"report: {write_report(result, figures.html, folder=self.report)}")
         return status
 
 

@@ -1,11 +1,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 
 from napari_unet_seg.cli import main
 from napari_unet_seg.data.dataset import open_dataset
@@ -79,6 +81,20 @@ def test_evaluate_writes_json_and_report(tmp_path: Path, patients: Path, model: 
     assert all(case["case"] in page for case in result["cases"])
     assert page.count("data:image/png") == len(result["cases"])
     assert "volume Dice" in capsys.readouterr().out
+
+
+def test_a_report_predicts_no_case_again(
+    tmp_path: Path, patients: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, asked = Segmenter.predict, []
+
+    def predict(segmenter: Segmenter, volume: Volume, **given: Any) -> NDArray[np.float32]:
+        asked.append(volume)
+        return plain(segmenter, volume, **given)
+
+    monkeypatch.setattr(Segmenter, "predict", predict)
+    assert main(["evaluate", str(patients), "--model", model, "--report", str(tmp_path / "report")]) == 0
+    assert len(asked) == len(open_dataset(patients).cases)
 
 
 def test_one_bad_case_is_reported_and_the_others_go_on(

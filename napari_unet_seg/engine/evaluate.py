@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.dataset import Case, Dataset
 from napari_unet_seg.data.splits import patient_of
-from napari_unet_seg.data.volume import Mask
+from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.interval import bootstrap_interval
 from napari_unet_seg.engine.metrics import Counts, count, hd95_mm
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.errors import InputError, SegmentationError
+
+Look = Callable[["CaseScores", Volume, Mask, Mask], None]
+"""Takes the scores of a case, its scan, and the true and predicted mask ``(Z, Y, X)``."""
 
 _SEED_BATCH = 32
 _SEED_SMOOTH = 100.0
@@ -165,6 +168,7 @@ def score_cases(
     segmenter: Segmenter,
     *,
     progress: Callable[[CaseScores], None] | None = None,
+    look: Look | None = None,
     failed: Callable[[Case, Exception], None] | None = None,
 ) -> tuple[list[CaseScores], list[SliceScores]]:
     """Predict the cases that have a mask and score them.
@@ -177,6 +181,8 @@ def score_cases(
         The model.
     progress : callable, optional
         Called with the scores of each case as they come.
+    look : callable, optional
+        Called with them, the scan and both masks, which are let go of then.
     failed : callable, optional
         Called with each case that could not be used, or that the computation failed on; without it the first one
         raises.
@@ -198,9 +204,10 @@ def score_cases(
             probability = segmenter.predict(volume)
             # Several classes: the soft figures take the whole foreground.
             soft = probability if probability.ndim == 3 else probability.max(axis=0)
+            y_pred = segmenter.mask(probability)
             one, several = score_case(
                 case.case_id,
-                y_pred=segmenter.mask(probability),
+                y_pred=y_pred,
                 probability=soft,
                 y=mask,
                 labelled=case.labelled_slices(),
@@ -217,6 +224,8 @@ def score_cases(
         slices += several
         if progress is not None:
             progress(one)
+        if look is not None:
+            look(one, volume, mask, y_pred)
     return scores, slices
 
 
@@ -225,6 +234,7 @@ def evaluate(
     segmenter: Segmenter,
     *,
     progress: Callable[[CaseScores], None] | None = None,
+    look: Look | None = None,
     failed: Callable[[Case, Exception], None] | None = None,
 ) -> dict[str, Any]:
     """Score a model on every case of a dataset that has a mask.
@@ -235,7 +245,7 @@ def evaluate(
         What to score it on.
     segmenter : Segmenter
         The model.
-    progress, failed : callable, optional
+    progress, look, failed : callable, optional
         See `score_cases`.
 
     Returns
@@ -248,7 +258,7 @@ def evaluate(
     InputError
         If no case has a usable mask.
     """
-    scores, slices = score_cases(dataset.cases, segmenter, progress=progress, failed=failed)
+    scores, slices = score_cases(dataset.cases, segmenter, progress=progress, look=look, failed=failed)
     if not scores:
         raise InputError("no case has a usable mask to compare with", path=dataset.root)
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.formats.atomic import write_bytes
-from napari_unet_seg.data.roles import arrange_channels
-from napari_unet_seg.engine.segmenter import Segmenter
+from napari_unet_seg.data.roles import arrange_channels, flair_index
+from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.engine.evaluate import CaseScores
 
 PAGE = "report.html"
 """Name of the file."""
@@ -62,17 +63,40 @@ def picture_figure(picture: NDArray[np.uint8], *, caption: str) -> str:
     return f"<figure><img alt='' src='data:image/png;base64,{encoded}'><figcaption>{escaped}</figcaption></figure>"
 
 
-def write_report(result: dict[str, Any], dataset: Dataset, segmenter: Segmenter, *, folder: Path) -> Path:
+class CaseFigures:
+    """The figure of each case, made while it is scored: its slice with most tumour, with both outlines.
+
+    Parameters
+    ----------
+    channel_names : sequence of str
+        The model's; FLAIR is shown where it has it.
+    """
+
+    def __init__(self, channel_names: Sequence[str]) -> None:
+        self._channel_names = channel_names
+        self.html: dict[str, str] = {}
+        """By case."""
+
+    def add(self, scores: CaseScores, volume: Volume, truth: Mask, y_pred: Mask) -> None:
+        """Make the figure of a case; see `evaluate.Look`."""
+        shown = truth if truth.any() else y_pred
+        z = int((shown > 0).sum(axis=(1, 2)).argmax())
+        arranged, _ = arrange_channels(volume, self._channel_names)
+        image = arranged.data[flair_index(self._channel_names) or 0, z]
+        picture = outline_picture(image, truth=truth[z], y_pred=y_pred[z])
+        caption = f"{scores.case}, slice {z}: Dice of the volume {scores.dice:.3f}"
+        self.html[scores.case] = picture_figure(picture, caption=caption)
+
+
+def write_report(result: dict[str, Any], figures: Mapping[str, str], *, folder: Path) -> Path:
     """Write the page, complete in one file: `PAGE`.
 
     Parameters
     ----------
     result : dict
         What `evaluate` returned.
-    dataset : Dataset
-        The dataset it was made from.
-    segmenter : Segmenter
-        The model it was made with; the masks for the pictures are predicted again.
+    figures : mapping of str to str
+        The HTML figure of each of its cases, see `CaseFigures`.
     folder : Path
         Where to; it is made.
 
@@ -91,14 +115,14 @@ def write_report(result: dict[str, Any], dataset: Dataset, segmenter: Segmenter,
         "<tr>" + "".join(f"<td>{html.escape(_shown(scores[column]))}</td>" for column in columns) + "</tr>"
         for scores in ordered
     )
-    figures = "".join(_figure(scores, dataset, segmenter) for scores in ordered)
+    pictures = "".join(figures[scores["case"]] for scores in ordered)
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Scores of {html.escape(result['model'])}</title>"
         f"<style>{_STYLE}</style><h1>Model {html.escape(result['model'])}</h1>"
         f"<p>Dataset {html.escape(result['dataset'])}. Means over patients; every slice, hard mask, no smoothing. The "
         f"figures from all_slice_dice_empty1 on are for comparison with what others report.</p><table>{summary}</table>"
         f"<h2>Cases, worst first</h2><table><tr>{heads}</tr>{rows}</table>"
-        f"<h2>The slice with most tumour</h2><p>Truth green, prediction magenta, both white.</p>{figures}</html>"
+        f"<h2>The slice with most tumour</h2><p>Truth green, prediction magenta, both white.</p>{pictures}</html>"
     )
     target = folder / PAGE
     write_bytes(target, page.encode())
@@ -109,19 +133,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return " to ".join(_shown(item) for item in value)
     return f"{value:.4f}" if isinstance(value, float) else "none" if value is None else str(value)
-
-
-def _figure(scores: dict[str, Any], dataset: Dataset, segmenter: Segmenter) -> str:
-    case = dataset[scores["case"]]
-    truth = case.read_mask()
-    assert truth is not None
-    volume = case.read_image()
-    y_pred = segmenter.mask(segmenter.predict(volume))
-    shown = truth if truth.any() else y_pred
-    z = int((shown > 0).sum(axis=(1, 2)).argmax())
-    names = segmenter.description.channel_names
-    arranged, _ = arrange_channels(volume, names)
-    channel = names.index("flair") if "flair" in names else 0
-    picture = outline_picture(arranged.data[channel, z], truth=truth[z], y_pred=y_pred[z])
-    caption = f"{scores['case']}, slice {z}: Dice of the volume {scores['dice']:.3f}"
-    return picture_figure(picture, caption=caption)
