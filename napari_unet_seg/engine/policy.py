@@ -86,7 +86,7 @@ _FIT = FitConfig(
 )
 
 POLICIES: dict[Scope, TunePolicy] = {
-    "scan": TunePolicy(fit=_FIT),
+    "scan": TunePolicy(fit=replace(_FIT, learning_rate=2e-3, travel=0.045)),
     "model": TunePolicy(
         fit=replace(_FIT, travel=0.008, augment=AugmentConfig()),
         teach_as_seen=True,
