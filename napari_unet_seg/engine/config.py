@@ -233,7 +233,8 @@ class FitConfig:
 
     travel: float | None = None
     """Sum of the rates over the whole training: however many steps the time allows, the weights go equally far.
-    ``learning_rate`` is the most that one step takes then."""
+    ``learning_rate`` is the most that one step takes then: where they are too few for the sum, each is smaller than
+    that by the square root of what they fall short."""
 
     frozen_statistics: bool = False
     """Leave the statistics of the batch normalisation as they are: a few slices cannot tell them."""

@@ -75,8 +75,9 @@ _MILD = AugmentConfig(
 _FIT = FitConfig(
     steps=400,
     batch_size=8,
-    learning_rate=1e-3,
-    travel=0.004,
+    # For forty-five steps or more; see `FitConfig.travel` for fewer.
+    learning_rate=2e-3,
+    travel=0.045,
     weight_decay=0.0,
     loss="weighted bce+dice",
     ema_decay=0.9,
@@ -86,9 +87,6 @@ _FIT = FitConfig(
 )
 
 POLICIES: dict[Scope, TunePolicy] = {
-    "scan": TunePolicy(fit=replace(_FIT, learning_rate=2e-3, travel=0.045)),
-    "model": TunePolicy(
-        fit=replace(_FIT, travel=0.008, augment=AugmentConfig()),
-        teach_as_seen=True,
-    ),
+    "scan": TunePolicy(fit=_FIT),
+    "model": TunePolicy(fit=replace(_FIT, augment=AugmentConfig()), teach_as_seen=True, blend=0.2),
 }

@@ -64,12 +64,14 @@ class Schedule:
         """
         config = self._config
         factor = self._factor(min(progress, 1.0))
-        rate = config.learning_rate * factor
+        peak = config.learning_rate
         if config.travel is not None:
             # The mean of the factor over a training is a half.
-            rate = min(rate, 2 * config.travel * factor * max(progress - self._before, 1 / config.steps))
+            wanted = 2 * config.travel * max(progress - self._before, 1 / config.steps)
+            # A few steps of the largest size spoil more than they teach.
+            peak = min(wanted, peak * math.sqrt(peak / wanted))
             self._before = progress
-        return rate
+        return peak * factor
 
     def validated(self, loss: float) -> None:
         """Take note of the validation loss at the end of an epoch."""

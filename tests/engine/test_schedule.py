@@ -25,6 +25,18 @@ def test_a_cosine_falls_from_the_first_step_to_nothing() -> None:
     assert [schedule.rate(progress) for progress in (0, 0.5, 1)] == pytest.approx([0.4, 0.2, 0])
 
 
+@pytest.mark.parametrize(
+    ("steps", "travelled", "largest"), [(400, 0.045, 2.25e-4), (50, 0.045, 1.8e-3), (15, 0.0086, 1.15e-3)]
+)
+def test_the_weights_go_equally_far_in_many_steps_and_less_far_in_few(
+    steps: int, travelled: float, largest: float
+) -> None:
+    schedule = Schedule(FitConfig(steps=400, learning_rate=2e-3, travel=0.045))
+    rates = [schedule.rate(step / steps) for step in range(steps)]
+    assert sum(rates) == pytest.approx(travelled, rel=0.02)
+    assert max(rates) == pytest.approx(largest, rel=0.02)
+
+
 def test_a_constant_rate_stays() -> None:
     schedule = Schedule(FitConfig(schedule="constant", learning_rate=0.4))
     schedule.validated(1.0)
