@@ -30,6 +30,12 @@ _STYLE = (
 )
 
 
+def shown_channel(volume: Volume, channel_names: Sequence[str]) -> NDArray[Any]:
+    """What a picture shows of a scan, ``(Z, Y, X)``: FLAIR, or the first of a model's channels where it has none."""
+    arranged, _ = arrange_channels(volume, channel_names)
+    return np.asarray(arranged.data[flair_index(channel_names) or 0])
+
+
 def outline_picture(image: NDArray[Any], *, truth: NDArray[Any], y_pred: NDArray[Any]) -> NDArray[np.uint8]:
     """A slice with the outlines of truth (green) and prediction (magenta); white where they coincide.
 
@@ -81,8 +87,7 @@ class CaseFigures:
         """Make the figure of a case; see `evaluate.Look`."""
         shown = truth if truth.any() else y_pred
         z = int((shown > 0).sum(axis=(1, 2)).argmax())
-        arranged, _ = arrange_channels(volume, self._channel_names)
-        image = arranged.data[flair_index(self._channel_names) or 0, z]
+        image = shown_channel(volume, self._channel_names)[z]
         picture = outline_picture(image, truth=truth[z], y_pred=y_pred[z])
         caption = f"{scores.case}, slice {z}: Dice of the volume {scores.dice:.3f}"
         self.html[scores.case] = picture_figure(picture, caption=caption)

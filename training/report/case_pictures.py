@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.case import Case
-from napari_unet_seg.data.roles import arrange_channels, flair_index
 from napari_unet_seg.data.volume import Mask
-from napari_unet_seg.engine.report import outline_picture
+from napari_unet_seg.engine.report import outline_picture, shown_channel
 from napari_unet_seg.engine.segmenter import Segmenter, load_model
 from napari_unet_seg.errors import InputError
 
@@ -55,9 +54,7 @@ class CasePictures:
         segmenter = self._loaded[1]
         volume = case.read_image()
         y_pred = segmenter.mask(segmenter.predict(volume))
-        names = segmenter.description.channel_names
-        arranged, _ = arrange_channels(volume, names)
-        image = arranged.data[flair_index(names) or 0]
+        image = shown_channel(volume, segmenter.description.channel_names)
         return _pictures(image, truth=truth, y_pred=y_pred, labelled=case.labelled_slices())
 
 
