@@ -175,7 +175,7 @@ def load_onnx(path: Path, *, threads: int | None = None) -> tuple[OnnxNetwork, D
 
 
 def compare(network: Network, onnx: OnnxNetwork, description: Description, dataset: Dataset) -> Iterator[Agreement]:
-    """Predict every case both ways, on the CPU, and compare the masks.
+    """Predict every case both ways, on the CPU in float32, and compare the masks.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def compare(network: Network, onnx: OnnxNetwork, description: Description, datas
     dataset : Dataset
         Its cases need no masks.
     """
-    segmenter = Segmenter(network, description, device="cpu")
+    segmenter = Segmenter(network, description, device="cpu", precision=torch.float32)
     for case in dataset.cases:
         volume = case.read_image()
         segmenter.use(network)

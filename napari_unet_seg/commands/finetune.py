@@ -74,12 +74,14 @@ class Finetune:
 
         if self.json is not None:
             check_writable(self.json)
+        from napari_unet_seg.engine.allocator import keep_freed_memory
         from napari_unet_seg.engine.events import RoundFinished
         from napari_unet_seg.engine.finetune import finetune_events
         from napari_unet_seg.engine.fit import LossNotFinite
         from napari_unet_seg.engine.round_process import AS_IT_WAS
         from napari_unet_seg.engine.round_text import RoundProgress, report_text
 
+        keep_freed_memory()
         progress, report, told = RoundProgress(), None, False
         with stop_at_first_interrupt() as should_stop:
             try:

@@ -20,6 +20,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, cast
 
+from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.events import RoundEvent, to_record
 from napari_unet_seg.engine.round_process import AS_IT_WAS, RoundRequest
 from napari_unet_seg.engine.round_report import Scope
@@ -43,6 +44,7 @@ def main() -> int:
     requests, answers = _take_pipes()
     faulthandler.enable()
     _give_way()
+    keep_freed_memory()
     stop = threading.Event()
     request: RoundRequest | None = None
     try:

@@ -27,7 +27,7 @@ def test_the_fast_way_is_the_plain_one_where_nothing_is_cut_off(config: UNetConf
     classes = tuple(f"class {k}" for k in range(config.classes))
     described = replace(Description(name="m", network=config, class_names=classes), **change)
     network, volume = small_network(config), make_phantom(slices=5, size=40)[0]
-    fast = Segmenter(network, described, device="cpu").predict(volume)
+    fast = Segmenter(network, described, device="cpu", precision=torch.float32).predict(volume)
     plain = plain_probability(network, described, volume)
     assert plain.shape == fast.shape
     np.testing.assert_allclose(fast, plain, atol=1e-5)
@@ -36,7 +36,7 @@ def test_the_fast_way_is_the_plain_one_where_nothing_is_cut_off(config: UNetConf
 def test_pixels_of_another_size() -> None:
     volume = make_phantom(slices=3, size=48, spacing=(3.0, 0.5, 0.5))[0]
     network, described = small_network(), Description(name="m", network=SMALL)
-    fast = Segmenter(network, described, device="cpu").predict(volume)
+    fast = Segmenter(network, described, device="cpu", precision=torch.float32).predict(volume)
     np.testing.assert_allclose(fast, plain_probability(network, described, volume), atol=1e-5)
 
 
@@ -46,7 +46,7 @@ def test_inside_the_head_the_cut_out_changes_nothing() -> None:
     volume = replace(make_phantom(slices=3, size=40)[0], data=data)
     # It sees nothing from further away than the margin.
     network, described = small_network(), Description(name="m", network=SMALL)
-    fast = Segmenter(network, described, device="cpu").predict(volume)
+    fast = Segmenter(network, described, device="cpu", precision=torch.float32).predict(volume)
     assert not fast[:, :36].any()
     plain = plain_probability(network, described, volume)
     np.testing.assert_allclose(fast[:, 70:110, 60:100], plain[:, 70:110, 60:100], atol=1e-5)

@@ -64,7 +64,7 @@ def test_all_are_timed_and_compared_with_the_matrix_product(tmp_path: Path, monk
         assert large == pytest.approx(cost * small)
     table = speed.markdown(result)
     assert table.count("\n| ") == len(found) + len(result["curve"]) + 4
-    assert "| seeds' network | Keras on TensorFlow | 50.00 | 50.00 to 50.00 | 0.16 |" in table
+    assert "| seeds' network | Keras on TensorFlow | float32 | 50.00 | 50.00 to 50.00 | 0.16 |" in table
 
 
 @pytest.mark.usefixtures("small", "one_thread")

@@ -48,9 +48,11 @@ def recipes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("recipes")
+@pytest.mark.parametrize("precisions", [["float32"], ["float32", "bfloat16"]])
 def test_all_are_timed_and_compared_with_the_matrix_product(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    precisions: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(throughput, "uses_bfloat16", lambda config, device: "bfloat16" in precisions)
     other = tmp_path / "peer.py"
     other.write_text(ANSWER)
     monkeypatch.setattr(peer, "KERAS_UNET", other)
@@ -60,11 +62,15 @@ def test_all_are_timed_and_compared_with_the_matrix_product(
         throughput.main([*options, "--rounds", "2", "--seconds", "0", "--batches", "2", "4", "--json", str(file)]) == 0
     )
     result = json.loads(file.read_text())
-    assert result["matrix_gflops"] == {"float32": {"median": 100, "min": 100, "max": 100}}
-    found = {(each["recipe"], each["by"], each["batch"], tuple(each["size"])): each for each in result["trainings"]}
+    assert result["matrix_gflops"] == {each: {"median": 100, "min": 100, "max": 100} for each in precisions}
+    found = {
+        (each["recipe"], each["by"], each["precision"], each["batch"], tuple(each["size"])): each
+        for each in result["trainings"]
+    }
     assert set(found) == {
-        (recipe, by, batch, size)
+        (recipe, by, precision, batch, size)
         for batch in (2, 4)
+        for precision in precisions
         for recipe, by, size in (
             ("seed_000", "PyTorch as one writes it", (32, 32)),
             ("seed_000", "fit", (32, 32)),
@@ -72,14 +78,15 @@ def test_all_are_timed_and_compared_with_the_matrix_product(
             ("default", "fit", (32, 24)),
             ("default", "fit", (16, 12)),
         )
+        if precision == "float32" or by != "PyTorch as one writes it"
     }
     for each in result["trainings"]:
         assert each["slices_per_second"]["min"] > 0
         assert each["gflops"] == pytest.approx(3 * each["gflop"] * each["slices_per_second"]["median"])
         assert each["share"] == pytest.approx(each["gflops"] / 100)
-    keras = found["seed_000", "Keras on TensorFlow", 2, (32, 32)]
+    keras = found["seed_000", "Keras on TensorFlow", "float32", 2, (32, 32)]
     assert keras["slices_per_second"] == {"median": 50, "min": 50, "max": 50}
-    full, half = found["default", "fit", 2, (32, 24)], found["default", "fit", 2, (16, 12)]
+    full, half = (found["default", "fit", "float32", 2, size] for size in ((32, 24), (16, 12)))
     assert full["gflop"] == pytest.approx(4 * half["gflop"])
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(found)

@@ -21,7 +21,7 @@ from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.errors import InputError
 from training import export_onnx
-from training.benchmarks.machine import rate
+from training.benchmarks.machine import Precision, rate
 
 BRAIN_SEGMENTATION_PYTORCH = UNetConfig(features=(32, 64, 128, 256, 512), convolutions=(2,) * 5)
 """The shape of the network of the project of that name: 32 features at first, 7.8 million parameters."""
@@ -40,6 +40,9 @@ class Predictor:
 
     gflop: Callable[[], float]
     """Forward pass of one whole slice; asked once it has run."""
+
+    precision: Precision = "float32"
+    """Of the network's arithmetic."""
 
     begin: Callable[[], Callable[[], object]]
     """Gets it ready, and gives the call that is timed; `InputError` where what it needs is missing."""

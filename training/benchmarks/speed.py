@@ -2,10 +2,10 @@
 
 The seeds' network on batches of eight 256x256 slices, and a scan of 36 slices to its mask by the shipped model. All
 contenders take turns, several rounds, so that a slow spell of the machine hits everyone; the median and the spread of
-the rounds are printed, and the share of what a large matrix product reached in the same rounds. "Ours" is `Segmenter`
-as everyone calls it, from pixels to probabilities or to the mask; the others' seeds' networks are given batches that
-are normalised already. What is not installed is left out, and named: ONNX Runtime, OpenVINO, MONAI; and, without
-``--peer-python``, Keras. ``--curve`` times the shipped model as slices, pixels and features grow, too.
+the rounds are printed, and the share of what a large matrix product in that number format reached in the same rounds.
+"Ours" is `Segmenter` as everyone calls it, from pixels to probabilities or to the mask; the others' seeds' networks are
+given batches that are normalised already. What is not installed is left out, and named: ONNX Runtime, OpenVINO, MONAI;
+and, without ``--peer-python``, Keras. ``--curve`` times the shipped model as slices, pixels and features grow, too.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import platform
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from napari_unet_seg.data.phantom import make_phantom
-from napari_unet_seg.engine.checkpoint import Description
+from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
 from napari_unet_seg.engine.config import SEED_UNET, UNetConfig
 from napari_unet_seg.engine.device import NAMES, choose_device
 from napari_unet_seg.engine.networks import build_network
+from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter, load_model
 from training.benchmarks import cost_curve
 from training.benchmarks.machine import Precision, by_turns, matrix_rate, spread
@@ -51,6 +53,7 @@ SIZE = 256
 ROUND_SECONDS = 3.0
 _MATRIX = "large matrix product"
 _SEED_TASK = "seeds' network"
+IN_FLOAT32 = "ours, in float32"
 
 
 def seed_predictors(
@@ -69,23 +72,51 @@ def seed_predictors(
     # Resized to its own size: whole slices, as the others have them.
     described = Description(name="seed", network=network, normalisation="unit", resize=(size, size))
     ours = Segmenter(built, described, device=device)
+    fastest = precision_of(device)
     inputs = torch.from_numpy(slices.data.swapaxes(0, 1) / 255).float()
     threads = torch.get_num_threads()
     ways: dict[str, Callable[[], Callable[[], object]]] = {
         "ours": lambda: scan_to_mask(ours, slices),
         "ours, the network alone on the whole batch": lambda: batch_alone(ours, inputs),
-        "PyTorch as one writes it": lambda: forward(copy.deepcopy(built).to(ours.device), inputs.to(ours.device)),
     }
+    if fastest != "float32":
+        plain = Segmenter(built, described, device=device, precision=torch.float32)
+        ways[IN_FLOAT32] = lambda: scan_to_mask(plain, slices)
+    as_written = "PyTorch as one writes it"
+    ways[as_written] = lambda: forward(copy.deepcopy(built).to(ours.device), inputs.to(ours.device))
     if compile_too:
         ways["torch.compile, channels last"] = lambda: batch_alone(ours, inputs, compile_it=True)
+    in_float32 = {IN_FLOAT32, as_written}
     if ours.device.type == "cpu":
+        in_float32 |= {"ONNX Runtime", "OpenVINO"}
         ways["ONNX Runtime"] = lambda: onnx_runtime(copy.deepcopy(built), inputs, threads=threads)
         ways["OpenVINO"] = lambda: openvino(copy.deepcopy(built), inputs, threads=threads)
 
     def gflop() -> float:
         return network_gflop(copy.deepcopy(built).to("meta"), size=(size, size))
 
-    return [Predictor(task=_SEED_TASK, by=by, slices=batch, gflop=gflop, begin=begin) for by, begin in ways.items()]
+    return [
+        Predictor(
+            task=_SEED_TASK,
+            by=by,
+            slices=batch,
+            gflop=gflop,
+            precision="float32" if by in in_float32 else fastest,
+            begin=begin,
+        )
+        for by, begin in ways.items()
+    ]
+
+
+def precision_of(device: str) -> Precision:
+    """What `Segmenter` takes on a device.
+
+    Raises
+    ------
+    InputError
+        If the device is not there.
+    """
+    return "bfloat16" if choose_device(device).precision == torch.bfloat16 else "float32"
 
 
 def scan_predictors(model: str, *, slices: int, size: int, device: str) -> list[Predictor]:
@@ -110,14 +141,23 @@ def scan_predictors(model: str, *, slices: int, size: int, device: str) -> list[
             begin=lambda: slices_as_written(build(), scan, batch=BATCH, device=ours.device),
         )
 
-    return [
-        Predictor(
+    def shipped(by: str, segmenter: Segmenter, precision: Precision) -> Predictor:
+        return Predictor(
             task=task,
-            by="ours, the shipped model",
+            by=by,
             slices=slices,
             gflop=lambda: network_gflop(build_network(config).to("meta").eval(), size=(size, size)),
-            begin=lambda: scan_to_mask(ours, scan),
-        ),
+            precision=precision,
+            begin=lambda: scan_to_mask(segmenter, scan),
+        )
+
+    fastest = precision_of(device)
+    all_ours = [shipped("ours, the shipped model", ours, fastest)]
+    if fastest != "float32":
+        in_float32 = Segmenter(*load_checkpoint(Registry().path(model)), device=device, precision=torch.float32)
+        all_ours.append(shipped("ours, the shipped model, in float32", in_float32, "float32"))
+    return [
+        *all_ours,
         as_written("MONAI BasicUNet", basic_unet),
         as_written("brain-segmentation-pytorch's network", lambda: build_network(BRAIN_SEGMENTATION_PYTORCH)),
     ]
@@ -170,10 +210,12 @@ def measure(
         If the device is not there, or the peer cannot be started.
     """
     choice = choose_device(device)
-    precision: Precision = "bfloat16" if choice.precision == torch.bfloat16 else "float32"
+    precisions: set[Precision] = {"float32", precision_of(device)}
     contenders = seed_predictors(network, batch=BATCH, size=size, device=device, compile_too=compile_too)
     contenders += scan_predictors(model, slices=SCAN_SLICES, size=size, device=device)
-    runs: dict[str, Callable[[], float]] = {_MATRIX: lambda: matrix_rate(precision, device=choice.device)}
+    runs: dict[str, Callable[[], float]] = {
+        f"{_MATRIX} in {precision}": partial(matrix_rate, precision, device=choice.device) for precision in precisions
+    }
     runs |= {each.name: each.timed(at_least=at_least, device=choice.device) for each in contenders}
     with ExitStack() as stack:
         if peer_python is not None:
@@ -193,7 +235,7 @@ def measure(
             contenders.append(keras)
             runs[keras.name] = lambda: peer.rate(at_least)
         rates = by_turns(runs, rounds=rounds)
-    limit = spread(rates[_MATRIX])
+    limits = {precision: spread(rates[f"{_MATRIX} in {precision}"]) for precision in precisions}
     return {
         "machine": {
             "device": choice.note,
@@ -201,11 +243,13 @@ def measure(
             "cpu_threads": torch.get_num_threads(),
             "torch": torch.__version__,
         },
-        "precision": precision,
+        "precision": precision_of(device),
         "rounds": rounds,
-        "matrix_gflops": limit,
+        "matrix_gflops": limits,
         "predictions": [
-            _result(each, rates[each.name], limit=limit["median"]) for each in contenders if each.name in rates
+            _result(each, rates[each.name], limit=limits[each.precision]["median"])
+            for each in contenders
+            if each.name in rates
         ],
         "curve": cost_curve.measure(
             load_model(model, device="cpu").description.network,
@@ -226,6 +270,7 @@ def _result(predictor: Predictor, rates: Sequence[float], *, limit: float) -> di
         "by": predictor.by,
         "slices": predictor.slices,
         "slices_per_second": slices_per_second,
+        "precision": predictor.precision,
         "gflop": gflop,
         "gflops": gflops,
         "share": gflops / limit,
@@ -234,23 +279,27 @@ def _result(predictor: Predictor, rates: Sequence[float], *, limit: float) -> di
 
 def markdown(result: dict[str, Any]) -> str:
     """What `measure` found, as tables."""
-    told, limit = result["machine"], result["matrix_gflops"]
+    told, limits = result["machine"], result["matrix_gflops"]
+    products = ", ".join(
+        f"{limit['median']:.0f} GFLOP/s ({limit['min']:.0f} to {limit['max']:.0f}) in {precision}"
+        for precision, limit in sorted(limits.items())
+    )
     lines = [
         f"{told['device']}; {told['processor']}, {told['cpu_threads']} CPU threads, PyTorch {told['torch']}; "
-        f"{result['rounds']} rounds; large matrix product in {result['precision']}: {limit['median']:.0f} GFLOP/s "
-        f"({limit['min']:.0f} to {limit['max']:.0f})",
+        f"{result['rounds']} rounds; large matrix product: {products}",
         "",
-        "| task | by | slices/s | least to most | seconds | GFLOP a slice | of the matrix product |",
-        "| --- | --- | ---: | --- | ---: | ---: | ---: |",
+        "| task | by | precision | slices/s | least to most | seconds | GFLOP a slice | of the matrix product |",
+        "| --- | --- | --- | ---: | --- | ---: | ---: | ---: |",
     ]
     for each in result["predictions"]:
         rate = each["slices_per_second"]
         lines.append(
-            f"| {each['task']} | {each['by']} | {rate['median']:.2f} | {rate['min']:.2f} to {rate['max']:.2f} "
-            f"| {each['slices'] / rate['median']:.2f} | {each['gflop']:.1f} | {each['share']:.0%} |"
+            f"| {each['task']} | {each['by']} | {each['precision']} | {rate['median']:.2f} "
+            f"| {rate['min']:.2f} to {rate['max']:.2f} | {each['slices'] / rate['median']:.2f} "
+            f"| {each['gflop']:.1f} | {each['share']:.0%} |"
         )
     if result["curve"]:
-        lines += ["", cost_curve.markdown(result["curve"], limit=limit["median"])]
+        lines += ["", cost_curve.markdown(result["curve"], limit=limits[result["precision"]]["median"])]
     return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.device import NAMES, choose_device
 from napari_unet_seg.engine.fit import uses_bfloat16
 from training.benchmarks.contenders import Contender, keras, ours, plain
@@ -164,12 +165,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help=f"{', '.join(NAMES)} or cuda:N")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--peer-python", type=Path, help="a Python with tensorflow and scipy, to train Keras' network")
+    parser.add_argument(
+        "--default-allocator", action="store_true", help="leave the C library as it is, which `training.run` does not"
+    )
     parser.add_argument("--json", type=writable_file)
     given = parser.parse_args(arguments)
     if min(given.rounds, *(given.batches or [1])) < 1:
         parser.error("--rounds and --batches must be positive")
     if given.threads:
         torch.set_num_threads(given.threads)
+    if not given.default_allocator:
+        keep_freed_memory()
     device = choose_device(given.device).device
     result = measure(
         device=device,
