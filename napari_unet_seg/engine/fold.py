@@ -16,9 +16,10 @@ def fold_batch_norm(network: Network) -> Network:
     """A copy with fewer passes over its pixels and the same results; other libraries' networks stay as they are.
 
     In front of a ReLU, each normalisation goes into the convolution before it. Behind a ReLU, it goes into the
-    convolution after it; what the padding changes is put right at the border (`Border`). There it stays at the end of
-    a block, as pooling, a transposed convolution or two convolutions read it; only the last one of all goes into the
-    last layer.
+    convolution after it; what the padding changes is put right at the border (`Border`). At the end of a block of the
+    encoder these are two: one behind the pooling, which takes the same pixels before a normalisation as after it if
+    that turns no sign, and one of the decoder. What a transposed convolution reads stays normalised before it, but for
+    the last layer.
 
     Parameters
     ----------
@@ -37,8 +38,12 @@ def fold_batch_norm(network: Network) -> Network:
     assert isinstance(last, nn.Sequential)
     if isinstance(last[-1], nn.BatchNorm2d):
         # Nothing is padded for a convolution of size 1.
-        folded.head, _ = _merged(last[-1], folded.head)
+        folded.head, _ = _merged(*_scale_and_offset(last[-1]), folded.head)
         del last[-1]
+    for level, block in enumerate(folded.encoder[:-1]):
+        assert isinstance(block, nn.Sequential)
+        if isinstance(block[-1], nn.BatchNorm2d):
+            _fold_into_readers(folded, level, block)
     return folded
 
 
@@ -86,22 +91,43 @@ def _fold_forwards(block: list[nn.Module]) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for layer in block:
         if isinstance(layer, nn.Conv2d) and layers and isinstance(layers[-1], nn.BatchNorm2d):
-            merged, taps = _merged(layers.pop(), layer)
+            merged, taps = _merged(*_scale_and_offset(layers.pop()), layer)
             layers += [merged, Border(taps)]
         else:
             layers.append(layer)
     return layers
 
 
-@torch.no_grad()
-def _merged(norm: nn.Module, layer: nn.Conv2d) -> tuple[nn.Conv2d, Tensor]:
-    """A convolution that does what a normalisation and it do; and what each place of its kernel makes of the offset."""
+def _fold_into_readers(network: UNet, level: int, block: nn.Sequential) -> None:
+    """Move the normalisation at the end of an encoder's block into both convolutions that read it."""
+    scale, offset = _scale_and_offset(block[-1])
+    if (scale < 0).any():
+        return
+    below, beside = network.encoder[level + 1], network.decoder[len(network.decoder) - 1 - level]
+    assert isinstance(below, nn.Sequential)
+    assert isinstance(beside, nn.Sequential)
+    # The decoder reads as many channels from below, which stay as they are, in front of these.
+    both = torch.cat([torch.ones_like(scale), scale]), torch.cat([torch.zeros_like(offset), offset])
+    for reader, change in ((below, (scale, offset)), (beside, both)):
+        assert isinstance(reader[0], nn.Conv2d)
+        merged, taps = _merged(*change, reader[0])
+        reader[0] = merged
+        reader.insert(1, Border(taps))
+    del block[-1]
+
+
+def _scale_and_offset(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """What a normalisation multiplies each channel by, and adds then; in double precision, so as to round once."""
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    # In double precision, so that the weights are rounded once.
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    offset = norm.bias.double() - norm.running_mean.double() * scale
+    scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
+    return scale, norm.bias.detach().double() - norm.running_mean.double() * scale
+
+
+@torch.no_grad()
+def _merged(scale: Tensor, offset: Tensor, layer: nn.Conv2d) -> tuple[nn.Conv2d, Tensor]:
+    """A convolution that does what a normalisation and it do; and what each place of its kernel makes of the offset."""
     weight = layer.weight.double()
     taps = torch.einsum("oikl,i->okl", weight, offset)
     bias = taps.sum(dim=(1, 2)) + (0 if layer.bias is None else layer.bias.double())

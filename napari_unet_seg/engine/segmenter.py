@@ -22,6 +22,7 @@ from napari_unet_seg.engine.postprocess import mask_from_probability
 from napari_unet_seg.engine.prepared_scan import PreparedScan, glance, prepare_scan
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.side_by_side import side_by_side
+from napari_unet_seg.engine.sign_bit import compare_as_integers
 from napari_unet_seg.engine.unet import to_channels_last
 from napari_unet_seg.errors import InputError, SegmentationError
 
@@ -81,6 +82,8 @@ class Segmenter:
 
     def _placed(self) -> Network:
         network = fold_batch_norm(self._plain).requires_grad_(False)
+        if self.device.type == "cpu" and self._precision == torch.bfloat16:
+            compare_as_integers(network)
         return to_channels_last(network.to(self.device, dtype=self._precision))
 
     def use(self, network: Network) -> None:

@@ -6,7 +6,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from napari_unet_seg.engine.config import Order, UNetConfig
 from napari_unet_seg.engine.network import Network
@@ -43,6 +42,7 @@ class UNet(Network):
         for width, count in zip(features, convolutions, strict=True):
             self.encoder.append(conv_block(channels, width, convolutions=count, order=config.order))
             channels = width
+        self.pool: nn.Module = nn.MaxPool2d(2)
         self.up = nn.ModuleList()
         self.decoder = nn.ModuleList()
         for width, count in zip(features[-2::-1], convolutions[-2::-1], strict=True):
@@ -58,7 +58,7 @@ class UNet(Network):
         deepest = len(self.encoder) - 1
         for level, block in enumerate(self.encoder):
             if level:
-                x = functional.max_pool2d(x, 2)
+                x = self.pool(x)
             x = block(x)
             if level >= deepest - 1:
                 x = self.dropout(x)
