@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_unet_seg.engine.allocator import give_back_freed_memory
 from napari_unet_seg.engine.prepared_case import PreparedCase
 from napari_unet_seg.engine.processes import Processes
 from napari_unet_seg.engine.samples import SliceStore
@@ -79,6 +80,8 @@ class Spill:
         machines = int(processes.gather(torch.tensor(machine)).max()) + 1
         folder = run / "shards" / f"machine_{machine}" if machines > 1 else run / "shards"
         writes = fabric is None or fabric.local_rank == 0
+        # A training before this one may have left some.
+        give_back_freed_memory()
         limit = memory if memory is not None else default_limit(device, processes=processes.count // machines)
         # One decision for all: they take every step together, streamed or not.
         limit = int(processes.gather(torch.tensor(limit)).min())

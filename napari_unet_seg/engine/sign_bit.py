@@ -41,8 +41,8 @@ class PositivePool(nn.Module):
 def compare_as_integers(network: _Network) -> _Network:
     """Have a network from `fold_batch_norm` do so, in place; other libraries' stay as they are.
 
-    It is for bfloat16 on the CPU. Pooling does so where a ReLU wrote what it reads; a normalisation behind the ReLU
-    leaves negative numbers.
+    It is for bfloat16 on the CPU. Pooling does so if at every level a ReLU wrote what it reads: a normalisation behind
+    the ReLU leaves negative numbers.
     """
     if not isinstance(network, UNet):
         return network

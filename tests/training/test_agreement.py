@@ -97,7 +97,10 @@ def test_the_shipped_model_gives_the_plain_masks_on_real_patients(lgg: Path, tmp
         assert agreement.main([str(scans), "--device", "cpu"]) == 0
 
 
-def test_bfloat16_is_near(tmp_path: Path) -> None:
-    network, described, volume = small_network(), Description(name="m", network=SMALL), make_phantom(slices=2)[0]
+@pytest.mark.parametrize("config", NETWORKS)
+def test_bfloat16_is_near(config: UNetConfig) -> None:
+    classes = tuple(f"class {k}" for k in range(config.classes))
+    described = Description(name="m", network=config, class_names=classes)
+    network, volume = small_network(config), make_phantom(slices=2)[0]
     fast = Segmenter(network, described, device="cpu", precision=torch.bfloat16).predict(volume)
     np.testing.assert_allclose(fast, plain_probability(network, described, volume), atol=0.05)

@@ -7,7 +7,8 @@ the shipped model's network by `fit`, with its own augmentation. All take turns,
 share of what a large matrix product reaches in that precision in the same rounds; a training step counts as three
 forward passes.
 
-On a graphics card the slices lie on it, batches are of 8, 32 and 128, and `fit` runs in bfloat16 too.
+Where the device computes in bfloat16, `fit` and Keras do so too. On a graphics card the slices lie on it, and batches
+are of 8, 32 and 128. All but Keras share a process that keeps what it freed; see ``--default-allocator``.
 """
 
 from __future__ import annotations
