@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.engine.bfloat16 import in_bfloat16
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
 from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.fold import fold_batch_norm
@@ -22,8 +23,7 @@ from napari_unet_seg.engine.postprocess import mask_from_probability
 from napari_unet_seg.engine.prepared_scan import PreparedScan, glance, prepare_scan
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.side_by_side import side_by_side
-from napari_unet_seg.engine.sign_bit import compare_as_integers
-from napari_unet_seg.engine.unet import to_channels_last
+from napari_unet_seg.engine.unet import UNet, to_channels_last
 from napari_unet_seg.errors import InputError, SegmentationError
 
 _BATCH_PIXELS = {"cpu": 256 * 256, "mps": 16 * 256 * 256, "cuda": 128 * 256 * 256}
@@ -82,9 +82,11 @@ class Segmenter:
 
     def _placed(self) -> Network:
         network = fold_batch_norm(self._plain).requires_grad_(False)
-        if self.device.type == "cpu" and self._precision == torch.bfloat16:
-            compare_as_integers(network)
-        return to_channels_last(network.to(self.device, dtype=self._precision))
+        if self._precision == torch.bfloat16:
+            network = in_bfloat16(network, on_processor=self.device.type == "cpu")
+        else:
+            network = network.to(dtype=self._precision)
+        return to_channels_last(network.to(self.device))
 
     def use(self, network: Network) -> None:
         """Predict with other weights from now on; what was worked out for volumes seen before is kept.
@@ -236,7 +238,9 @@ class Segmenter:
     @torch.inference_mode()
     def _predict_batch(self, prepared: PreparedScan, part: Sequence[int]) -> NDArray[np.float32]:
         """Probabilities ``(K, B, rows, columns)`` of some slices, in the cut-out."""
-        stacked = prepared.stack(part, device=self.device, precision=self._precision)
+        # In float32 for the first convolution of a network of ours; see `in_bfloat16`.
+        precision = torch.float32 if isinstance(self._network, UNet) else self._precision
+        stacked = prepared.stack(part, device=self.device, precision=precision)
         probability = self._probability(stacked)
         if self.description.flip:
             probability = (probability + self._probability(stacked.flip(-1)).flip(-1)) / 2

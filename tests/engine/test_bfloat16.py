@@ -3,11 +3,17 @@ import torch
 from torch import nn
 
 from napari_unet_seg.data.phantom import make_phantom
+from napari_unet_seg.engine.bfloat16 import (
+    FirstConvolution,
+    PositivePool,
+    SignBitReLU,
+    compare_as_integers,
+    in_bfloat16,
+)
 from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.engine.fold import fold_batch_norm
 from napari_unet_seg.engine.segmenter import Segmenter
-from napari_unet_seg.engine.sign_bit import PositivePool, SignBitReLU, compare_as_integers
 from tests.engine.models import small_network
 
 
@@ -40,7 +46,8 @@ def test_a_network_says_the_same_to_the_last_bit(order: str) -> None:
     with torch.inference_mode():
         plain = fold_batch_norm(network).bfloat16()
         expected = plain(x)
-        changed = compare_as_integers(fold_batch_norm(network)).bfloat16()
+        changed = fold_batch_norm(network).bfloat16()
+        compare_as_integers(changed)
         assert torch.equal(changed(x), expected)
     kinds = [type(module) for module in changed.modules()]
     assert nn.ReLU not in kinds
@@ -53,7 +60,26 @@ def test_behind_a_normalisation_there_are_negative_numbers() -> None:
     with torch.no_grad():
         # Not folded then.
         network.encoder[0][-1].weight[0] *= -1
-    assert isinstance(compare_as_integers(fold_batch_norm(network)).pool, nn.MaxPool2d)
+    folded = fold_batch_norm(network)
+    compare_as_integers(folded)
+    assert isinstance(folded.pool, nn.MaxPool2d)
+
+
+@pytest.mark.parametrize("order", ["conv-norm-act", "conv-act-norm"])
+def test_the_first_convolution_stays_in_float32(order: str) -> None:
+    network = small_network(UNetConfig(features=(8, 16), convolutions=(1, 2), order=order))
+    folded, x = fold_batch_norm(network), torch.randn(2, network.config.input_channels, 16, 24)
+    expected = folded.encoder[0][0](x)
+    changed = in_bfloat16(fold_batch_norm(network), on_processor=True)
+    first = changed.encoder[0][0]
+    assert isinstance(first, FirstConvolution)
+    with torch.inference_mode():
+        assert torch.equal(first(x), expected.bfloat16())
+        assert changed(x).dtype == torch.bfloat16
+    kept = {name for name, value in changed.named_parameters() if value.dtype == torch.float32}
+    assert kept == {"encoder.0.0.convolution.weight"} | (
+        {"encoder.0.0.convolution.bias"} if order == "conv-norm-act" else set()
+    )
 
 
 def test_bfloat16_on_a_processor_alone() -> None:
