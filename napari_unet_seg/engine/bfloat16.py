@@ -1,7 +1,7 @@
 """A network's arithmetic in bfloat16: what stays in float32, and what a processor does with the bits.
 
 Most of what bfloat16 changes of a mask comes from the first convolution: its inputs, weights and bias rounded move all
-that follows in one direction. It is the smallest one, so it stays in float32, which halves the change.
+that follows in one direction. It has the fewest inputs, so it stays in float32, which halves the change.
 
 Processors multiply bfloat16 but do not compare it: PyTorch turns every number into float32 and back. The bits of a
 bfloat16 number that is not negative, read as a 16-bit integer, lie in the same order as the numbers, and those of a
