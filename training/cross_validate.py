@@ -33,7 +33,6 @@ import torch
 from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.data.splits import labelled_slices, pictures_of_unknown
-from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.evaluate import CaseScores
 from napari_unet_seg.engine.summary import summary_text
 from napari_unet_seg.errors import InputError
@@ -142,7 +141,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given.checkpoints and not given.gather and given.recipe is None:
         parser.error("name a recipe to train, or give --checkpoints or --gather")
     torch.set_num_threads(given.threads or default_threads())
-    keep_freed_memory()
     dataset = open_dataset(given.data)
     check_writable(given.output / "cross_validation.json")
     if given.checkpoints:

@@ -24,7 +24,6 @@ import torch
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
-from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.checkpoint import read_description
 from napari_unet_seg.errors import InputError
 from training.command_line import command, command_parser
@@ -190,7 +189,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     given = _parser().parse_args(arguments)
     torch.set_num_threads(given.threads or default_threads())
-    keep_freed_memory()
     recipes = [RECIPES[name]() for name in given.recipes]
     if given.seed is not None:
         recipes = [

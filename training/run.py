@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 
 from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
-from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.errors import InputError
 from training.command_line import command, command_parser
 from training.describe import describe
@@ -80,7 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (given.fold is None) != (given.folds is None):
         parser.error("--fold and --folds go together")
     torch.set_num_threads(given.threads or default_threads())
-    keep_freed_memory()
     default = recipe.name if given.fold is None else f"{recipe.name}_fold_{given.fold}"
     if given.describe:
         print(json.dumps(describe(recipe), indent=2))

@@ -23,7 +23,6 @@ import torch
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable
-from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.finetune import finetune
 from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.segmenter import load_model
@@ -134,7 +133,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     if given.threads is not None:
         torch.set_num_threads(given.threads)
-    keep_freed_memory()
     parse_hand(given.degrade)
     plan = Plan(
         data=given.data,

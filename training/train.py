@@ -13,6 +13,7 @@ import torch
 from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.data.roles import flair_index
 from napari_unet_seg.data.splits import patient_of
+from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.checkpoint import Description, file_hash, load_checkpoint
 from napari_unet_seg.engine.events import EpochDone, FitFinished
 from napari_unet_seg.engine.fit import LossNotFinite, fit
@@ -81,6 +82,7 @@ def train(
     InputError
         If data, checkpoint or folder cannot be used, or there is something in the place of the output.
     """
+    keep_freed_memory()
     processes = Processes(fabric)
     first = processes.rank == 0
     say = _say if first else _keep_quiet

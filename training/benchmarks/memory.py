@@ -67,15 +67,12 @@ def train_briefly(data: Path, output: Path, *, steps: int, memory: int) -> None:
     """Some steps of ``default``, one epoch, validated on a tenth of the patients."""
     import torch
 
-    from napari_unet_seg.engine.allocator import keep_freed_memory
     from training.launch import default_threads
     from training.recipe import SplitConfig
     from training.recipes import RECIPES
     from training.train import train
 
     torch.set_num_threads(default_threads())
-    # As `training.run` has it.
-    keep_freed_memory()
     recipe = RECIPES["default"]()
     recipe = dataclasses.replace(
         recipe,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from napari_unet_seg.data.dataset import Dataset
+from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.policy import TunePolicy
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter, load_model
@@ -111,6 +112,8 @@ class Line:
 
     def retrain(self, dataset: Dataset, *, scope: str, case: str | None, seed: int) -> RoundResult:
         """Do a round; the next one goes on from where the newest promoted one got."""
+        # As in the process that the dock has for a round.
+        keep_freed_memory()
         began = time.perf_counter()
         report = self._finetune(
             dataset,

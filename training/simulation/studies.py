@@ -12,7 +12,6 @@ from typing import Any
 
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.splits import patient_of
-from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.checkpoint import read_description
 from napari_unet_seg.errors import InputError
 from training.simulation.model import Cohort
@@ -168,8 +167,6 @@ def _run_scan(run: ScanRun, *, plan: Plan, finetune: Finetune, suggest_slices: S
         import torch
 
         torch.set_num_threads(plan.threads)
-    # As in the process that the dock has for a round.
-    keep_freed_memory()
     try:
         return simulate_scan(run, plan=plan, finetune=finetune, suggest_slices=suggest_slices)
     except InputError as error:
