@@ -1,7 +1,8 @@
-"""A network's arithmetic in bfloat16: what stays in float32, and what a processor does with the bits.
+"""A network's arithmetic in bfloat16: how its weights are rounded, and what a processor does with the bits.
 
-Most of what bfloat16 changes of a mask comes from the first convolution: its inputs, weights and bias rounded move all
-that follows in one direction. It has the fewest inputs, so it stays in float32, which halves the change.
+What bfloat16 changes of a mask is no noise: weights rounded once move every probability the same way. So they are
+rounded with errors that cancel (`engine/rounding.py`), but for the first convolution: what it reads is as often
+negative as positive, and has too few weights for that. It has them in two halves.
 
 Processors multiply bfloat16 but do not compare it: PyTorch turns every number into float32 and back. The bits of a
 bfloat16 number that is not negative, read as a 16-bit integer, lie in the same order as the numbers, and those of a
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.rounding import round_weights
 from napari_unet_seg.engine.unet import UNet
 
 
@@ -40,21 +42,44 @@ class PositivePool(nn.Module):
         return torch.maximum(rows[..., ::2], rows[..., 1::2]).view(torch.bfloat16)
 
 
-class FirstConvolution(nn.Module):
-    """A convolution in float32 whose results are bfloat16."""
+class SplitConvolution(nn.Module):
+    """A convolution in bfloat16 by weights of twice its digits; for inference alone.
 
-    def __init__(self, convolution: nn.Module) -> None:
+    Each weight is the sum of two numbers of bfloat16, a coarse and a fine one, and the input is read twice; the fine
+    part of the bias is the weight of one more input, which is 1 everywhere. The sums are in float32 in any case.
+
+    Parameters
+    ----------
+    convolution : nn.Conv2d
+        In float32, of an odd size, of all its inputs at once.
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
-        self.convolution = convolution
+        weight = convolution.weight.detach()
+        bias = weight.new_zeros(len(weight)) if convolution.bias is None else convolution.bias.detach()
+        height, width = weight.shape[2:]
+        of_one = torch.zeros_like(weight[:, :1])
+        of_one[:, 0, height // 2, width // 2] = _fine(bias)
+        self.convolution = copy.deepcopy(convolution)
+        self.convolution.weight = nn.Parameter(torch.cat([weight, _fine(weight), of_one], dim=1).bfloat16())
+        self.convolution.bias = nn.Parameter(bias.bfloat16())
+        self.convolution.in_channels = self.convolution.weight.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, Y, X)``, best in float32."""
-        found: Tensor = self.convolution(x.float())
-        return found.bfloat16()
+        """``(B, C, Y, X)``, bfloat16."""
+        twice = torch.cat([x, x, torch.ones_like(x[:, :1])], dim=1)
+        found: Tensor = self.convolution(twice.contiguous(memory_format=torch.channels_last))
+        return found
+
+
+def _fine(number: Tensor) -> Tensor:
+    """What rounding to bfloat16 takes away."""
+    return number - number.bfloat16().float()
 
 
 def in_bfloat16(network: Network, *, on_processor: bool) -> Network:
-    """A network from `fold_batch_norm` in bfloat16, in place, all but the first convolution of a `UNet`.
+    """A network from `fold_batch_norm` in bfloat16, in place.
 
     Parameters
     ----------
@@ -64,14 +89,17 @@ def in_bfloat16(network: Network, *, on_processor: bool) -> Network:
         Compare as integers, too.
     """
     if not isinstance(network, UNet):
+        round_weights(network)
         return network.bfloat16()
     if on_processor:
         compare_as_integers(network)
     block = network.encoder[0]
     assert isinstance(block, nn.Sequential)
-    first = copy.deepcopy(block[0])
+    assert isinstance(block[0], nn.Conv2d)
+    first = SplitConvolution(block[0])
+    round_weights(network)
     network.bfloat16()
-    block[0] = FirstConvolution(first)
+    block[0] = first
     return network
 
 

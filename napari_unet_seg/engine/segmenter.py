@@ -23,7 +23,7 @@ from napari_unet_seg.engine.postprocess import mask_from_probability
 from napari_unet_seg.engine.prepared_scan import PreparedScan, glance, prepare_scan
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.side_by_side import side_by_side
-from napari_unet_seg.engine.unet import UNet, to_channels_last
+from napari_unet_seg.engine.unet import to_channels_last
 from napari_unet_seg.errors import InputError, SegmentationError
 
 _BATCH_PIXELS = {"cpu": 256 * 256, "mps": 16 * 256 * 256, "cuda": 128 * 256 * 256}
@@ -238,9 +238,7 @@ class Segmenter:
     @torch.inference_mode()
     def _predict_batch(self, prepared: PreparedScan, part: Sequence[int]) -> NDArray[np.float32]:
         """Probabilities ``(K, B, rows, columns)`` of some slices, in the cut-out."""
-        # In float32 for the first convolution of a network of ours; see `in_bfloat16`.
-        precision = torch.float32 if isinstance(self._network, UNet) else self._precision
-        stacked = prepared.stack(part, device=self.device, precision=precision)
+        stacked = prepared.stack(part, device=self.device, precision=self._precision)
         probability = self._probability(stacked)
         if self.description.flip:
             probability = (probability + self._probability(stacked.flip(-1)).flip(-1)) / 2

@@ -1,12 +1,14 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.engine.bfloat16 import (
-    FirstConvolution,
     PositivePool,
     SignBitReLU,
+    SplitConvolution,
     compare_as_integers,
     in_bfloat16,
 )
@@ -65,21 +67,29 @@ def test_behind_a_normalisation_there_are_negative_numbers() -> None:
     assert isinstance(folded.pool, nn.MaxPool2d)
 
 
-@pytest.mark.parametrize("order", ["conv-norm-act", "conv-act-norm"])
-def test_the_first_convolution_stays_in_float32(order: str) -> None:
-    network = small_network(UNetConfig(features=(8, 16), convolutions=(1, 2), order=order))
-    folded, x = fold_batch_norm(network), torch.randn(2, network.config.input_channels, 16, 24)
-    expected = folded.encoder[0][0](x)
-    changed = in_bfloat16(fold_batch_norm(network), on_processor=True)
-    first = changed.encoder[0][0]
-    assert isinstance(first, FirstConvolution)
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_of_two_halves(bias: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(3, 8, kernel_size=3, padding=1, bias=bias)
+    rounded = copy.deepcopy(plain).bfloat16()
     with torch.inference_mode():
-        assert torch.equal(first(x), expected.bfloat16())
-        assert changed(x).dtype == torch.bfloat16
-    kept = {name for name, value in changed.named_parameters() if value.dtype == torch.float32}
-    assert kept == {"encoder.0.0.convolution.weight"} | (
-        {"encoder.0.0.convolution.bias"} if order == "conv-norm-act" else set()
-    )
+        x = torch.randn(2, 3, 16, 24).bfloat16()
+        expected = plain(x.float())
+        # Equal but for one rounding of the result.
+        torch.testing.assert_close(SplitConvolution(plain)(x).float(), expected, rtol=1 / 256, atol=1e-5)
+        assert (rounded(x).float() - expected).abs().mean() > (expected.bfloat16().float() - expected).abs().mean()
+    assert plain.weight.shape == (8, 3, 3, 3)
+
+
+@pytest.mark.parametrize("order", ["conv-norm-act", "conv-act-norm"])
+def test_all_of_a_network_is_bfloat16(order: str) -> None:
+    network = small_network(UNetConfig(features=(8, 16), convolutions=(1, 2), order=order))
+    changed = in_bfloat16(fold_batch_norm(network), on_processor=True)
+    assert isinstance(changed.encoder[0][0], SplitConvolution)
+    assert {value.dtype for value in changed.parameters()} == {torch.bfloat16}
+    x = torch.randn(2, network.config.input_channels, 16, 24)
+    with torch.inference_mode():
+        torch.testing.assert_close(changed(x.bfloat16()).float(), network(x), rtol=0.02, atol=0.02)
 
 
 def test_bfloat16_on_a_processor_alone() -> None:
