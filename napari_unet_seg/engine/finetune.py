@@ -170,6 +170,7 @@ def finetune_events(
                     description,
                     name=name,
                     parent=parent_hash,
+                    min_fraction=one_round.min_fraction(),
                     # Scores of the parent say nothing of its child.
                     metrics={},
                     training=_training(description, one_round, report, case=case, image_hash=hash_of_scan),

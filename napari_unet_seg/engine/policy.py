@@ -24,13 +24,18 @@ class TunePolicy:
     rehearsal_weight: float = 1.0
     """How much a slice counts whose mask is but the parent's own word."""
 
-    teach_as_seen: bool = False
+    teach_as_seen: bool = True
     """Whether the parent's word on a slice is asked anew, of the slice as it was just augmented: what is learned is to
     be nothing where nobody corrected. Else it is that on the slice as it is, and augmentation alone moves the weights.
     """
 
-    blend: float = 0.5
+    blend: float = 0.65
     """Weights that are kept: the parent's, moved this far towards the tuned ones (Wortsman et al. 2022)."""
+
+    min_fraction: float = 0.5
+    """Pieces smaller than this fraction of the largest one are left out of the mask of a scan that a model was adapted
+    to, but for those that a corrected slice has tumour in. As the largest piece changes, false ones that the parent's
+    own fraction left out would come back."""
 
     folds: int = 3
     """In how many turns corrected slices are held back; each turn trains a network of its own beside."""
@@ -88,5 +93,5 @@ _FIT = FitConfig(
 
 POLICIES: dict[Scope, TunePolicy] = {
     "scan": TunePolicy(fit=_FIT),
-    "model": TunePolicy(fit=replace(_FIT, augment=AugmentConfig()), teach_as_seen=True, blend=0.2),
+    "model": TunePolicy(fit=replace(_FIT, augment=AugmentConfig()), blend=0.2),
 }

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.volume import Mask
 
+_CRUMB = 0.1
+"""Of the largest piece: a piece of a tumour is larger."""
+
 
 def mask_from_probability(
     probability: NDArray[np.float32],
@@ -82,6 +85,35 @@ def keep_components(mask: Mask, *, largest: bool, min_fraction: float = 0.0) -> 
     kept = np.zeros_like(mask)
     np.multiply(inside, wanted[pieces], out=kept[box])
     return kept
+
+
+def fraction_to_keep(mask: Mask, known: NDArray[np.bool_], *, usual: float) -> float:
+    """The fraction for `keep_components` that leaves out no piece known to be foreground.
+
+    Parameters
+    ----------
+    mask : ndarray
+        ``(Z, Y, X)`` uint8, of one class.
+    known : ndarray
+        ``(Z, Y, X)``: where the foreground is known.
+    usual : float
+        The fraction where all of those pieces are larger.
+
+    Returns
+    -------
+    float
+        `usual`, or as much as the smallest piece that holds any of `known` is of the largest piece; crumbs under a
+        tenth of that say nothing.
+    """
+    from scipy import ndimage
+
+    pieces, _ = ndimage.label(mask, structure=np.ones((3, 3, 3), dtype=bool))
+    sizes = np.bincount(pieces[mask > 0])
+    confirmed = np.unique(pieces[known & (mask > 0)])
+    if not len(confirmed):
+        return usual
+    fractions = sizes[confirmed] / sizes.max()
+    return float(min([usual, *fractions[fractions >= _CRUMB]]))
 
 
 def foreground_box(mask: NDArray[Any]) -> tuple[slice, slice, slice] | None:

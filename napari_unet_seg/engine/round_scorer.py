@@ -62,6 +62,8 @@ class RoundScorer:
         self._segmenters: dict[str, Segmenter] = {}
         self._slices = 0
         self._seconds = 0.0
+        self.checked: dict[str, dict[int, NDArray[np.bool_]]] = {}
+        """What `check` found of corrected scans: the new mask of each slice, ``(Y, X)``."""
 
     @property
     def pace(self) -> float:
@@ -213,6 +215,8 @@ class RoundScorer:
             return CaseReport(case=scan.case_id, role=REHEARSAL, slices=len(slices), before=old, after=new)
         threshold = self._description.threshold
         mask = (after[slices] >= threshold).astype(np.uint8)
+        if scan.corrected:
+            self.checked[scan.case_id] = {z: plane > 0 for z, plane in zip(slices, mask, strict=True)}
         dice = confident_dice(before[slices], mask, threshold=threshold)
         if dice is None:
             return None

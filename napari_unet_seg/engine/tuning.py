@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
 from napari_unet_seg.engine.checkpoint import Description
@@ -19,6 +20,7 @@ from napari_unet_seg.engine.incumbent import Incumbent
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.parent_word import Asked, ask_parent
 from napari_unet_seg.engine.policy import TunePolicy
+from napari_unet_seg.engine.postprocess import fraction_to_keep
 from napari_unet_seg.engine.round_clock import RoundClock, shared_out
 from napari_unet_seg.engine.round_data import SAMPLE, RoundData, Scan
 from napari_unet_seg.engine.round_report import CaseReport, Scope
@@ -141,6 +143,24 @@ class Round:
         tuned = self.network if look is None else look.network
         self.network = blend(self._parent, tuned, share=self.policy.blend)
         yield from self._check(checked, before=before, look=look)
+
+    def min_fraction(self) -> float:
+        """Pieces of the new mask under this fraction of the largest one are to be left out."""
+        usual = self.description.min_fraction
+        if self.scope != "scan":
+            return usual
+        (scan,) = self.data.corrected
+        planes = self._scorer.checked.get(scan.case_id, {})
+        corrected = list(scan.corrected)
+        if len(planes) + len(corrected) < len(scan.mask):
+            # What is not known may join pieces, or be larger than them.
+            return usual
+        mask, known = np.zeros(scan.mask.shape, np.uint8), np.zeros(scan.mask.shape, bool)
+        for z, plane in planes.items():
+            mask[z] = plane
+        known[corrected] = scan.mask[corrected] > 0
+        mask[known] = 1
+        return fraction_to_keep(mask, known, usual=self.policy.min_fraction)
 
     def _speckled(self) -> str:
         return ", ".join(f"slice {z} of {case}" for case, z in self.data.speckled[:3])

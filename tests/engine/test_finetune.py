@@ -24,7 +24,9 @@ from napari_unet_seg.engine.fit import LossNotFinite
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.registry import Registry
+from napari_unet_seg.engine.round_report import Scope
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.slice_source import SliceSource
 from napari_unet_seg.engine.versions import VersionLine
@@ -84,8 +86,9 @@ def test_the_model_learns_from_several_cases(open_phantoms: Callable[..., Datase
     assert description.training["cases"][-3:] == ["a", "b", "c"]
 
 
-def test_for_the_model_the_parent_is_asked_of_slices_as_they_are_seen(
-    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("scope", ["scan", "model"])
+def test_the_parent_is_asked_of_slices_as_they_are_seen(
+    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, scope: Scope
 ) -> None:
     dataset = open_phantoms("ab")
     dataset.save_correction("a", truth_of("a"), slices=[2, 4])
@@ -97,7 +100,7 @@ def test_for_the_model_the_parent_is_asked_of_slices_as_they_are_seen(
 
     true_fit = trainings.fit
     monkeypatch.setattr(trainings, "fit", fit)
-    run(dataset, scope="model", steps=1)
+    run(dataset, scope=scope, steps=1)
     _, retarget = handed[0]
     parent, _ = load_checkpoint(shipped())
     # Slice 2 of the first scan is corrected, slice 3 is the parent's word.
@@ -110,8 +113,29 @@ def test_for_the_model_the_parent_is_asked_of_slices_as_they_are_seen(
     # All trainings of a round ask the same one.
     assert len({id(each) for _, each in handed}) == 1
     handed.clear()
-    run(dataset, scope="scan", steps=1, name="scan")
+    plain = replace(policy(scope, 1), teach_as_seen=False)  # type: ignore[type-var]
+    run(dataset, scope=scope, policy=plain, name="plain")
     assert [each for _, each in handed] == [None] * len(handed)
+
+
+def test_a_piece_that_somebody_corrected_stays_in_the_mask(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms("ab")
+    alone, both = truth_of("a"), truth_of("b")
+    # Far from the lesion, a quarter of its size: no model finds it after a step, but the corrected slices hold it.
+    both[2:6, 4:10, 4:10] = 1
+    dataset.save_correction("a", alone, slices=[2, 3, 4, 5])
+    dataset.save_correction("b", both, slices=[2, 3, 4, 5])
+    parent = load_checkpoint(shipped())[1].min_fraction
+    for case, expected in (("a", POLICIES["scan"].min_fraction), ("b", None)):
+        run(dataset, case=case, steps=1, name=case)
+        _, description = load_checkpoint(VersionLine(case, registry=Registry()).versions()[-1].path)
+        if expected is None:
+            assert 0.1 <= description.min_fraction < POLICIES["scan"].min_fraction
+        else:
+            assert description.min_fraction == expected
+    run(dataset, scope="model", steps=1, name="all")
+    _, description = load_checkpoint(VersionLine("all", registry=Registry()).versions()[-1].path)
+    assert description.min_fraction == parent == 0.25
 
 
 @pytest.mark.parametrize("kind", ["speckle", "elsewhere", "smooth"])

@@ -1,6 +1,11 @@
 import numpy as np
 
-from napari_unet_seg.engine.postprocess import foreground_box, keep_components, mask_from_probability
+from napari_unet_seg.engine.postprocess import (
+    foreground_box,
+    fraction_to_keep,
+    keep_components,
+    mask_from_probability,
+)
 
 
 def two_pieces() -> np.ndarray:
@@ -56,3 +61,24 @@ def test_of_the_classes_that_reach_the_threshold_the_likeliest_counts() -> None:
 def test_several_classes_take_the_likeliest() -> None:
     probability = np.array([[[[0.7, 0.2, 0.4]]], [[[0.1, 0.6, 0.3]]]], np.float32)
     np.testing.assert_array_equal(mask_from_probability(probability), [[[1, 2, 0]]])
+
+
+def test_the_fraction_that_leaves_known_pieces() -> None:
+    mask = np.zeros((4, 20, 20), np.uint8)
+    mask[1, :10, :10] = 1  # 100 voxels
+    mask[2, 15:18, :10] = 1  # 30
+    mask[3, 15:, 15:17] = 1  # 10
+    mask[0, 19, 19] = 1
+    known = np.zeros(mask.shape, bool)
+    assert fraction_to_keep(mask, known, usual=0.5) == 0.5
+    known[1] = True
+    assert fraction_to_keep(mask, known, usual=0.5) == 0.5
+    known[2] = True
+    fraction = fraction_to_keep(mask, known, usual=0.5)
+    assert fraction == 0.3
+    assert keep_components(mask, largest=False, min_fraction=fraction).sum() == 130
+    known[:] = True
+    # The single voxel is a crumb.
+    assert fraction_to_keep(mask, known, usual=0.5) == 0.1
+    assert keep_components(mask, largest=False, min_fraction=0.1).sum() == 140
+    assert fraction_to_keep(np.zeros_like(mask), known, usual=0.5) == 0.5
