@@ -19,7 +19,9 @@ _MOST_FLIPPED = 256
 
 @torch.no_grad()
 def round_weights(network: nn.Module) -> None:
-    """Round the weights of all convolutions to numbers that bfloat16 has, in place; they stay in float32.
+    """Round the weights of convolutions to numbers that bfloat16 has, in place; they stay in float32.
+
+    Those of a transposed convolution in groups are left as they are.
 
     Parameters
     ----------
@@ -27,7 +29,7 @@ def round_weights(network: nn.Module) -> None:
         In float32; its biases are left as they are, and are taken to be rounded to the nearest number later.
     """
     for module in network.modules():
-        if isinstance(module, nn.ConvTranspose2d):
+        if isinstance(module, nn.ConvTranspose2d) and module.groups == 1:
             # (inputs, outputs, Y, X): with a stride, each place of the kernel makes a pixel of its own.
             weight = module.weight.permute(1, 2, 3, 0)
             error = _error(module.bias, like=weight)[:, None, None].expand(weight.shape[:3])

@@ -160,7 +160,7 @@ class Round:
             mask[z] = plane
         known[corrected] = scan.mask[corrected] > 0
         mask[known] = 1
-        return fraction_to_keep(mask, known, usual=self.policy.min_fraction)
+        return fraction_to_keep(mask, known, usual=max(usual, self.policy.min_fraction))
 
     def _speckled(self) -> str:
         return ", ".join(f"slice {z} of {case}" for case, z in self.data.speckled[:3])

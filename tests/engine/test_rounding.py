@@ -59,3 +59,10 @@ def test_what_positive_inputs_move(layer: nn.Module) -> None:
     assert torch.equal(cancelling.bias, layer.bias)
     assert torch.equal(cancelling.weight.bfloat16().float(), cancelling.weight)
     assert moved(cancelling) < moved(nearest) / 3
+
+
+def test_a_transposed_convolution_in_groups_is_left_alone() -> None:
+    layer = nn.ConvTranspose2d(4, 8, kernel_size=2, stride=2, groups=2)
+    before = layer.weight.clone()
+    round_weights(layer)
+    assert torch.equal(layer.weight, before)
