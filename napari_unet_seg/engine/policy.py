@@ -34,8 +34,8 @@ class TunePolicy:
 
     min_fraction: float = 0.5
     """Pieces smaller than this fraction of the largest one are left out of the mask of a scan that a model was adapted
-    to, but for those that a corrected slice has tumour in. As the largest piece changes, false ones that the parent's
-    own fraction left out would come back."""
+    to; where a corrected slice has tumour in a smaller one, smaller than that. As the largest piece changes, false ones
+    that the parent's own fraction left out would come back."""
 
     folds: int = 3
     """In how many turns corrected slices are held back; each turn trains a network of its own beside."""
