@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_unet_seg.engine.network import Network
-from napari_unet_seg.engine.rounding import round_weights
+from napari_unet_seg.engine.rounding import bias_of, lost_in_bfloat16, round_weights
 from napari_unet_seg.engine.unet import UNet
 
 
@@ -57,12 +57,13 @@ class SplitConvolution(nn.Module):
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         weight = convolution.weight.detach()
-        bias = weight.new_zeros(len(weight)) if convolution.bias is None else convolution.bias.detach()
+        bias = bias_of(convolution)
         height, width = weight.shape[2:]
         of_one = torch.zeros_like(weight[:, :1])
-        of_one[:, 0, height // 2, width // 2] = _fine(bias)
+        of_one[:, 0, height // 2, width // 2] = lost_in_bfloat16(bias)
         self.convolution = copy.deepcopy(convolution)
-        self.convolution.weight = nn.Parameter(torch.cat([weight, _fine(weight), of_one], dim=1).bfloat16())
+        fine = lost_in_bfloat16(weight)
+        self.convolution.weight = nn.Parameter(torch.cat([weight, fine, of_one], dim=1).bfloat16())
         self.convolution.bias = nn.Parameter(bias.bfloat16())
         self.convolution.in_channels = self.convolution.weight.shape[1]
 
@@ -71,11 +72,6 @@ class SplitConvolution(nn.Module):
         twice = torch.cat([x, x, torch.ones_like(x[:, :1])], dim=1)
         found: Tensor = self.convolution(twice.contiguous(memory_format=torch.channels_last))
         return found
-
-
-def _fine(number: Tensor) -> Tensor:
-    """What rounding to bfloat16 takes away."""
-    return number - number.bfloat16().float()
 
 
 def in_bfloat16(network: Network, *, on_processor: bool) -> Network:

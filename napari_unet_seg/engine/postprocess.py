@@ -69,15 +69,10 @@ def keep_components(mask: Mask, *, largest: bool, min_fraction: float = 0.0) -> 
     box = foreground_box(mask)
     if box is None:
         return mask
-    # Imported here: a quarter of a second that the opening of the dock need not wait for.
-    from scipy import ndimage
-
     inside = mask[box]
-    pieces, count = ndimage.label(inside, structure=np.ones((3, 3, 3), dtype=bool))
-    if count <= 1:
+    pieces, sizes = _pieces(inside)
+    if len(sizes) <= 2:
         return mask
-    # Of the foreground alone: counting takes eight bytes a voxel.
-    sizes = np.bincount(pieces[inside > 0])
     wanted = sizes >= min_fraction * sizes.max()
     if largest:
         wanted &= np.arange(len(sizes)) == sizes.argmax()
@@ -105,15 +100,23 @@ def fraction_to_keep(mask: Mask, known: NDArray[np.bool_], *, usual: float) -> f
         `usual`, or as much as the smallest piece that holds any of `known` is of the largest piece; crumbs under a
         tenth of that say nothing.
     """
+    box = foreground_box(mask)
+    if box is None:
+        return usual
+    pieces, sizes = _pieces(mask[box])
+    fractions = sizes[np.unique(pieces[known[box]])] / sizes.max()
+    # Of the background, which is no piece, none are counted.
+    return float(min([usual, *fractions[fractions >= _CRUMB]]))
+
+
+def _pieces(inside: Mask) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """The number of the piece that each voxel is of, from 1, 0 in the background; and how many voxels each has."""
+    # Imported here: a quarter of a second that the opening of the dock need not wait for.
     from scipy import ndimage
 
-    pieces, _ = ndimage.label(mask, structure=np.ones((3, 3, 3), dtype=bool))
-    sizes = np.bincount(pieces[mask > 0])
-    confirmed = np.unique(pieces[known & (mask > 0)])
-    if not len(confirmed):
-        return usual
-    fractions = sizes[confirmed] / sizes.max()
-    return float(min([usual, *fractions[fractions >= _CRUMB]]))
+    pieces, _ = ndimage.label(inside, structure=np.ones((3, 3, 3), dtype=bool))
+    # Of the foreground alone: counting takes eight bytes a voxel.
+    return pieces, np.bincount(pieces[inside > 0])
 
 
 def foreground_box(mask: NDArray[Any]) -> tuple[slice, slice, slice] | None:

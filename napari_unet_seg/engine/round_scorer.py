@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.gate import CONFIDENT, REHEARSAL, confident_dice, held_back_dice
 from napari_unet_seg.engine.hold_back import Key
@@ -62,7 +63,7 @@ class RoundScorer:
         self._segmenters: dict[str, Segmenter] = {}
         self._slices = 0
         self._seconds = 0.0
-        self.checked: dict[str, dict[int, NDArray[np.bool_]]] = {}
+        self.checked: dict[str, dict[int, Mask]] = {}
         """What `check` found of corrected scans: the new mask of each slice, ``(Y, X)``."""
 
     @property
@@ -216,7 +217,7 @@ class RoundScorer:
         threshold = self._description.threshold
         mask = (after[slices] >= threshold).astype(np.uint8)
         if scan.corrected:
-            self.checked[scan.case_id] = {z: plane > 0 for z, plane in zip(slices, mask, strict=True)}
+            self.checked[scan.case_id] = dict(zip(slices, mask, strict=True))
         dice = confident_dice(before[slices], mask, threshold=threshold)
         if dice is None:
             return None

@@ -32,17 +32,28 @@ def round_weights(network: nn.Module) -> None:
         if isinstance(module, nn.ConvTranspose2d) and module.groups == 1:
             # (inputs, outputs, Y, X): with a stride, each place of the kernel makes a pixel of its own.
             weight = module.weight.permute(1, 2, 3, 0)
-            error = _error(module.bias, like=weight)[:, None, None].expand(weight.shape[:3])
+            error = _bias_lost(module)[:, None, None].expand(weight.shape[:3])
             rounded = rounded_to_cancel(weight.flatten(0, 2), error.flatten()).view(weight.shape)
             module.weight.copy_(rounded.permute(3, 0, 1, 2))
         elif isinstance(module, nn.Conv2d):
-            rounded = rounded_to_cancel(module.weight.flatten(1), _error(module.bias, like=module.weight))
+            rounded = rounded_to_cancel(module.weight.flatten(1), _bias_lost(module))
             module.weight.copy_(rounded.view(module.weight.shape))
 
 
-def _error(bias: Tensor | None, *, like: Tensor) -> Tensor:
-    """What each output's bias loses by rounding."""
-    return like.new_zeros(len(like)) if bias is None else bias - bias.bfloat16().float()
+def lost_in_bfloat16(number: Tensor) -> Tensor:
+    """What rounding float32 to the nearest number of bfloat16 takes away; any shape."""
+    return number - number.bfloat16().float()
+
+
+def bias_of(convolution: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    """``(outputs,)``: the bias of a convolution, 0 where it has none."""
+    if convolution.bias is None:
+        return convolution.weight.new_zeros(convolution.out_channels)
+    return convolution.bias.detach()
+
+
+def _bias_lost(convolution: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    return lost_in_bfloat16(bias_of(convolution))
 
 
 def rounded_to_cancel(weight: Tensor, error: Tensor) -> Tensor:
@@ -60,8 +71,7 @@ def rounded_to_cancel(weight: Tensor, error: Tensor) -> Tensor:
     Tensor
         ``(outputs, inputs)`` float32: each weight rounded to one of the two numbers around it.
     """
-    nearest = weight.bfloat16()
-    lost = weight - nearest.float()
+    nearest, lost = weight.bfloat16(), lost_in_bfloat16(weight)
     # The bits of a number, read as an integer, count its size: the neighbours are one more and one less.
     step = torch.where(weight.abs() > nearest.float().abs(), 1, -1).to(torch.int16)
     farther = (nearest.view(torch.int16) + step).view(torch.bfloat16).float()
