@@ -200,12 +200,14 @@ def test_pictures_are_of_tumours_from_small_to_large(tmp_path: Path, lgg: Path) 
         ({"epochs": 3}, [0.5] * 3, "3 of 8 epochs, reduced length", True),
         ({"epochs": 3}, [0.5] * 2, "2 of 8 epochs, reduced length, broken off", True),
         ({"epochs": None}, [0.5], "1 steps, reduced length", True),
+        ({"epochs": 8, "precision": "bfloat16"}, [0.5] * 8, "8 of 8 epochs, mixed precision", False),
+        ({"epochs": None, "precision": "bfloat16"}, [0.5], "1 steps, reduced length, mixed precision", True),
     ],
 )  # fmt: skip
 def test_the_length_of_a_training_is_told_as_it_was(
     trained: dict[str, Any], losses: list[float], text: str, reduced: bool
 ) -> None:
-    fit = {"steps": 1, "early_stopping": trained.get("early_stopping")}
+    fit = {"steps": 1, "precision": "float32", "early_stopping": None} | trained
     history = [{"validation_loss": loss} for loss in losses]
     training = {"epochs": trained["epochs"], "fit": fit}
     told = length(training, recipe=recipe("any", epochs=8), history=history)
@@ -218,6 +220,22 @@ def test_a_shortened_training_is_still_one_when_it_is_scored_later(tmp_path: Pat
     (row,) = reproduce.reproduce([recipe("small")], **where, train_them=False)["recipes"]
     assert row["length"] == {"text": "1 of 2 epochs, reduced length", "reduced": True, "epochs": 1, "full": 2}
     assert "reduced length" in (tmp_path / "out" / "reproduction.md").read_text()
+
+
+def test_the_projects_are_trained_in_mixed_precision_where_asked_for(
+    tmp_path: Path, lgg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = FitConfig(steps=1, batch_size=4, patch=(32, 32), ema_decay=0, precision="float32")
+    monkeypatch.setattr(reproduce, "RECIPES", {"seed_000": lambda: recipe("seed_000", fit=full)})
+    output = tmp_path / "out"
+    arguments = ["--data", str(lgg), "--output", str(output), "--recipes", "seed_000", "--device", "cpu"]
+    assert reproduce.main([*arguments, "--precision", "bfloat16"]) == 0
+    assert "2 of 2 epochs, mixed precision" in (output / "reproduction.md").read_text()
+    # Whoever scores the weights later need not say how they were trained.
+    assert reproduce.main([*arguments, "--evaluate"]) == 0
+    assert "2 of 2 epochs, mixed precision" in (output / "reproduction.md").read_text()
+    # Nor is a run in one precision gone on with in the other.
+    assert reproduce.main([*arguments, "--resume"]) == 2
 
 
 def test_patients_who_choose_the_weights_are_not_those_that_are_scored(tmp_path: Path, lgg: Path) -> None:

@@ -89,7 +89,7 @@ def evaluate_recipe(
 
 
 def length(training: Mapping[str, Any], *, recipe: Recipe, history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How long a recipe was trained, and whether that is less than it asks for.
+    """How long a recipe was trained, whether that is less than it asks for, and whether in mixed precision.
 
     Parameters
     ----------
@@ -101,9 +101,11 @@ def length(training: Mapping[str, Any], *, recipe: Recipe, history: Sequence[Map
         A row an epoch.
     """
     steps, planned, full = training["fit"]["steps"], training.get("epochs"), recipe.epochs
+    # What the header says, not the recipe: `recipe` may come with the precision of this call.
+    mixed = ", mixed precision" if training["fit"]["precision"] == "bfloat16" else ""
     if full is None or planned is None:
         reduced = full is not None or steps < recipe.fit.steps
-        text = f"{steps} steps" + (", reduced length" if reduced else "")
+        text = f"{steps} steps" + (", reduced length" if reduced else "") + mixed
         return {"text": text, "reduced": reduced, "epochs": None, "full": full}
     done = len(history) or planned
     schedule = Schedule(dataclasses.replace(recipe.fit, early_stopping=training["fit"]["early_stopping"]))
@@ -117,4 +119,4 @@ def length(training: Mapping[str, Any], *, recipe: Recipe, history: Sequence[Map
         text += ", broken off"
     elif done < planned:
         text += ", stopped early by its own rule"
-    return {"text": text, "reduced": planned < full or broken_off, "epochs": done, "full": full}
+    return {"text": text + mixed, "reduced": planned < full or broken_off, "epochs": done, "full": full}
