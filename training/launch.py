@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed
 
+from napari_unet_seg.engine.device import usable_cores
+
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+_PATIENCE = timedelta(days=1)
+"""How long processes wait for one another: while the first one validates, or packs, the others have nothing to do. One
+that dies is seen by what has launched it."""
 
 
 @contextmanager
@@ -34,11 +41,14 @@ def launched() -> Iterator[Fabric | None]:
         return
     # Imported here: it takes seconds.
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
 
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if environment.get("GROUP_WORLD_SIZE") == "1" and "TORCHELASTIC_RUN_ID" in environment:
         _meet(rank=int(environment["RANK"]), world=world)
-    fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=world // here, strategy="ddp")
+    fabric = Fabric(
+        accelerator=accelerator, devices=here, num_nodes=world // here, strategy=DDPStrategy(timeout=_PATIENCE)
+    )
     fabric.launch()
     try:
         yield fabric
@@ -61,6 +71,7 @@ def _meet(*, rank: int, world: int) -> None:
         store=PrefixStore(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}", store),
         rank=rank,
         world_size=world,
+        timeout=_PATIENCE,
     )
 
 
@@ -70,5 +81,5 @@ def restarted() -> bool:
 
 
 def default_threads() -> int:
-    """CPU threads of each process, if they share the machine's cores out."""
-    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    """CPU threads of each process: torchrun's share out the cores that they all may use; SLURM gives each its own."""
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))

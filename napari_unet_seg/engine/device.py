@@ -59,13 +59,17 @@ def choose_device(wanted: str = "auto") -> DeviceChoice:
         return DeviceChoice(device=torch.device("mps"), precision=torch.float32, note="Apple GPU (MPS), float32")
     half = has_bfloat16(torch.device("cpu"))
     reason = "" if kind == "cpu" else f"; {why_no_cuda()}"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     number_format = "bfloat16" if half else "float32, as it has no bfloat16 instructions"
     return DeviceChoice(
         device=torch.device("cpu"),
         precision=torch.bfloat16 if half else torch.float32,
-        note=f"CPU with {cores} cores, {number_format}{reason}",
+        note=f"CPU with {usable_cores()} cores, {number_format}{reason}",
     )
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use, not those that the machine has."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1
 
 
 def has_bfloat16(device: torch.device) -> bool:

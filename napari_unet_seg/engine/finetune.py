@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,7 +17,7 @@ from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.file_state import read_bytes
 from napari_unet_seg.data.write_lock import write_lock
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
-from napari_unet_seg.engine.device import choose_device
+from napari_unet_seg.engine.device import choose_device, usable_cores
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
 from napari_unet_seg.engine.incumbent import check_comparable, find_incumbent, in_use
 from napari_unet_seg.engine.policy import POLICIES, TunePolicy
@@ -279,9 +278,7 @@ def _fingerprint(learned: Sequence[str]) -> str:
 def _threads(wanted: int | None) -> Iterator[None]:
     """Train on this many threads, and leave the caller's number as it was."""
     before = torch.get_num_threads()
-    # Those that this process may use, not those that the machine has.
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(wanted or usable or 1)
+    torch.set_num_threads(wanted or usable_cores())
     try:
         yield
     finally:
