@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from napari_unet_seg.data.case import Case
+from napari_unet_seg.data.checks import check_usable
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.roles import arrange_channels
 from napari_unet_seg.data.splits import Part, Split, labelled_slices, parts_of_folders, pictures_of_unknown
@@ -22,6 +24,7 @@ from napari_unet_seg.engine.samples import LabelledVolume
 from napari_unet_seg.engine.shard_store import ShardStore
 from napari_unet_seg.engine.shards import holds_shards
 from napari_unet_seg.engine.slice_source import SliceSource
+from napari_unet_seg.engine.working_grid import to_working_grid
 from napari_unet_seg.errors import InputError
 from training.memory_limit import default_limit
 from training.recipe import Recipe
@@ -167,13 +170,16 @@ def read_cases(cases: Iterable[Case], *, channel_names: Sequence[str]) -> Iterat
     Raises
     ------
     InputError
-        If a case cannot be read, or has no mask.
+        If a case cannot be read or used, or has no mask.
     """
     for case in cases:
         mask = case.read_mask()
         if mask is None:
             raise InputError(f"case {case.case_id} has no mask any more; begin again")
-        volume, _ = arrange_channels(case.read_image(), channel_names)
+        image = case.read_image()
+        # A single NaN would end the training with a loss that is no number, and name no file.
+        check_usable(image)
+        volume, _ = arrange_channels(image, channel_names)
         yield case.case_id, LabelledVolume(volume=volume, mask=mask, labelled=case.labelled_slices())
 
 
@@ -189,9 +195,18 @@ def prepared_cases(
     def prepared() -> Iterator[tuple[str, PreparedCase]]:
         for name, case in read_cases(cases, channel_names=recipe.channel_names):
             _add(digest, case)
-            yield name, prepare(case, normalisation=recipe.normalisation, resize=recipe.resize)
+            seen = as_seen(case) if recipe.resize is None else case
+            yield name, prepare(seen, normalisation=recipe.normalisation, resize=recipe.resize)
 
     return prepared(), digest.hexdigest
+
+
+def as_seen(case: LabelledVolume) -> LabelledVolume:
+    """A case at the pixel size at which `Segmenter` will show its slices to the network."""
+    volume, target = to_working_grid(case.volume, (case.mask > 0).astype(np.float32))
+    if volume is case.volume:
+        return case
+    return dataclasses.replace(case, volume=volume, mask=(target >= 0.5).astype(np.uint8))
 
 
 def data_fingerprint(cases: Iterable[Case], recipe: Recipe) -> str:

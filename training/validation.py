@@ -10,6 +10,7 @@ from torch import nn
 from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.fit import uses_bfloat16
 from napari_unet_seg.engine.losses import make_loss
+from napari_unet_seg.engine.normalise import CLIP
 from napari_unet_seg.engine.prefetch import in_order
 from napari_unet_seg.engine.slice_source import SliceSource
 from training.seed_metrics import SeedMetrics
@@ -34,7 +35,8 @@ class Validation:
         device, total = self.store.device, 0.0
         batches = in_order(self.store, self.store.labelled, size=self.fit.batch_size, context=self.context)
         for index, (image, mask, _) in batches:
-            image = image.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+            # Cut off as in training and prediction.
+            image = image.flatten(1, 2).clamp_(-CLIP, CLIP).contiguous(memory_format=torch.channels_last)
             half_precision = uses_bfloat16(self.fit, device=device)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_precision):
                 logits = network(image)
