@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_unet_seg.data.formats.atomic import write_bytes
-from napari_unet_seg.engine.checkpoint import Description, read_description, save_checkpoint
+from napari_unet_seg.engine.checkpoint import Description, file_hash, read_description, save_checkpoint
 from napari_unet_seg.engine.events import EpochDone
 from napari_unet_seg.engine.fit_state import State, read_state, write_state
 from napari_unet_seg.engine.network import Network
@@ -71,11 +71,18 @@ class RunFolder:
         file = self.path / "state.pt"
         if file.exists():
             return read_state(file)
-        # A run that broke off while it wrote its first state begins again; one whose state was deleted does not.
-        if self.last.exists() and len(self._read(self.path / "history.json")) > 1:
+        # A run that broke off while it wrote its first state begins again; other weights are nobody's to replace.
+        if (self.best.exists() or self.last.exists()) and not self._before_its_first_state():
             problem = "there are weights here, but no state to go on from; give another --output, or delete the folder"
             raise InputError(problem, path=self.path)
         return None
+
+    def _before_its_first_state(self) -> bool:
+        config, history = self.path / "config.json", self.path / "history.json"
+        if not config.is_file() or not history.is_file():
+            return False
+        rows = self._read(history)
+        return len(rows) < 2 and all(row["step"] < self._read(config)["recipe"]["fit"]["steps"] for row in rows)
 
     def begin(self, config: Mapping[str, Any], state: State | None) -> None:
         """Write the settings of a new run, or check that one that goes on has the same.
@@ -155,6 +162,8 @@ class RunFolder:
         if other:
             problem = f"the run was begun with another {', '.join(other)}; give the same settings, or another --output"
             raise InputError(problem, path=file)
+        if (before := then.get("precision", now["precision"])) != now["precision"]:
+            print(f"trained in {before} so far, and in {now['precision']} on this processor", flush=True)
 
     def _read(self, file: Path) -> Any:
         try:
@@ -189,6 +198,21 @@ class RunFolder:
 def folder_of(output: Path) -> Path:
     """The folder of a run whose output is that folder, or a ``.safetensors`` file beside it."""
     return output.with_suffix("") if output.suffix == ".safetensors" else output
+
+
+def check_own(output: Path) -> None:
+    """Refuse to begin again with an output that is there and not of the run in its folder.
+
+    Raises
+    ------
+    InputError
+        If it is another one.
+    """
+    best = RunFolder(folder_of(output)).best
+    if output.suffix != ".safetensors" or not output.exists():
+        return
+    if not best.is_file() or file_hash(best) != file_hash(output):
+        raise InputError("is there already, and of another run; give another --output, or delete it", path=output)
 
 
 def check_free(output: Path) -> None:

@@ -146,13 +146,14 @@ def hold_or_stream(
         If the shards cannot be written.
     """
     coming, held = iter(cases), list[tuple[str, PreparedCase]]()
-    slices = largest = 0
+    slices, height, width, pixel_bytes = 0, 0, 0, 0.0
     for case_id, case in coming:
         held.append((case_id, case))
-        slices += len(case.target)
-        largest = max(largest, case.slice_bytes)
-        # All are as large as the largest in memory.
-        if spill is not None and slices * largest > spill.limit:
+        depth, rows, columns = case.target.shape
+        slices, height, width = slices + depth, max(height, rows), max(width, columns)
+        pixel_bytes = max(pixel_bytes, case.slice_bytes / (rows * columns))
+        # In memory, all are as high as the highest and as wide as the widest.
+        if spill is not None and slices * height * width * pixel_bytes > spill.limit:
             if not spill.writes:
                 held.clear()
             _write(chain(_let_go(held), coming), recipe, spill=spill, fingerprint=fingerprint)

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+import napari_unet_seg
 from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.data.roles import flair_index
 from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.checkpoint import Description, file_hash, load_checkpoint
-from napari_unet_seg.engine.events import EpochDone, FitFinished
-from napari_unet_seg.engine.fit import LossNotFinite, fit
+from napari_unet_seg.engine.config import FitConfig
+from napari_unet_seg.engine.events import EpochDone, FitFinished, StepDone
+from napari_unet_seg.engine.fit import LossNotFinite, fit, uses_bfloat16
 from napari_unet_seg.engine.fit_state import State
 from napari_unet_seg.engine.networks import build_network
 from napari_unet_seg.engine.processes import Processes
 from napari_unet_seg.engine.sampling import epoch_length
 from napari_unet_seg.errors import InputError
 from training.recipe import Recipe
-from training.run_folder import RunFolder, check_free, folder_of
+from training.run_folder import RunFolder, check_free, check_own, folder_of
 from training.spill import Spill
 from training.training_data import held_out, read_training_data
 from training.validation import Validation
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+_SILENCE = 30.0
+"""Seconds after which a long epoch says how far it has come."""
 
 
 def train(
@@ -87,9 +93,15 @@ def train(
     first = processes.rank == 0
     say = _say if first else _keep_quiet
     folder = RunFolder(folder_of(output))
+    # On several machines, torchrun's count of restarts is not everywhere the same.
+    resume = processes.agree(resume)
     if first and not resume:
         check_free(output)
     state = processes.from_first(folder.state() if first and resume else None)
+    if first and resume and state is None:
+        check_own(output)
+    if Path(str(data).removeprefix("file://")).resolve().is_relative_to(folder.path.resolve() / "shards"):
+        raise InputError("lies where the run keeps shards of its own; give another --output", path=Path(data))
     left_out = held_out(folds, fold) if folds is not None and fold is not None else []
     device = fabric.device if fabric is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     say(f"reading {data}")
@@ -133,8 +145,13 @@ def train(
         "data_fingerprint": slices.fingerprint,
         "split_fingerprint": slices.split_fingerprint,
         "patients_assumed": slices.patients_assumed,
-        "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
+        "versions": {
+            "napari_unet_seg": napari_unet_seg.__version__,
+            "torch": torch.__version__,
+            "python": sys.version.split()[0],
+        },
         "device": str(device),
+        "precision": "bfloat16" if uses_bfloat16(recipe.fit, device=device) else "float32",
         "processes": processes.count,
         "threads": torch.get_num_threads(),
     }
@@ -168,10 +185,15 @@ def train(
         save_state=save_state,
         fabric=fabric,
     )
+    said = time.monotonic()
     try:
         for event in events:
+            if isinstance(event, StepDone) and time.monotonic() > said + _SILENCE:
+                said = time.monotonic()
+                say(step_line(event, recipe.fit))
             if isinstance(event, EpochDone):
-                say(progress_line(event, steps=recipe.fit.steps))
+                said = time.monotonic()
+                say(progress_line(event, recipe.fit))
             if isinstance(event, EpochDone) and first:
                 folder.epoch_done(event, network, description_at(event))
                 _copy(folder.best, output)
@@ -193,9 +215,13 @@ def train(
     return output if output.suffix == ".safetensors" else folder.best
 
 
-def progress_line(event: EpochDone, *, steps: int) -> str:
+def step_line(event: StepDone, config: FitConfig) -> str:
+    """How far an epoch has come that takes long."""
+    return f"  step {event.step}/{event.steps}  loss {event.loss:.4f}  {_time(event.elapsed, event.step, config)}"
+
+
+def progress_line(event: EpochDone, config: FitConfig) -> str:
     """What an epoch has brought, and how long the rest will take."""
-    left = event.seconds / event.step * (steps - event.step)
     scores = event.validation or {}
     told = [
         f"{'validation ' if name == 'loss' else ''}{name} {scores[name]:.4f}"
@@ -204,11 +230,22 @@ def progress_line(event: EpochDone, *, steps: int) -> str:
     ]
     return "  ".join(
         [
-            f"epoch {event.epoch}  step {event.step}/{steps}  loss {event.loss:.4f}",
+            f"epoch {event.epoch}  step {event.step}/{config.steps}  loss {event.loss:.4f}",
             *told,
-            f"{event.slices_per_second:.1f} slices/s  {event.seconds / 60:.1f} min, about {left / 60:.1f} left",
+            f"{event.slices_per_second:.1f} slices/s  {_time(event.seconds, event.step, config)}",
         ]
     )
+
+
+def _time(seconds: float, step: int, config: FitConfig) -> str:
+    """The time gone and left, where a step at full resolution takes four times as long as one at half."""
+
+    def work(steps: int) -> float:
+        coarse = min(steps, config.coarse_fraction * config.steps)
+        return coarse / 4 + steps - coarse
+
+    left = seconds / work(step) * (work(config.steps) - work(step))
+    return f"{seconds / 60:.1f} min, about {left / 60:.1f} left"
 
 
 def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds: float, scores: Any) -> Description:

@@ -7,11 +7,17 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import training.train
 from napari_unet_seg.data.phantom import write_kaggle
+from napari_unet_seg.engine import fit
 from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description
+from napari_unet_seg.engine.config import FitConfig
+from napari_unet_seg.engine.events import EpochDone, StepDone
 from napari_unet_seg.engine.samples import SliceStore
 from tests.training.tiny_run import tiny
 from training import run
+from training.run_folder import RunFolder
+from training.train import progress_line, step_line
 from training.validation import Validation
 
 
@@ -162,6 +168,70 @@ def test_a_checkpoint_that_is_there_is_kept(tmp_path: Path, data: Path, capsys: 
     assert "model.safetensors: is there already" in capsys.readouterr().err
     assert (tmp_path / "model.safetensors").read_bytes() == b"another one"
     assert not (tmp_path / "model").exists()
+
+
+def test_weights_of_others_are_kept_by_a_resume_too(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And so by torchrun, whose restarts resume."""
+    beside = tmp_path / "model.safetensors"
+    beside.write_bytes(b"another one")
+    assert start(data, beside, "--epochs", "1", "--resume") == 2
+    assert "model.safetensors: is there already, and of another run" in capsys.readouterr().err
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "best.safetensors").write_bytes(b"another one")
+    assert start(data, folder, "--epochs", "1", "--resume") == 2
+    assert "no state to go on from" in capsys.readouterr().err
+    assert [file.read_bytes() for file in (beside, folder / "best.safetensors")] == [b"another one"] * 2
+    # Of one epoch and done, its state deleted to save space.
+    assert start(data, tmp_path / "short", "--epochs", "1") == 0
+    kept = (tmp_path / "short" / "best.safetensors").read_bytes()
+    (tmp_path / "short" / "state.pt").unlink()
+    assert start(data, tmp_path / "short", "--epochs", "1", "--resume") == 2
+    assert (tmp_path / "short" / "best.safetensors").read_bytes() == kept
+
+
+def test_a_run_killed_before_its_first_state_begins_again(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "model.safetensors"
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "save_state", lambda self, state, *, at_once: os.kill(os.getpid(), signal.SIGINT))
+        assert start(data, output, "--epochs", "3") == 130
+    assert output.is_file()
+    assert not (tmp_path / "model" / "state.pt").exists()
+    assert start(data, output, "--epochs", "3", "--resume") == 0
+    assert len(history(tmp_path / "model")) == 3
+
+
+def test_a_run_that_goes_on_in_another_precision_says_so(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    monkeypatch.setattr(fit, "has_bfloat16", lambda device: False)
+    assert start(data, folder, "--epochs", "1") == 0
+    monkeypatch.setattr(fit, "has_bfloat16", lambda device: True)
+    capsys.readouterr()
+    assert start(data, folder, "--epochs", "1", "--resume") == 0
+    assert "trained in float32 so far, and in bfloat16 on this processor" in capsys.readouterr().out
+
+
+def test_the_time_left_knows_that_full_resolution_takes_longer() -> None:
+    halves = FitConfig(steps=400, coarse_fraction=0.5)
+    done = EpochDone(epoch=2, step=200, loss=0.5, seconds=60, slices_per_second=50, learning_rate=1e-3)
+    assert progress_line(done, halves).endswith("50.0 slices/s  1.0 min, about 4.0 left")
+    assert step_line(StepDone(step=300, steps=400, loss=0.5, elapsed=180), halves).endswith("3.0 min, about 2.0 left")
+    assert progress_line(done, FitConfig(steps=400)).endswith("1.0 min, about 1.0 left")
+
+
+def test_a_long_epoch_says_how_far_it_has_come(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.train, "_SILENCE", 0.0)
+    assert start(data, tmp_path / "run", "--epochs", "1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  loss")[0] for line in lines if "step" in line][:2] == ["  step 1/2", "  step 2/2"]
 
 
 def test_the_data_must_be_the_same(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 import torch
 
 from napari_unet_seg.data.phantom import write_kaggle
+from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.engine.checkpoint import load_checkpoint
+from napari_unet_seg.engine.prepared_case import prepare
+from napari_unet_seg.engine.samples import LabelledVolume
 from napari_unet_seg.engine.shard_store import ShardStore
-from napari_unet_seg.engine.shards import read_index
+from napari_unet_seg.engine.shards import INDEX, read_index
+from napari_unet_seg.engine.slice_source import SliceSource
 from tests.training.test_distributed import torchrun
 from tests.training.test_run_folder import figures, interrupt_batch, start
 from tests.training.tiny_run import tiny
@@ -25,6 +30,7 @@ from training import pack
 from training.memory_limit import GIB
 from training.recipe import SplitConfig
 from training.recipes import RECIPES
+from training.spill import Spill, hold_or_stream
 from training.train import train
 
 LITTLE = ("--memory", "0.00001")
@@ -149,6 +155,36 @@ def test_shards_of_an_earlier_run_are_not_taken_for_those_of_a_new_one(tmp_path:
     (folder / "shards" / "shard-00000.bin").write_text("an earlier one")
     assert start(data, folder, *LITTLE) == 0
     assert figures(folder) == figures(whole)
+
+
+def test_what_was_packed_into_the_run_is_not_deleted(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = tmp_path / "run" / "shards"
+    assert pack.main(["tiny", "--data", str(data), "--output", str(packed)]) == 0
+    for url in (packed, f"file://{packed}"):
+        assert start(url, tmp_path / "run") == 2  # type: ignore[arg-type]
+        assert "lies where the run keeps shards of its own" in capsys.readouterr().err
+    assert (packed / INDEX).is_file()
+
+
+def test_high_and_wide_slices_count_as_they_lie_in_memory(tmp_path: Path) -> None:
+    """Each as high as the highest and as wide as the widest."""
+
+    def store(limit: int) -> SliceSource:
+        cases = []
+        for height, width in ((8, 64), (64, 8)):
+            pixels = np.random.default_rng(0).integers(1, 9, (3, 2, height, width), np.uint8)
+            volume = Volume(data=pixels, channel_names=("pre", "flair", "post"))
+            mask = np.ones(pixels.shape[1:], np.uint8)
+            cases.append((f"{height}", prepare(LabelledVolume(volume=volume, mask=mask, labelled=np.ones(2, bool)))))
+        spill = Spill(folder=tmp_path / str(limit), limit=limit, writes=True, kept=False, say=print)
+        return hold_or_stream(cases, tiny(), spill=spill, device=torch.device("cpu"), fingerprint=lambda: "any")
+
+    # Three bytes a pixel and one of its mask.
+    needed = 4 * 64 * 64 * (3 + 1)
+    assert not store(needed).streamed
+    assert store(needed - 1).streamed
 
 
 def test_what_was_packed_trains_as_the_dataset_does(
