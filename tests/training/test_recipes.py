@@ -2,21 +2,26 @@ import dataclasses
 import importlib.util
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from napari_unet_seg.data.phantom import make_phantom
+from napari_unet_seg.data.phantom import make_phantom, write_kaggle
 from napari_unet_seg.engine.config import AugmentConfig, FitConfig, KerasAugmentConfig, UNetConfig
 from napari_unet_seg.engine.events import StepDone
 from napari_unet_seg.engine.fit import fit
 from napari_unet_seg.engine.networks import build_network
 from napari_unet_seg.engine.samples import LabelledVolume, SliceStore
+from tests.training.pictures import write_pictures
+from training import run
 from training.describe import describe
 from training.recipe import Recipe, SplitConfig
 from training.recipes import RECIPES
+from training.report.reproduction import evaluate_recipe
+from training.settings import with_settings
 
 KERAS = {"optimiser": "adam", "sampling": "epochs", "ema_decay": 0.0, "coarse_fraction": 0.0, "clip_norm": None,
          "precision": "float32", "schedule": "constant", "early_stopping": None, "augment": None}  # fmt: skip
@@ -158,6 +163,36 @@ def test_each_trains_on_whole_resized_slices(name: str) -> None:
     losses = [event.loss for event in fit(network, store, config, flair=1) if isinstance(event, StepDone)]
     assert len(losses) == 8
     assert losses[-1] < losses[0]
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_kaggle(tmp_path_factory.mktemp("lgg"), patients=5, slices=8, size=40)
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) | {"default", "attention_unet", "deeplabv3plus"}))
+def test_each_runs_for_two_epochs_from_the_command_line(name: str, tmp_path: Path, patients: Path) -> None:
+    """With its own split, sampling, augmentation, loss, schedule and validation; network and slices are small."""
+    if name == "deeplabv3plus" and importlib.util.find_spec("segmentation_models_pytorch") is None:
+        pytest.skip("segmentation-models-pytorch is an extra")
+    recipe = RECIPES[name]()
+    data = write_pictures(tmp_path / "pictures") if recipe.split.kind == "given" else patients
+    small = ["network.features=[4,8]", "network.convolutions=[1,1]", "fit.patch=[32,32]", "fit.batch_size=4"]
+    small += ["resize=[32,32]"] if recipe.resize else ["fit.steps_per_epoch=2"]
+    given = ["--data", str(data), "--output", str(tmp_path / name), "--epochs", "2", "--threads", "1"]
+    assert run.main([name, *given, *(part for setting in small for part in ("--set", setting))]) == 0
+    rows = json.loads((tmp_path / name / "history.json").read_text())
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    assert ("validation_dice" in rows[0]) == bool(recipe.split.validation)
+    if name not in PUBLISHED:
+        return
+    trained = with_settings(recipe, small)
+    row, _ = evaluate_recipe(trained, tmp_path / name / "best.safetensors", data=data, device="cpu")
+    scored = {"test"} if recipe.split.test else {"validation"}
+    assert set(row["seed_metrics"]) == scored | set(recipe.reported)
+    assert all(0 <= figures["dice"] <= 1 for figures in row["seed_metrics"].values())
+    assert row["metric"]["smooth"] == recipe.metric_smooth
 
 
 @pytest.mark.parametrize(
