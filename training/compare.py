@@ -1,7 +1,8 @@
 """What a change of a recipe is worth: ``python -m training.compare runs/base runs/change ...``.
 
 Each folder is the output of a `training.cross_validate`, whole or some of its folds. The first is what the others are
-compared with, patient by patient, on the patients that both have scored. ``--json`` writes the rows as well.
+compared with, patient by patient; all figures of a run are of the patients that both have scored. ``--json`` writes the
+rows as well.
 """
 
 from __future__ import annotations
@@ -31,34 +32,35 @@ def compare(runs: Mapping[str, Sequence[FoldScores]]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``name``, ``cases`` (number of patients compared), ``volume_dice_mean``, ``tumour_slice_dice_mean`` and
-        ``empty_slice_false_positive_rate`` of all that the run has scored, ``dice`` by case, and ``difference``: see
-        `paired_difference`; None for the first.
+        ``name``, and of the patients that the first run has scored too ``cases`` (their number),
+        ``volume_dice_mean``, ``tumour_slice_dice_mean``, ``empty_slice_false_positive_rate``, ``dice`` by case, and
+        ``difference``: see `paired_difference`; None for the first.
 
     Raises
     ------
     InputError
-        If a run has no patient in common with the first.
+        If a run has no patient in common with the first, or scores of an older version, which do not say which slices
+        are of the patients that it has.
     """
     rows: list[dict[str, Any]] = []
     reference: dict[str, float] = {}
     for name, folds in runs.items():
-        cases = [case for fold in folds for case in fold.cases]
-        summary = summarise(cases, [one for fold in folds for one in fold.slices])
-        dice = {case.case: case.dice for case in cases}
-        reference = reference or dice
-        shared = {case: value for case, value in dice.items() if case in reference}
-        if not shared:
+        reference = reference or {case.case: case.dice for fold in folds for case in fold.cases}
+        shared = [fold.only(reference) for fold in folds]
+        cases = [case for fold in shared for case in fold.cases]
+        if not cases:
             raise InputError(f"{name} has no patient in common with {next(iter(runs))}; compare the same folds")
+        summary = summarise(cases, [one for fold in shared for one in fold.slices])
+        dice = {case.case: case.dice for case in cases}
         rows.append(
             {
                 "name": name,
-                "cases": len(shared),
+                "cases": len(cases),
                 "volume_dice_mean": summary["volume_dice_mean"],
                 "tumour_slice_dice_mean": summary["tumour_slice_dice_mean"],
                 "empty_slice_false_positive_rate": summary["empty_slice_false_positive_rate"],
                 "dice": dice,
-                "difference": paired_difference(shared, reference) if rows else None,
+                "difference": paired_difference(dice, reference) if rows else None,
             }
         )
     return rows

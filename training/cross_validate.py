@@ -21,7 +21,6 @@ scores ``fold_K.json``, and in the end ``cross_validation.json`` and ``report.ht
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -47,7 +46,7 @@ from training.report.fold_scores import FoldScores, score_fold
 from training.report.out_of_fold import gather
 from training.report.page import Portrait, cross_validation_page
 from training.run_folder import check_free
-from training.settings import with_settings
+from training.settings import changed_recipe
 from training.split import read_folds
 from training.train import train
 
@@ -153,7 +152,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source, scores = _gathered(given.output, dataset, device=given.device)
     else:
         plan = plan_folds(labelled_slices(dataset.cases), file=given.folds, count=given.count, seed=given.seed or 0)
-        source, scores = plan.source, _trained(_changed(given), plan, dataset, given)
+        recipe = changed_recipe(
+            RECIPES[given.recipe](), given.set, steps=given.steps, epochs=given.epochs, seed=given.seed
+        )
+        source, scores = plan.source, _trained(recipe, plan, dataset, given)
         if given.fold is not None:
             print(f"when all folds are there: the same with --gather in place of --fold (output {given.output})")
             return 0
@@ -204,18 +206,6 @@ def _gathered(output: Path, dataset: Dataset, *, device: str) -> tuple[str, list
     if not done:
         raise InputError("no fold is done there; train some with --fold first", path=output)
     return str(json.loads(plan.read_text()).get("source", plan.name)), done
-
-
-def _changed(given: argparse.Namespace) -> Recipe:
-    recipe = with_settings(RECIPES[given.recipe](), given.set)
-    changes = {"steps": given.steps, "seed": given.seed}
-    recipe = dataclasses.replace(
-        recipe,
-        fit=dataclasses.replace(recipe.fit, **{key: value for key, value in changes.items() if value is not None}),
-    )
-    if given.epochs is None and given.steps is None:
-        return recipe
-    return dataclasses.replace(recipe, epochs=given.epochs)
 
 
 def _print_case(scores: CaseScores) -> None:

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
+from napari_unet_seg.errors import InputError, reading
 from training.command_line import command, command_parser
 from training.recipes import RECIPES
 
@@ -44,23 +46,38 @@ def release(checkpoint: Path, *, metrics: Path, protocol: str, destination: Path
     Raises
     ------
     InputError
-        If the checkpoint cannot be read.
+        If the checkpoint or the scores cannot be read, or it is of no recipe that there is.
     """
     network, description = load_checkpoint(checkpoint)
-    recipe = RECIPES[description.training["recipe"]]()
-    summary = json.loads(metrics.read_text())["summary"]
+    name = str(description.training.get("recipe", ""))
+    if name not in RECIPES:
+        problem = f"its recipe {name} is none of training/recipes" if name else "its header names no recipe"
+        raise InputError(f"{problem}; release what training.run has trained", path=checkpoint)
+    recipe = RECIPES[name]()
     description = replace(
         description,
         name=recipe.name,
         min_fraction=recipe.min_fraction,
         largest_component=recipe.largest_component,
         flip=recipe.flip,
-        metrics={"protocol": protocol, **{key: summary[key] for key in _REPORTED}},
+        metrics={"protocol": protocol, **_reported(metrics)},
         licence=recipe.licence,
     )
     target = destination / f"{recipe.name}.safetensors"
     save_checkpoint(target, network, description)
     return target
+
+
+def _reported(path: Path) -> dict[str, Any]:
+    try:
+        with reading(path):
+            summary = json.loads(path.read_text())["summary"]
+        return {key: summary[key] for key in _REPORTED}
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        problem = "holds no scores of all folds; give cross_validation.json of training.cross_validate"
+        raise InputError(problem, path=path) from error
 
 
 @command

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.engine.checkpoint import read_description
 from napari_unet_seg.errors import InputError
@@ -44,6 +44,8 @@ from training.report.reproduction_figures import (
 from training.report.reproduction_table import reproduction_table
 from training.report.seed_scores import PredictedSlices, telling_slices
 from training.run_folder import check_free
+from training.settings import changed_recipe
+from training.split import make_split
 from training.train import train
 
 SEEDS = ("seed_000", "seed_000_128", "seed_001", "seed_002", "seed_003", "seed_004")
@@ -94,26 +96,23 @@ def reproduce(
     Raises
     ------
     InputError
-        If a dataset is missing or cannot be used, or a run would be replaced.
+        If a dataset is missing or cannot be used, a split leaves nothing to score, or a run would be replaced.
     """
     if by_patient:
         recipes = [variant for recipe in recipes for variant in (recipe, *_by_patient(recipe))]
+    # Before the first one is trained, not after.
+    planned = [changed_recipe(recipe, epochs=epochs) for recipe in recipes]
+    sources = _sources(recipes, lgg=lgg, coco=coco)
     if train_them and not resume:
-        # Before the first one is trained, not after.
         for recipe in recipes:
             check_free(output / "runs" / recipe.name)
     rows: list[dict[str, Any]] = []
     histories: dict[str, Any] = {}
     predicted: dict[str, PredictedSlices] = {}
-    for recipe in recipes:
-        given = recipe.split.kind == "given"
-        data = coco if given else lgg
-        if data is None:
-            raise InputError(f"{recipe.name} needs the dataset of {'--coco' if given else '--data'}")
+    for recipe, shortened, data in zip(recipes, planned, sources, strict=True):
         folder = output / "runs" / recipe.name
         print(f"{recipe.name}: {folder}", flush=True)
         if train_them:
-            shortened = recipe if epochs is None else dataclasses.replace(recipe, epochs=epochs)
             checkpoint = train(shortened, data=data, output=folder, resume=resume)
         else:
             checkpoint = folder / "best.safetensors"
@@ -126,8 +125,28 @@ def reproduce(
         _write(rows, output=output)
         _draw(row, slices, output=output)
         save_curves(output / "curves.png", histories)
-    _compare_sizes(rows, predicted, output=output)
+        if recipe.name in SIZES:
+            _compare_sizes(rows, predicted, output=output)
     return {"recipes": rows}
+
+
+def _sources(recipes: Sequence[Recipe], *, lgg: Path | None, coco: Path | None) -> list[Path]:
+    """The dataset of each recipe, after a look whether it is there and the split leaves something to score."""
+    datasets: dict[Path, Dataset] = {}
+    sources = []
+    for recipe in recipes:
+        given = recipe.split.kind == "given"
+        data = coco if given else lgg
+        if data is None:
+            raise InputError(f"{recipe.name} needs the dataset of {'--coco' if given else '--data'}")
+        if data not in datasets:
+            datasets[data] = open_dataset(data)
+        split = make_split(recipe.split, datasets[data])
+        if not split.validation and not split.test:
+            problem = "leaves no slice to validate or test, so there is nothing to score; use training.cross_validate"
+            raise InputError(f"the split of {recipe.name} {problem}", path=data if given else None)
+        sources.append(data)
+    return sources
 
 
 def _by_patient(recipe: Recipe) -> list[Recipe]:

@@ -12,8 +12,6 @@ done. ``python -m training.pack`` packs it once for many runs, also to where oth
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -22,14 +20,12 @@ from pathlib import Path
 import torch
 
 from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
-from napari_unet_seg.errors import InputError
 from training.command_line import command, command_parser
 from training.describe import describe
 from training.launch import default_threads, launched, restarted
 from training.memory_limit import GIB
-from training.recipe import Recipe
 from training.recipes import RECIPES
-from training.settings import with_settings
+from training.settings import changed_recipe
 from training.train import train
 
 
@@ -66,12 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--describe", action="store_true", help="print parameters, cost and configuration as JSON")
     given = parser.parse_args(arguments)
-    try:
-        recipe = changed(with_settings(RECIPES[given.recipe](), given.set), given)
-    except InputError:
-        raise
-    except ValueError as error:
-        parser.error(str(error))
+    recipe = changed_recipe(
+        RECIPES[given.recipe](),
+        given.set,
+        steps=given.steps,
+        epochs=given.epochs,
+        coarse_fraction=given.coarse_fraction,
+        learning_rate=given.learning_rate,
+        seed=given.seed,
+    )
     if given.data is None and not given.describe:
         parser.error("--data is needed: the folder of a dataset with masks")
     if given.memory is not None and given.memory <= 0:
@@ -97,28 +96,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             should_stop=should_stop,
         )
     return 0
-
-
-def changed(recipe: Recipe, given: argparse.Namespace) -> Recipe:
-    """The recipe with what the command line says instead.
-
-    Raises
-    ------
-    ValueError
-        If a value is out of its range.
-    """
-    if given.steps is not None or given.epochs is not None:
-        if given.epochs is not None and given.epochs < 1:
-            raise ValueError(f"--epochs must be positive, got {given.epochs}")
-        recipe = dataclasses.replace(recipe, epochs=given.epochs)
-    changes = {
-        "steps": given.steps,
-        "coarse_fraction": given.coarse_fraction,
-        "learning_rate": given.learning_rate,
-        "seed": given.seed,
-    }
-    fit_config = dataclasses.replace(recipe.fit, **{key: value for key, value in changes.items() if value is not None})
-    return dataclasses.replace(recipe, fit=fit_config)
 
 
 if __name__ == "__main__":

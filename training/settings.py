@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from napari_unet_seg.errors import InputError
+from training.recipe import Recipe
 
 _Config = TypeVar("_Config")
 
@@ -37,6 +38,53 @@ def with_settings(config: _Config, settings: Sequence[str]) -> _Config:
         _plant(tree, config, name.split("."), text, setting=setting)
     # All at once: some fields have to agree with one another.
     return _changed(config, tree, told=" ".join(settings))
+
+
+def changed_recipe(
+    recipe: Recipe, settings: Sequence[str] = (), *, steps: int | None = None, epochs: int | None = None, **fit: Any
+) -> Recipe:
+    """A copy of a recipe, changed as a command line says.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to change.
+    settings : sequence of str
+        See `with_settings`; ``fit.steps=100`` is the same as 100 for `steps`.
+    steps : int, optional
+        Length of the training in optimiser steps, in place of the recipe's.
+    epochs : int, optional
+        Length in epochs, in place of the recipe's.
+    **fit
+        Fields of the training's configuration; None leaves one as it is.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range, or there are two lengths.
+    """
+    named = {setting.partition("=")[0] for setting in settings}
+    recipe = with_settings(recipe, settings)
+    lengths = {
+        "--steps": steps is not None,
+        "--epochs": epochs is not None,
+        "--set fit.steps": "fit.steps" in named,
+        # Set to nothing, they leave the length to the steps.
+        "--set epochs": "epochs" in named and recipe.epochs is not None,
+    }
+    given = [name for name, is_given in lengths.items() if is_given]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} are lengths of the same training; give one or the other")
+    for name, value in (("--steps", steps), ("--epochs", epochs)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be positive, got {value}")
+    # A recipe that has epochs heeds no steps.
+    length = recipe.epochs if given in ([], ["--set epochs"]) else epochs
+    changes = {name: value for name, value in {"steps": steps, **fit}.items() if value is not None}
+    try:
+        return dataclasses.replace(recipe, epochs=length, fit=dataclasses.replace(recipe.fit, **changes))
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _plant(tree: dict[str, Any], config: Any, path: Sequence[str], text: str, *, setting: str) -> None:

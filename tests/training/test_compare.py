@@ -13,8 +13,11 @@ from training import compare
 from training.report.fold_scores import FoldScores
 
 
-def write_run(folder: Path, dice: dict[str, float]) -> Path:
-    """The output of a cross-validation of one fold."""
+def write_run(folder: Path, dice: dict[str, float], *, told: bool = True) -> Path:
+    """The output of a cross-validation of one fold: of each case a slice of its Dice, and an empty one.
+
+    A case below 0.5 has a false mask on that. An older version has not told whose the slices are.
+    """
     folder.mkdir()
     checkpoint = save_small(folder / "fold_0.safetensors")
     cases = [
@@ -22,17 +25,21 @@ def write_run(folder: Path, dice: dict[str, float]) -> Path:
                    volume_ml_true=1, volume_ml_pred=1)
         for case, value in dice.items()
     ]  # fmt: skip
-    one = SliceScores(counts=Counts(tp=1), pixels=4, soft_overlap=1, soft_sum=1)
+    slices = []
+    for value in dice.values():
+        overlap = round(10 * value)
+        for counts in (Counts(tp=overlap, fn=10 - overlap, fp=10 - overlap), Counts(fp=int(value < 0.5))):
+            slices.append(SliceScores(counts=counts, pixels=40, soft_overlap=1, soft_sum=1))
     FoldScores(
         fold=0, checkpoint=checkpoint, sha256=file_hash(checkpoint), recipe="small", training={}, spacing_assumed=0,
-        cases=cases, slices=[one] * len(cases),
+        cases=cases, slices=slices, slice_counts=[2] * len(cases) if told else None,
     ).save(folder / "fold_0.json")  # fmt: skip
     return folder
 
 
 def test_a_change_is_compared_patient_by_patient(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = write_run(tmp_path / "base", {"a": 0.5, "b": 0.6, "c": 0.7})
-    # What only one of the two has scored takes no part in the difference.
+    # What only one of the two has scored takes no part.
     change = write_run(tmp_path / "change", {"b": 0.7, "a": 0.5, "d": 0.1})
     assert compare.main([str(base), str(change), "--json", str(tmp_path / "rows.json")]) == 0
     first, second = json.loads((tmp_path / "rows.json").read_text())
@@ -41,7 +48,24 @@ def test_a_change_is_compared_patient_by_patient(tmp_path: Path, capsys: pytest.
     assert second["cases"] == 2
     assert second["difference"]["mean"] == pytest.approx(0.05)
     assert (second["difference"]["better"], second["difference"]["worse"]) == (1, 0)
-    assert "| change | 2 | 0.433 | 1.000 | none | +0.050 (+0.000 to +0.100) | 1, 0 |" in capsys.readouterr().out
+    assert second["dice"] == {"b": 0.7, "a": 0.5}
+    assert "| change | 2 | 0.600 | 0.600 | 0.0% | +0.050 (+0.000 to +0.100) | 1, 0 |" in capsys.readouterr().out
+
+
+def test_slices_of_an_older_version_are_compared_where_it_is_known_whose_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write_run(tmp_path / "base", {"a": 0.5, "b": 0.6}, told=False)
+    change = write_run(tmp_path / "change", {"a": 0.5, "b": 0.7}, told=False)
+    other = write_run(tmp_path / "other", {"c": 0.1}, told=False)
+    # A fold that the first run has not is left out as a whole.
+    rows = compare.compare({"base": compare.read_run(base), "both": compare.read_run(change) + compare.read_run(other)})
+    assert [row["tumour_slice_dice_mean"] for row in rows] == pytest.approx([0.55, 0.6])
+    more = write_run(tmp_path / "more", {"a": 0.5, "c": 0.7}, told=False)
+    assert compare.main([str(base), str(more)]) == 2
+    told = capsys.readouterr().err
+    assert f"{more / 'fold_0.json'}: does not say which slices are whose" in told
+    assert told.count("\n") == 1
 
 
 def test_scans_of_one_patient_count_as_one_patient(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
 from napari_unet_seg.engine.evaluate import CaseScores, SliceScores
 from napari_unet_seg.engine.metrics import Counts
 from napari_unet_seg.errors import InputError
-from tests.engine.models import save_small
+from tests.engine.models import SMALL, save_small
 from training import cross_validate
 from training.report.fold_plan import plan_folds
 from training.report.fold_scores import FoldScores, score_fold
@@ -48,10 +48,18 @@ def scored(case: str, *, dice: float = 0.5, volume: float = 1.0) -> CaseScores:
     )
 
 
-def fold(number: int, *cases: CaseScores, recipe: str = "small") -> FoldScores:
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder with the checkpoints that `fold` speaks of."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        save_small(tmp_path / f"fold_{number}.safetensors", seed=number)
+
+
+def fold(number: int, *cases: CaseScores, recipe: str = "small", training: dict[str, Any] | None = None) -> FoldScores:
     one = SliceScores(counts=Counts(tp=1), pixels=4, soft_overlap=1, soft_sum=1)
     return FoldScores(
-        fold=number, checkpoint=Path(f"fold_{number}.safetensors"), sha256="", recipe=recipe, training={},
+        fold=number, checkpoint=Path(f"fold_{number}.safetensors"), sha256="", recipe=recipe, training=training or {},
         spacing_assumed=0, cases=list(cases), slices=[one] * len(cases),
     )  # fmt: skip
 
@@ -136,6 +144,7 @@ def test_scores_of_a_checkpoint_that_was_written_anew_are_refused(tmp_path: Path
     file = checkpoint(tmp_path / "fold_0.safetensors", held_out=[first], cases=others)
     scores = score_fold(file, open_dataset(patients), fold=0, device="cpu")
     scores.save(tmp_path / "fold_0.json")
+    assert scores.slice_counts == [len(scores.slices)] == [4]
     assert FoldScores.load(tmp_path / "fold_0.json") == scores
     checkpoint(file, held_out=[first], cases=others, seed=1)
     with pytest.raises(InputError, match="written anew"):
@@ -155,6 +164,59 @@ def test_a_case_in_two_folds_and_two_recipes_are_refused() -> None:
         gather([fold(0, scored("a")), fold(1, scored("b"), recipe="large")])
 
 
+ONE_WAY = {"epochs": None, "fit": {"steps": 4, "loss": "dice", "seed": 0, "augment": {"flip": 0.5, "shift": 0}}}
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"fit": ONE_WAY["fit"] | {"steps": 8}}, "fit.steps 8, not 4; train all folds with the same"),
+        ({"fit": ONE_WAY["fit"] | {"augment": {"flip": 0, "shift": 0}}}, "fit.augment.flip 0, not 0.5;"),
+        ({"fit": ONE_WAY["fit"] | {"augment": None}}, "fit.augment;"),
+        ({"epochs": 2}, "epochs 2, not null;"),
+        ({"fit": {"steps": 8, "loss": "bce"}}, 'fit.steps 8, not 4; fit.loss "bce", not "dice";'),
+    ],
+)
+def test_folds_that_were_trained_with_other_settings_are_refused(change: dict[str, Any], problem: str) -> None:
+    folds = [fold(0, scored("a"), training=ONE_WAY), fold(1, scored("b"), training=ONE_WAY | change)]
+    wanted = f"fold_1.safetensors: was trained with other settings than fold_0.safetensors: {problem}"
+    with pytest.raises(InputError, match=re.escape(wanted)):
+        gather(folds)
+
+
+@pytest.mark.usefixtures("here")
+def test_folds_of_other_networks_are_refused() -> None:
+    save_small(Path("fold_1.safetensors"), config=dataclasses.replace(SMALL, dropout=0.5))
+    with pytest.raises(InputError, match=r"network\.dropout 0\.5, not 0\.0"):
+        gather([fold(0, scored("a")), fold(1, scored("b"))])
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "change",
+    [
+        # Chance is no setting.
+        {"fit": ONE_WAY["fit"] | {"seed": 1}},
+        # An older version did not write as much.
+        {"fit": {"steps": 4}},
+        {"fit": ONE_WAY["fit"], "split": {"kind": "patients"}},
+    ],
+)
+def test_folds_that_were_trained_alike_go_together(change: dict[str, Any]) -> None:
+    folds = [fold(0, scored("a"), training=ONE_WAY), fold(1, scored("b"), training=ONE_WAY | change)]
+    assert gather(folds)["summary"]["cases"] == 2
+
+
+@pytest.mark.usefixtures("here")
+def test_steps_follow_from_epochs_and_the_size_of_the_fold() -> None:
+    """A fold more slices, a batch more in every epoch."""
+    lengths = [{"epochs": 2, "fit": {"steps": steps}} for steps in (20, 22)]
+    folds = [fold(number, scored(str(number)), training=training) for number, training in enumerate(lengths)]
+    assert gather(folds)["summary"]["cases"] == 2
+
+
+@pytest.mark.usefixtures("here")
 def test_groups_by_site_and_by_thirds_of_the_volume() -> None:
     cases = [
         scored("TCGA_CS_0001_1", dice=0.9, volume=50),
@@ -176,6 +238,7 @@ def test_groups_by_site_and_by_thirds_of_the_volume() -> None:
     assert low < np.mean([case.dice for case in cases]) < high
 
 
+@pytest.mark.usefixtures("here")
 def test_the_interval_of_a_group_is_over_patients() -> None:
     scans = [scored(f"TCGA_CS_0001_{year}", dice=0.9) for year in (1996, 1997, 1998)]
     result = gather([fold(0, *scans), fold(1, scored("TCGA_DU_0002_1999", dice=0.1))])
@@ -196,6 +259,14 @@ def test_finished_folds_are_kept(tmp_path: Path, patients: Path, capsys: pytest.
     assert cross_validate.main([*arguments, "--resume"]) == 0
     first, then = (file.read_bytes() for file in (tmp_path / "fold_0.safetensors", tmp_path / "fold_1.safetensors"))
     assert (len(first) > 0, then) == (True, kept)
+
+
+def test_steps_that_are_set_are_trained(tmp_path: Path, patients: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = []
+    monkeypatch.setattr(cross_validate, "run_fold", lambda recipe, *_, **__: trained.append(recipe))
+    arguments = ["seed_001", "--data", str(patients), "--count", "3", "--fold", "0", "--output", str(tmp_path / "out")]
+    assert cross_validate.main([*arguments, "--threads", "1", "--set", "fit.steps=100"]) == 0
+    assert [(recipe.epochs, recipe.fit.steps) for recipe in trained] == [(None, 100)]
 
 
 @pytest.mark.parametrize(
@@ -246,6 +317,9 @@ def test_a_folder_with_other_folds_is_left_alone(tmp_path: Path) -> None:
         (["default", "--folds", "nowhere.json"], "no such file"),
         (["--gather"], "folds.json: there is no such file"),
         (["default", "--count", "9"], "3 patients cannot"),
+        (["default", "--count", "3", "--epochs", "0"], "--epochs must be positive, got 0"),
+        (["default", "--count", "3", "--steps", "0"], "--steps must be positive, got 0"),
+        (["seed_001", "--count", "3", "--set", "fit.steps=9", "--set", "epochs=2"], "one or the other"),
     ],
 )
 def test_bad_input_is_one_line_and_status_two(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.errors import InputError
 from tests.engine.models import SMALL, save_small
+from tests.training.pictures import write_pictures
 from tests.training.untrained import untrained
 from training import reproduce
 from training.recipe import Recipe, SplitConfig
@@ -40,15 +42,7 @@ def lgg(tmp_path: Path) -> Path:
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Single RGB pictures in the folders ``train``, ``valid`` and ``test`` with masks beside."""
-    root = tmp_path / "pictures"
-    for part, mask_folder in (("train", "train_mask"), ("valid", "val_mask"), ("test", "test_mask")):
-        for folder in (part, mask_folder):
-            (root / folder).mkdir(parents=True)
-        for number in range(3):
-            volume, mask = make_phantom(slices=4, size=32, seed=number)
-            Image.fromarray(np.moveaxis(volume.data[:, 2], 0, -1)).save(root / part / f"{part}_{number}.png")
-            Image.fromarray(mask[2] * np.uint8(255)).save(root / mask_folder / f"{part}_{number}.png")
-    return root
+    return write_pictures(tmp_path / "pictures")
 
 
 def recipe(name: str, **changes: Any) -> Recipe:
@@ -131,6 +125,51 @@ def test_a_dataset_that_is_needed_and_not_given_is_named(tmp_path: Path) -> None
         reproduce.reproduce([recipe("seed_x", split=GIVEN)], lgg=tmp_path, coco=None, output=tmp_path)
     with pytest.raises(InputError, match="seed_y needs the dataset of --data"):
         reproduce.reproduce([recipe("seed_y")], lgg=None, coco=tmp_path, output=tmp_path)
+
+
+UNSCORED = SplitConfig(kind="patients", train=1.0, validation=0.0, test=0.0)
+
+
+@pytest.mark.parametrize(
+    ("split", "coco", "problem"),
+    [
+        (GIVEN, None, "second needs the dataset of --coco"),
+        (GIVEN, "nowhere", "nowhere: "),
+        (GIVEN, "pictures", "pictures: the split of second leaves no slice to validate or test"),
+        (UNSCORED, None, "^the split of second leaves no slice .* use training.cross_validate"),
+    ],
+)
+def test_what_the_last_recipe_lacks_is_said_before_the_first_is_trained(
+    tmp_path: Path, lgg: Path, pictures: Path, split: SplitConfig, coco: str | None, problem: str
+) -> None:
+    for folder in ("valid", "test", "val_mask", "test_mask"):
+        shutil.rmtree(pictures / folder)
+    recipes = [recipe("first"), recipe("second", split=split)]
+    with pytest.raises(InputError, match=problem):
+        reproduce.reproduce(recipes, lgg=lgg, coco=tmp_path / coco if coco else None, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_sizes_are_compared_even_if_a_later_recipe_fails(
+    tmp_path: Path, lgg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(recipe: Recipe, **where: Any) -> Path:
+        if recipe.name == "other":
+            raise InputError("the disk is full")
+        return train_nothing(recipe, **where)
+
+    monkeypatch.setattr(reproduce, "train", train)
+    recipes = [recipe(name) for name in ("seed_000_128", "seed_000", "other")]
+    with pytest.raises(InputError, match="the disk is full"):
+        reproduce.reproduce(recipes, lgg=lgg, coco=None, output=tmp_path / "out", device="cpu")
+    assert (tmp_path / "out" / "sizes.png").exists()
+    assert (tmp_path / "out" / "sizes_examples.png").exists()
+
+
+def test_no_epochs_are_refused(tmp_path: Path, lgg: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--data", str(lgg), "--output", str(tmp_path / "out"), "--recipes", "seed_000", "--threads", "1"]
+    assert reproduce.main([*arguments, "--epochs", "0"]) == 2
+    assert capsys.readouterr().err == "--epochs must be positive, got 0\n"
 
 
 def test_the_figures_of_a_project_are_over_batches_in_the_drawn_order(tmp_path: Path, lgg: Path) -> None:

@@ -37,6 +37,17 @@ def test_describe_prints_the_whole_configuration(
     assert described["fit"]["steps"] == RECIPES[name]().fit.steps
 
 
+def test_steps_are_the_same_however_they_are_given(capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for length in (["--steps", "100"], ["--set", "fit.steps=100"]):
+        assert run.main(["seed_003", "--describe", *length]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0] == told[1]
+    assert (told[0]["epochs"], told[0]["fit"]["steps"]) == (None, 100)
+    assert run.main(["seed_003", "--describe", "--epochs", "2", "--set", "fit.steps=100"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_fold_is_left_out_and_named_in_the_header(tmp_path: Path, patients: Path) -> None:
     file, names = folds(tmp_path, patients)
     output = tmp_path / "m.safetensors"

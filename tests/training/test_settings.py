@@ -4,7 +4,7 @@ from napari_unet_seg.engine.config import AugmentConfig
 from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.errors import InputError
 from training.recipes import RECIPES
-from training.settings import with_settings
+from training.settings import changed_recipe, with_settings
 
 
 def test_fields_of_a_round_and_of_its_training_are_set() -> None:
@@ -54,4 +54,38 @@ def test_what_may_be_nothing_can_be_set_to_nothing() -> None:
 def test_what_cannot_be_set_is_one_line(setting: str) -> None:
     with pytest.raises(InputError, match="--set") as caught:
         with_settings(RECIPES["default"](), [setting])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [["fit.steps=100"], ["epochs=null", "fit.steps=100"]])
+def test_steps_that_are_set_are_the_length_of_a_recipe_with_epochs(settings: list[str]) -> None:
+    recipe = RECIPES["seed_001"]()
+    assert recipe.epochs == 100
+    changed = changed_recipe(recipe, settings)
+    assert (changed.epochs, changed.fit.steps) == (None, 100)
+    assert changed == changed_recipe(recipe, steps=100)
+
+
+def test_a_recipe_keeps_what_the_command_line_leaves_open() -> None:
+    recipe = RECIPES["seed_001"]()
+    assert changed_recipe(recipe, seed=None) == recipe
+    changed = changed_recipe(recipe, ["epochs=3", "fit.loss=bce"], seed=7)
+    assert (changed.epochs, changed.fit.loss, changed.fit.seed) == (3, "bce", 7)
+    assert changed_recipe(RECIPES["default"](), epochs=5).epochs == 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "problem"),
+    [
+        (["fit.steps=100", "epochs=3"], {}, "--set fit.steps and --set epochs .* one or the other"),
+        (["fit.steps=100"], {"epochs": 3}, "--epochs and --set fit.steps"),
+        (["epochs=3"], {"steps": 100}, "--steps and --set epochs"),
+        ([], {"steps": 0}, "--steps must be positive, got 0"),
+        ([], {"epochs": -1}, "--epochs must be positive, got -1"),
+        ([], {"learning_rate": 0.0}, "learning_rate must be positive"),
+    ],
+)
+def test_a_length_that_makes_no_sense_is_one_line(settings: list[str], given: dict[str, float], problem: str) -> None:
+    with pytest.raises(InputError, match=problem) as caught:
+        changed_recipe(RECIPES["seed_001"](), settings, **given)
     assert "\n" not in str(caught.value)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,32 @@ class FoldScores:
 
     cases: list[CaseScores]
     slices: list[SliceScores]
+    slice_counts: list[int] | None = None
+    """How many of the slices are of each case, in order; None where an older version has not written it."""
+
+    def only(self, case_ids: Container[str]) -> FoldScores:
+        """The scores of those of its cases that are named.
+
+        Raises
+        ------
+        InputError
+            If it is not known which slices are theirs.
+        """
+        kept = [scores.case in case_ids for scores in self.cases]
+        if all(kept):
+            return self
+        if any(kept) and self.slice_counts is None:
+            problem = "does not say which slices are whose; delete it, and training.cross_validate --gather scores anew"
+            raise InputError(problem, path=self.checkpoint.with_suffix(".json"))
+        counts, slices = self.slice_counts or [0] * len(kept), iter(self.slices)
+        parts = [(scores, list(islice(slices, count))) for scores, count in zip(self.cases, counts, strict=True)]
+        chosen = [part for part, wanted in zip(parts, kept, strict=True) if wanted]
+        return replace(
+            self,
+            cases=[scores for scores, _ in chosen],
+            slices=[one for _, several in chosen for one in several],
+            slice_counts=[len(several) for _, several in chosen],
+        )
 
     def save(self, path: Path) -> None:
         """Write as JSON, the checkpoint by its name alone; InputError if that fails."""
@@ -113,4 +140,5 @@ def score_fold(
         spacing_assumed=sum(not dataset[scores.case].read_image().spacing_known for scores in cases),
         cases=cases,
         slices=slices,
+        slice_counts=[int(dataset[scores.case].labelled_slices().sum()) for scores in cases],
     )

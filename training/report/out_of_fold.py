@@ -13,6 +13,7 @@ from napari_unet_seg.engine.evaluate import summarise
 from napari_unet_seg.engine.interval import bootstrap_interval
 from napari_unet_seg.errors import InputError
 from training.report.fold_scores import FoldScores
+from training.report.same_training import check_same_training
 
 SITES = {
     "CS": "Thomas Jefferson University",
@@ -43,7 +44,7 @@ def gather(folds: Sequence[FoldScores]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If two folds hold out the same case, or they are of different recipes.
+        If two folds hold out the same case, or they are of different recipes or settings.
     """
     owner: dict[str, FoldScores] = {}
     for fold in folds:
@@ -54,6 +55,7 @@ def gather(folds: Sequence[FoldScores]) -> dict[str, Any]:
             owner[scores.case] = fold
     if len(recipes := {fold.recipe for fold in folds}) > 1:
         raise InputError(f"the checkpoints are of different recipes: {', '.join(sorted(recipes))}")
+    check_same_training(folds)
     ordered = sorted((scores for fold in folds for scores in fold.cases), key=lambda scores: scores.case)
     rows: list[dict[str, Any]] = [asdict(scores) for scores in ordered]
     for row in rows:
