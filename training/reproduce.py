@@ -210,9 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     given = _parser().parse_args(arguments)
     torch.set_num_threads(given.threads or default_threads())
-    fit_changes = {name: value for name in ("seed", "precision") if (value := getattr(given, name)) is not None}
-    recipes = [RECIPES[name]() for name in given.recipes]
-    recipes = [dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, **fit_changes)) for recipe in recipes]
+    recipes = [changed_recipe(RECIPES[name](), seed=given.seed, precision=given.precision) for name in given.recipes]
     check_writable(given.output / "reproduction.json")
     reproduce(
         recipes,
