@@ -18,6 +18,7 @@ from training.command_line import command, command_parser, writable_file
 from training.json_file import save_json
 from training.report.fold_scores import FoldScores
 from training.report.paired import paired_difference
+from training.report.same_training import check_same_training
 from training.report.with_interval import with_interval
 
 
@@ -97,12 +98,14 @@ def read_run(folder: Path) -> list[FoldScores]:
     Raises
     ------
     InputError
-        If there is none, or one cannot be read.
+        If there is none, one cannot be read, or two were trained with different settings.
     """
     files = sorted(folder.glob("fold_*.json"))
     if not files:
         raise InputError("holds no scores of a fold; it is to be the output of training.cross_validate", path=folder)
-    return [FoldScores.load(file) for file in files]
+    folds = [FoldScores.load(file) for file in files]
+    check_same_training(folds)
+    return folds
 
 
 @command

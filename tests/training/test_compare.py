@@ -13,13 +13,15 @@ from training import compare
 from training.report.fold_scores import FoldScores
 
 
-def write_run(folder: Path, dice: dict[str, float], *, told: bool = True) -> Path:
+def write_run(
+    folder: Path, dice: dict[str, float], *, told: bool = True, fold: int = 0, learning_rate: float = 1e-3
+) -> Path:
     """The output of a cross-validation of one fold: of each case a slice of its Dice, and an empty one.
 
     A case below 0.5 has a false mask on that. An older version has not told whose the slices are.
     """
-    folder.mkdir()
-    checkpoint = save_small(folder / "fold_0.safetensors")
+    folder.mkdir(exist_ok=True)
+    checkpoint = save_small(folder / f"fold_{fold}.safetensors")
     cases = [
         CaseScores(case=case, dice=value, iou=value, hd95_mm=None, precision=1, recall=1,
                    volume_ml_true=1, volume_ml_pred=1)
@@ -31,9 +33,10 @@ def write_run(folder: Path, dice: dict[str, float], *, told: bool = True) -> Pat
         for counts in (Counts(tp=overlap, fn=10 - overlap, fp=10 - overlap), Counts(fp=int(value < 0.5))):
             slices.append(SliceScores(counts=counts, pixels=40, soft_overlap=1, soft_sum=1))
     FoldScores(
-        fold=0, checkpoint=checkpoint, sha256=file_hash(checkpoint), recipe="small", training={}, spacing_assumed=0,
+        fold=fold, checkpoint=checkpoint, sha256=file_hash(checkpoint), recipe="small",
+        training={"fit": {"learning_rate": learning_rate}}, spacing_assumed=0,
         cases=cases, slices=slices, slice_counts=[2] * len(cases) if told else None,
-    ).save(folder / "fold_0.json")  # fmt: skip
+    ).save(folder / f"fold_{fold}.json")  # fmt: skip
     return folder
 
 
@@ -95,3 +98,17 @@ def test_runs_that_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixt
     (other / "fold_0.json").write_text("{")
     assert compare.main([str(base), str(other)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_folds_that_were_trained_differently_are_not_one_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write_run(tmp_path / "base", {"a": 0.5})
+    write_run(base, {"b": 0.5}, fold=1)
+    assert compare.main([str(base)]) == 0
+    write_run(base, {"b": 0.5}, fold=1, learning_rate=2e-3)
+    assert compare.main([str(base)]) == 2
+    told = capsys.readouterr().err
+    assert f"{base / 'fold_1.safetensors'}: was trained with other settings" in told
+    assert "fit.learning_rate 0.002, not 0.001" in told
+    assert told.count("\n") == 1
