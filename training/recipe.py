@@ -55,7 +55,10 @@ class Recipe:
     """Predict the mean over a slice and its mirror image."""
 
     licence: str = ""
-    """Licence of the data, which the weights carry on."""
+    """Licence of the data that the recipe was made for, which the weights carry on."""
+
+    licensed_prefix: str = ""
+    """What the names of those cases begin with: weights that other data train don't carry the licence."""
 
     normalisation: Normalisation = "head-zscore"
     """How intensities are brought to one scale."""

@@ -61,7 +61,6 @@ def release(checkpoint: Path, *, metrics: Path, protocol: str, destination: Path
         largest_component=recipe.largest_component,
         flip=recipe.flip,
         metrics={"protocol": protocol, **_reported(metrics)},
-        licence=recipe.licence,
     )
     target = destination / f"{recipe.name}.safetensors"
     save_checkpoint(target, network, description)

@@ -123,9 +123,11 @@ def train(
         raise InputError(f"the recipe {recipe.name} goes by the validation loss, and its split leaves nothing for that")
     torch.manual_seed(recipe.fit.seed)
     network, parent = build_network(recipe.network), None
+    licences = [recipe.licence] if any(name.startswith(recipe.licensed_prefix) for name in slices.cases) else []
     if initial is not None:
         network, description = load_checkpoint(initial)
         parent = file_hash(initial)
+        licences.append(description.licence)
         if description.network != recipe.network:
             raise InputError(f"its network is another one than that of the recipe {recipe.name}", path=initial)
         seen = {patient_of(case_id) for case_id in description.training.get("cases", [])}
@@ -140,6 +142,7 @@ def train(
         "fold": fold,
         "initial": str(initial) if initial is not None else None,
         "parent": parent,
+        "licence": "; ".join(dict.fromkeys(one for one in licences if one)),
         "cases": slices.cases,
         "held_out": slices.held_out,
         "data_fingerprint": slices.fingerprint,
@@ -274,7 +277,7 @@ def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds
             **({"validation": dict(scores)} if scores is not None else {}),
         },
         parent=settings["parent"],
-        licence=recipe.licence,
+        licence=settings["licence"],
     )
 
 

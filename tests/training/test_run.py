@@ -6,6 +6,7 @@ import pytest
 
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description
+from napari_unet_seg.engine.registry import Registry
 from training import cross_validate, release, run
 from training.recipes import RECIPES
 
@@ -58,6 +59,20 @@ def test_a_fold_is_left_out_and_named_in_the_header(tmp_path: Path, patients: Pa
     assert description.training["held_out"] == [names[1]]
     assert len(description.training["data_fingerprint"]) == 64
     assert "Pedano" in description.licence
+
+
+def test_weights_carry_the_licence_of_what_trained_them_alone(tmp_path: Path, patients: Path) -> None:
+    own = tmp_path / "own"
+    for number, folder in enumerate(sorted(patients.iterdir())):
+        if folder.is_dir():
+            (own / f"P{number}").mkdir(parents=True)
+            for file in folder.iterdir():
+                file.rename(own / f"P{number}" / file.name.replace(folder.name, f"P{number}"))
+    assert run.main(["default", "--data", str(own), "--output", str(tmp_path / "m.safetensors"), *SHORT]) == 0
+    assert load_checkpoint(tmp_path / "m.safetensors")[1].licence == ""
+    assert run.main(["default", "--data", str(own), "--output", str(tmp_path / "n.safetensors"), *SHORT,
+                     "--init", str(Registry().path("default"))]) == 0  # fmt: skip
+    assert "Pedano" in load_checkpoint(tmp_path / "n.safetensors")[1].licence
 
 
 def test_a_fold_of_another_dataset_is_refused(

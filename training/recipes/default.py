@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari_unet_seg.engine.config import DEFAULT_UNET, FitConfig
 from training.recipe import Recipe, SplitConfig
-from training.recipes.lgg import LICENCE
+from training.recipes.lgg import LICENCE, PREFIX
 
 
 def recipe() -> Recipe:
@@ -19,4 +19,5 @@ def recipe() -> Recipe:
         min_fraction=0.25,
         split=SplitConfig(kind="patients", train=1.0, validation=0.0, test=0.0),
         licence=LICENCE,
+        licensed_prefix=PREFIX,
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from napari_unet_seg.engine.config import SEED_UNET, FitConfig
 from training.recipe import Recipe, SplitConfig
-from training.recipes.lgg import LICENCE
+from training.recipes.lgg import LICENCE, PREFIX
 
 SHARED_NOTES = (
     "PyTorch's initial weights and batch normalisation (momentum 0.1, epsilon 1e-5) in place of Keras' "
     "(Glorot; 0.01 in PyTorch's terms, 1e-3)",
+    "the epoch with the lowest validation loss is scored, whether or not the project names such a callback",
 )
 
 
@@ -46,5 +47,6 @@ def keras_base(name: str, *, size: int = 256, notes: tuple[str, ...] = ()) -> Re
         resize=(size, size),
         split=SplitConfig(kind="slices", train=0.8, validation=0.1, test=0.1),
         licence=LICENCE,
+        licensed_prefix=PREFIX,
         notes=(*notes, *SHARED_NOTES),
     )

@@ -8,3 +8,6 @@ LICENCE = (
     "doi:10.1016/j.compbiomed.2019.05.002"
 )
 """What weights trained on it carry on."""
+
+PREFIX = "TCGA_"
+"""What its cases' names begin with."""

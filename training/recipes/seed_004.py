@@ -27,4 +27,5 @@ def recipe() -> Recipe:
         split=SplitConfig(kind="given"),
         metric_smooth=1.0,
         licence="that of the pictures; the project names none",
+        licensed_prefix="",
     )
