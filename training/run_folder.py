@@ -20,6 +20,9 @@ from training.json_file import save_json
 _SHARE = 0.1
 """Most of the time that may go into writing states, and into drawing."""
 
+_WORDS = {"notes", "reported", "licence", "licensed_prefix"}
+"""What a recipe says of a training without a say in it."""
+
 
 class RunFolder:
     """The folder of a run.
@@ -153,12 +156,10 @@ class RunFolder:
 
     def _check_same(self, file: Path, config: Mapping[str, Any]) -> None:
         then, now = self._read(file), json.loads(json.dumps(config))
-        other = [
-            key for key in ("recipe", "seed", "data_fingerprint", "held_out", "parent") if then.get(key) != now[key]
-        ]
-        if "recipe" in other:
-            parts = now["recipe"].keys() | then["recipe"].keys()
-            other += sorted(key for key in parts if now["recipe"].get(key) != then["recipe"].get(key))
+        parts = sorted((now["recipe"].keys() | then["recipe"].keys()) - _WORDS)
+        changed = [key for key in parts if now["recipe"].get(key) != then["recipe"].get(key)]
+        other = ["recipe", *changed] if changed else []
+        other += [key for key in ("seed", "data_fingerprint", "held_out", "parent") if then.get(key) != now[key]]
         if other:
             problem = f"the run was begun with another {', '.join(other)}; give the same settings, or another --output"
             raise InputError(problem, path=file)

@@ -136,6 +136,14 @@ def test_a_resume_with_other_settings_is_refused(
     assert told.count("\n") == 1
 
 
+def test_what_a_recipe_says_of_itself_may_change(tmp_path: Path, data: Path) -> None:
+    assert start(data, tmp_path / "run", "--epochs", "1") == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["recipe"] |= {"notes": ["as it was put then"], "licence": "none yet"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert start(data, tmp_path / "run", "--epochs", "1", "--resume") == 0
+
+
 def test_a_resume_without_a_run_begins_one(tmp_path: Path, data: Path) -> None:
     assert start(data, tmp_path / "run", "--epochs", "1", "--resume") == 0
     assert len(history(tmp_path / "run")) == 1
