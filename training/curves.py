@@ -15,6 +15,7 @@ from napari_unet_seg.data.formats.atomic import write_bytes
 _PANELS = {
     "loss": {"loss": "training", "validation_loss": "validation"},
     "validation": {"validation_dice": "Dice", "validation_iou": "IoU"},
+    "validation accuracy": {"validation_accuracy": "accuracy"},
     "learning rate": {"learning_rate": "rate"},
 }
 

@@ -233,8 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, metavar="LGG", help="the LGG dataset, or one with masks that stands in for it")
     add("--coco", type=Path, metavar="COCO", help="a dataset in folders train, valid and test (seed 004)")
     add("--output", type=Path, required=True, metavar="DIR", help="where everything goes")
-    known = [name for name in SEEDS if name in RECIPES]
-    add("--recipes", nargs="+", choices=sorted(RECIPES), default=known, metavar="RECIPE", help=f"of {', '.join(SEEDS)}")
+    add("--recipes", nargs="+", choices=SEEDS, default=list(SEEDS), metavar="RECIPE", help=f"of {', '.join(SEEDS)}")
     add("--epochs", type=int, help="epochs, instead of the recipes' own; fewer is labelled as reduced length")
     add("--seed", type=int, help="seed of the trainings; the splits keep theirs")
     add("--precision", choices=["float32", "bfloat16"], help="of the trainings (default: the recipes' own, float32)")

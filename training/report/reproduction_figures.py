@@ -18,6 +18,14 @@ from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.engine.metrics import count
 from training.report.honest import FROM_LEAKED
 
+_CURVES = {
+    "loss": "training loss",
+    "validation_loss": "validation loss",
+    "validation_dice": "validation Dice",
+    "validation_accuracy": "validation accuracy",
+}
+"""What a row of a history holds, and what it is called in the picture."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
@@ -78,7 +86,7 @@ def save_examples(path: Path, examples: Sequence[Example], *, title: str) -> Non
 
 
 def save_curves(path: Path, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Training and validation loss, and the validation Dice, of each recipe over its epochs.
+    """Training and validation loss, Dice and accuracy on the validation, of each recipe over its epochs.
 
     Parameters
     ----------
@@ -87,9 +95,8 @@ def save_curves(path: Path, histories: Mapping[str, Sequence[Mapping[str, Any]]]
     histories : mapping
         By recipe the rows of its ``history.json``; a figure that a row lacks is left out.
     """
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    wanted = (("loss", "training loss"), ("validation_loss", "validation loss"), ("validation_dice", "validation Dice"))
-    for axes, (key, label) in zip(figure.subplots(1, len(wanted)), wanted, strict=True):
+    figure = Figure(figsize=(17, 4.2), layout="constrained")
+    for axes, (key, label) in zip(figure.subplots(1, len(_CURVES)), _CURVES.items(), strict=True):
         for name, rows in histories.items():
             points = [(row["epoch"], row[key]) for row in rows if row.get(key) is not None]
             if points:
