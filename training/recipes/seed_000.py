@@ -10,7 +10,7 @@ from training.recipes.keras_base import keras_base
 
 NOTES = (
     "rate of Adam not named: Keras' default, 0.001",
-    "rate of the dropout not named: 0.1, in the two deepest levels",
+    "rate and kind of the dropout not named: 0.1 of the channels, whole, in the two deepest levels",
     "shares of training and validation not named: 80 and 20%; there is no test",
     "smoothing of Dice and IoU not named: 1",
     "every scan of the dataset, tumour or not",

@@ -13,10 +13,14 @@ CLASSIC_UNET: UNetConfig = replace(SEED_UNET, features=(64, 128, 256, 512, 1024)
 
 AUGMENT = KerasAugmentConfig(rotation=0.2, shift=0.05, shear=0.05, zoom=0.05, flip=0.5)
 
+AUGMENTED_MASKS = "an augmented mask takes the nearest pixel; Keras interpolates, and the project cuts at one half"
+
 NOTES = (
     "width of the network not named: that of Ronneberger et al. 2015, 64 to 1024, with batch normalisation",
     "patience of the early stop not named: 15 epochs, three times that of the rate",
     "the loss smooths by 1, not by 100 as the metric",
+    "any lower validation loss counts as better for the rate; Keras asks for 0.0001",
+    AUGMENTED_MASKS,
 )
 
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from training.recipe import Recipe, SplitConfig
 from training.recipes.keras_base import keras_base
-from training.recipes.seed_001 import AUGMENT, CLASSIC_UNET
+from training.recipes.seed_001 import AUGMENT, AUGMENTED_MASKS, CLASSIC_UNET
 
 NOTES = (
     "width of the network not named: the classic one, as in seed 001",
     "ranges of the augmentation not named, its kinds are: the ranges of seed 001",
-    "smoothing of Dice and IoU not named: 100, as in seed 001",
+    "smoothing of Dice and IoU not named: 100, as in seed 001; the loss smooths by 1",
+    AUGMENTED_MASKS,
 )
 
 
