@@ -116,10 +116,11 @@ class AugmentConfig:
     """Largest change of a channel's gamma as a fraction."""
 
     bias_field: float = 0.3
-    """Strength of a smooth multiplicative field, as a coil makes it."""
+    """Standard deviation, where it is largest, of a smooth field added to the normalised intensities, for half of the
+    batches; it stands in for the uneven sensitivity of a coil."""
 
     noise: float = 0.12
-    """Largest standard deviation of added noise."""
+    """Largest standard deviation of added noise, for half of the batches."""
 
     missing_sequence: float = 0.12
     """Probability that the sequences beside FLAIR are copies of it, as in patients who lack them."""

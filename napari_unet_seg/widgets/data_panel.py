@@ -29,7 +29,7 @@ class CaseRow:
 
     case_id: str
     state: tuple[str, ...]
-    """What there is of it: "no mask", "ground truth", "predicted", "edited"."""
+    """What there is of it: "no mask", "ground truth", "predicted", "2 corrected", "1 unsaved"."""
 
 
 class DataPanel(QWidget):
