@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Elsewhere than on Linux there is always one.
+SCREEN = $(DISPLAY)$(WAYLAND_DISPLAY)$(filter-out Linux,$(shell uname))
 WINDOW = xvfb-run -a -s "-screen 0 1600x1000x24"
 # What Qt and OpenGL want of the system, and a virtual screen.
 SYSTEM = xvfb xauth libegl1 libgl1 libglx-mesa0 libgl1-mesa-dri libopengl0 libxkbcommon-x11-0 libdbus-1-3 libfontconfig1 \
@@ -14,7 +16,7 @@ SYSTEM = xvfb xauth libegl1 libgl1 libglx-mesa0 libgl1-mesa-dri libopengl0 libxk
 .PHONY: demo test lint system clean
 
 demo: $(VENV)/.app system
-	$(BIN)/napari-unet-seg demo $(if $(DISPLAY)$(WAYLAND_DISPLAY),,--screenshot demo.png)
+	$(BIN)/napari-unet-seg demo $(if $(SCREEN),,--screenshot demo.png)
 
 test: $(VENV)/.test system lint
 	QT_API=pyside6 $(WINDOW) $(BIN)/python -m pytest --numprocesses 2 --ignore tests/widgets
