@@ -20,7 +20,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_unet_seg.data.formats.dicom_name import EXTENSIONS as DICOM
+from napari_unet_seg.data.formats.extensions import NIFTI, PICTURES, TIFF
 from napari_unet_seg.widgets.plain_table import make_plain
+
+SCANS = (*TIFF, *NIFTI, *DICOM, *PICTURES)
+"""What the names of scans end in; DICOM files often have no such ending."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,9 @@ class DataPanel(QWidget):
 
         self._path = QLineEdit()
         self._path.setPlaceholderText("Folder of scans, or one scan")
-        self._path.setToolTip("Type or drop a dataset's folder, or a .tif or .nii.gz file (Enter opens it)")
+        self._path.setToolTip(
+            "Type or drop a dataset's folder, or a scan (TIFF, NIfTI, DICOM, PNG or JPEG); Enter opens it"
+        )
         self._path.installEventFilter(self)
         self._folder_button = QPushButton("Folder…")
         self._folder_button.setToolTip("Choose a dataset's folder")
@@ -177,7 +184,7 @@ class DataPanel(QWidget):
         self._open(QFileDialog.getExistingDirectory(self, "Open a dataset", self._start_folder()))
 
     def _choose_file(self) -> None:
-        kinds = "Scans (*.tif *.tiff *.nii *.nii.gz);;All files (*)"
+        kinds = f"Scans ({' '.join(f'*{extension}' for extension in SCANS)});;All files (*)"
         self._open(QFileDialog.getOpenFileName(self, "Open a scan", self._start_folder(), kinds)[0])
 
     def _start_folder(self) -> str:

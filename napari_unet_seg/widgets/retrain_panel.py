@@ -74,7 +74,7 @@ class RetrainPanel(QWidget):
         self._save_and_start = QPushButton("Save and retrain")
         self._save_and_start.setToolTip("Save the corrected slices first, then learn from them too")
         self._stop = QPushButton("Stop")
-        self._stop.setToolTip("End the round now; the best so far is kept, if it is better than before")
+        self._stop.setToolTip("End the round now; the best so far is used, if it is better than before")
         self._round = RoundView()
         self._verdict = _wrapped()
         self._verdict.setTextFormat(Qt.TextFormat.PlainText)

@@ -6,7 +6,7 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEvent, QMimeData, QObject, QPoint, Qt, QUrl
 from qtpy.QtGui import QDropEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_unet_seg.engine.metrics import Counts
 from napari_unet_seg.errors import InputError
@@ -31,6 +31,21 @@ def test_enter_opens_the_path_typed(data_panel: DataPanel, qtbot: QtBot) -> None
     with qtbot.waitSignal(data_panel.pathEntered) as entered:
         qtbot.keyClick(data_panel._path, Qt.Key.Key_Return)
     assert entered.args == [Path("some/scans")]
+
+
+def test_every_kind_of_scan_can_be_chosen(data_panel: DataPanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = ""
+
+    def choose(_parent: object, _title: str, _folder: str, offered: str) -> tuple[str, str]:
+        nonlocal kinds
+        kinds = offered
+        return "scans/a.dcm", offered
+
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", choose)
+    with qtbot.waitSignal(data_panel.pathEntered) as entered:
+        qtbot.mouseClick(data_panel._file_button, Qt.MouseButton.LeftButton)
+    assert entered.args == [Path("scans/a.dcm")]
+    assert all(f"*.{extension}" in kinds for extension in ("tif", "nii.gz", "dcm", "png", "jpg"))
 
 
 def test_a_folder_dropped_anywhere_is_opened(data_panel: DataPanel, qtbot: QtBot, tmp_path: Path) -> None:
