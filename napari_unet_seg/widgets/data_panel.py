@@ -60,7 +60,7 @@ class DataPanel(QWidget):
         self._path = QLineEdit()
         self._path.setPlaceholderText("Folder of scans, or one scan")
         self._path.setToolTip(
-            "Type or drop a dataset's folder, or a scan (TIFF, NIfTI, DICOM, PNG or JPEG); Enter opens it"
+            "Type or drop a dataset's folder, or a scan: TIFF, NIfTI, DICOM, PNG, JPEG (Enter opens it)"
         )
         self._path.installEventFilter(self)
         self._folder_button = QPushButton("Folder…")
