@@ -2,11 +2,11 @@
 
 All folds one after the other, then the report::
 
-    python -m training.cross_validate default --data kaggle_3m --folds lgg_folds.json --output runs/cv
+    python -m training.cross_validate default --data kaggle_3m --folds training/lgg_folds.json --output runs/cv
 
 A fold as a job of its own, on whatever node is free, the report afterwards::
 
-    python -m training.cross_validate default --data kaggle_3m --folds lgg_folds.json --output runs/cv --fold 3
+    python -m training.cross_validate default --data kaggle_3m --folds training/lgg_folds.json --output runs/cv --fold 3
     python -m training.cross_validate default --data kaggle_3m --output runs/cv --gather
 
 Models that are trained already, each with the cases it holds out in its header::
