@@ -105,7 +105,7 @@ def sample() -> list[LayerData]:
 
 
 def read_pictures(cases: Sequence[Case]) -> tuple[Volume, Mask | None, NDArray[np.bool_]] | None:
-    """Cases of one slice each as one stack, with their ground truth and which of them have one.
+    """Cases of one slice each as one stack ``(C, Z, Y, X)``, their ground truth ``(Z, Y, X)`` and who has one ``(Z,)``.
 
     None where a case has several slices or another size than the first.
 
@@ -130,7 +130,17 @@ def read_pictures(cases: Sequence[Case]) -> tuple[Volume, Mask | None, NDArray[n
 
 
 def layers_of(volume: Volume, truth: Mask | None, labelled: NDArray[np.bool_]) -> list[LayerData]:
-    """A scan as napari's layer data tuples, FLAIR on top of the images and the mask on top of all."""
+    """A scan as napari's layer data tuples, FLAIR on top of the images and the mask on top of all.
+
+    Parameters
+    ----------
+    volume : Volume
+        ``(C, Z, Y, X)``.
+    truth : ndarray, optional
+        ``(Z, Y, X)``, the foreground above 0.
+    labelled : ndarray
+        ``(Z,)`` bool: slices for which there is a truth.
+    """
     from napari_unet_seg.widgets.layers import image_layers, truth_layer
 
     layers: list[LayerData] = [(pixels, arguments, "image") for pixels, arguments in image_layers(volume)]

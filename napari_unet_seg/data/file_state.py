@@ -12,7 +12,13 @@ Signature = tuple[str, int, int, int]
 
 
 def signature(path: Path | None) -> Signature | None:
-    """The signature of a file; None for none."""
+    """The signature of a file; None for none.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened.
+    """
     if path is None:
         return None
     try:

@@ -77,7 +77,13 @@ class Places:
         return Path(os.path.relpath(path, self.folder)).as_posix()
 
     def source(self, file: str) -> Path | None:
-        """Where the content of a file lies, given as the log names it; None where it does not exist."""
+        """Where the content of a file lies, given as the log names it; None where it does not exist.
+
+        Raises
+        ------
+        InputError
+            If it cannot be told, for want of permission for example.
+        """
         if self.overlay is not None:
             copy = self.overlay / PurePosixPath(file)
             if copy.is_file():
@@ -97,7 +103,13 @@ class Places:
         return path if path.is_file() else None
 
     def target(self, file: str) -> Path:
-        """Where a file is to be written, given as the log names it."""
+        """Where a file is to be written, given as the log names it.
+
+        Raises
+        ------
+        InputError
+            If it has no place in the overlay folder, or is a link that leads in a circle.
+        """
         if self.overlay is not None:
             if PurePosixPath(file).parts[:1] == ("..",):
                 raise InputError("lies outside the dataset, so it has no place in the overlay folder", path=file)

@@ -53,7 +53,13 @@ class StoredMask:
     """Whether more than one foreground value is stored, or corrections have given the case classes."""
 
     def place(self, z: int) -> tuple[int, int]:
-        """Number of the file that holds a slice, and the slice's place in it."""
+        """Number of the file that holds a slice, and the slice's place in it.
+
+        Raises
+        ------
+        InputError
+            If no file of the mask can hold it.
+        """
         for index, file in enumerate(self.files):
             if z in file.slices:
                 return index, file.slices.index(z)

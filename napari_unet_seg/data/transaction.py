@@ -272,7 +272,13 @@ def recover(places: Places, log: CorrectionLog) -> list[str]:
 
 
 def needs_recovery(places: Places, log: CorrectionLog) -> bool:
-    """Whether a process was interrupted here, or is just saving; writes nothing."""
+    """Whether a process was interrupted here, or is just saving; writes nothing.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be read.
+    """
     pending = places.state / "pending"
     try:
         return log.is_torn() or (pending.is_dir() and any(pending.iterdir()))

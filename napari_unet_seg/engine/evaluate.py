@@ -87,6 +87,16 @@ def score_case(
         Along ``(z, y, x)`` in mm.
     spacing_known : bool
         Whether it is that of the patient.
+
+    Returns
+    -------
+    CaseScores, list of SliceScores
+        Of the case, and of its labelled slices in order.
+
+    Raises
+    ------
+    InputError
+        If the two masks differ in shape.
     """
     if y.shape != y_pred.shape:
         raise InputError(f"case {case_id}: the mask has shape {y.shape}, the image {y_pred.shape}")

@@ -115,7 +115,7 @@ def as_half(slices: NDArray[Any], statistics: NDArray[np.float32]) -> NDArray[np
 
 
 def as_soft(target: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A mask as probabilities in steps of 1/255."""
+    """A mask ``(Z, Y, X)`` as probabilities in steps of 1/255, of the same shape."""
     return np.where(target > 0, 255, 0).astype(np.uint8)
 
 

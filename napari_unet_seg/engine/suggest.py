@@ -91,6 +91,11 @@ def suggest_slices(
     -------
     list of Suggestion
         Worst first, scores descending; slices that look right are left out.
+
+    Raises
+    ------
+    ValueError
+        If image, probability and mask differ in shape.
     """
     if mask is None:
         mask = mask_from_probability(probability, threshold=threshold)

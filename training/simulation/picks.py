@@ -84,6 +84,11 @@ def pick_slices(
     -------
     list of int
         The first one is the most wanted.
+
+    Raises
+    ------
+    ValueError
+        If there is no such way to choose.
     """
     left = np.array([int(z) for z in np.flatnonzero(patient.labelled) if int(z) not in corrected], dtype=int)
     area = np.count_nonzero(mask, axis=(1, 2))
