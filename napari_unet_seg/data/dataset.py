@@ -277,7 +277,8 @@ def open_dataset(path: Path | str, overlay: Path | str | None = None) -> Dataset
     InputError
         If the path does not exist or nothing in it is known, or the overlay folder lies in the dataset.
     """
-    path = Path(path).expanduser()
+    # Cases are called after folders, and "." is no name; links keep theirs.
+    path = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
     overlay = Path(overlay).expanduser() if overlay is not None else None
     try:
         if not path.exists():

@@ -72,6 +72,13 @@ class TestKaggle:
         dataset = open_dataset(tmp_path / opened)
         assert (dataset.layout, len(dataset)) == ("kaggle", 1)
 
+    def test_opened_from_within(self, tmp_path, monkeypatch):
+        make_patient(tmp_path / "p1", slices=2)
+        monkeypatch.chdir(tmp_path / "p1")
+        dataset = open_dataset(".")
+        assert (dataset.layout, [case.case_id for case in dataset]) == ("kaggle", ["p1"])
+        assert dataset.root == tmp_path / "p1"
+
     def test_renamed_folder_of_a_public_patient(self, tmp_path):
         make_patient(tmp_path / "mine", slices=2, name="TCGA_CS_4941_19960909")
         assert [case.case_id for case in open_dataset(tmp_path / "mine")] == ["TCGA_CS_4941_19960909"]
