@@ -17,7 +17,8 @@ from napari_unet_seg.data.correction_log import Correction
 from napari_unet_seg.data.corrections import CorrectionStore
 from napari_unet_seg.data.formats.extensions import READABLE, is_image, is_other_image, split_name, without_mask_ending
 from napari_unet_seg.data.layouts import coco, dicom, files, folders, kaggle, nnunet, sequences
-from napari_unet_seg.data.layouts.listing import list_folder
+from napari_unet_seg.data.layouts.folder_pairs import is_mask_folder
+from napari_unet_seg.data.layouts.listing import list_folder, listed
 from napari_unet_seg.data.model_files import model_hash as hash_of_model
 from napari_unet_seg.data.scan import Scan, natural_key
 from napari_unet_seg.errors import InputError, reason
@@ -315,8 +316,18 @@ def _nothing_found(path: Path) -> InputError:
         return InputError("there are masks in this folder but no images; choose the folder with the images", path=path)
     if any(is_other_image(name) for name in files_here):
         return InputError(f"the images here are of a type that is not read; save them as {READABLE}", path=path)
+    # What masks alone lie in is no folder to send anybody to.
+    folders = [name for name in folders if not is_mask_folder(name)]
     for name in folders:
         if files.detect(path / name):
             return InputError(f"the images are in the folder {name}; open that one", path=path)
+    for name in folders:
+        others = [image for image in list_folder(path / name, root=path).files if is_other_image(image)]
+        if others:
+            return InputError(
+                f"the images in the folder {name} are of a type that is not read ({listed(others)}); "
+                f"save them as {READABLE}",
+                path=path,
+            )
     looked_for = ", ".join(layout.LOOKED_FOR for layout in LAYOUTS)
     return InputError(f"found no images; looked for {looked_for}", path=path)

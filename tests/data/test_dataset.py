@@ -298,6 +298,16 @@ class TestErrors:
         with pytest.raises(InputError, match="the images are in the folder scans"):
             open_dataset(tmp_path)
 
+    @pytest.mark.parametrize(("images", "masks"), [("images", "masks"), ("train", "train_mask"), ("scans", "Labels")])
+    def test_nobody_is_sent_to_the_masks(self, tmp_path, images, masks):
+        for folder in (images, masks):
+            (tmp_path / folder).mkdir()
+        (tmp_path / images / "a.webp").write_bytes(b"...")
+        tifffile.imwrite(tmp_path / masks / "a.tif", np.ones((16, 18), np.uint8))
+        problem = rf"the images in the folder {images} are of a type that is not read \(a\.webp\); save them as TIFF"
+        with pytest.raises(InputError, match=problem):
+            open_dataset(tmp_path)
+
     def test_unknown_case(self, tmp_path):
         make_patient(tmp_path / "patient1", slices=1)
         with pytest.raises(InputError, match="there is no case 'patent1'; did you mean patient1"):

@@ -35,6 +35,11 @@ def is_split(name: str) -> bool:
     return _split_of(name) is not None
 
 
+def is_mask_folder(name: str) -> bool:
+    """Whether a folder's name is that of one with masks."""
+    return name_key(name) in MASKS or _split_of_masks(name) is not None
+
+
 def find_pairs(path: Path) -> list[FolderPair]:
     """The pairs in a dataset's folder that have an image; none where it is laid out otherwise."""
     return [pair for pair in _pairs(path) if _usable(pair)]
