@@ -168,7 +168,7 @@ class Coding:
     """Stored value of label 1."""
 
     def to_stored(self, labels: Mask, *, like: Array) -> Array:
-        """Labels ``(Y, X)`` as stored, in the number type of `like` where that can hold them."""
+        """Labels of any shape as stored, in the number type of `like` where that can hold them."""
         high = max(int(labels.max(initial=0)), self.foreground)
         kind = np.promote_types(like.dtype, np.min_scalar_type(high))
         stored: Array = labels.astype(kind)

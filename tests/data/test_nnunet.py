@@ -177,6 +177,24 @@ def test_prediction_has_the_case_s_name(tmp_path):
         scan.write_prediction(mask, tmp_path / "in" / "labelsTr")
 
 
+@pytest.mark.parametrize(("tumour", "labels", "stored"), [(4, [0, 1], [0, 4]), (2, [0, 1, 3], [0, 2, 3])])
+def test_prediction_has_the_class_of_the_description(tmp_path, tumour, labels, stored):
+    make(tmp_path, description={**V2, "labels": {"background": 0, "tumour": tumour}})
+    scan = scan_of(tmp_path)
+    mask = np.resize(labels, scan.read_shape()).astype(np.uint8)
+    written = scan.write_prediction(mask, tmp_path / "labelsTr")
+    assert np.unique(np.asanyarray(nib.load(written).dataobj)).tolist() == stored
+    np.testing.assert_array_equal(open_dataset(tmp_path)["c1"].read_mask(), mask)
+
+
+def test_prediction_with_two_classes_of_one_number(tmp_path):
+    make(tmp_path / "in", description={**V2, "labels": {"background": 0, "tumour": 4}})
+    scan = scan_of(tmp_path / "in")
+    mask = np.resize([0, 1, 4], scan.read_shape()).astype(np.uint8)
+    with pytest.raises(InputError, match=r"4 stands for label 1 .*; give that class another label"):
+        scan.write_prediction(mask, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

@@ -19,6 +19,7 @@ from napari_unet_seg.data.layouts.listing import list_folder
 from napari_unet_seg.data.layouts.nnunet_description import Description, read_description
 from napari_unet_seg.data.layouts.writing import UNKNOWN_SPACING, Notes, file_name, whole_case
 from napari_unet_seg.data.scan import MaskFile, Scan
+from napari_unet_seg.data.stored_mask import choose_coding
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
@@ -116,11 +117,16 @@ class NnunetScan:
         return image_file.encode_mask(stored, name=file.path.name, former=former, like=self._reference())
 
     def write_prediction(self, mask: Mask, folder: Path) -> Path:
-        """Write ``folder/<case>.nii.gz``, as nnU-Net does, in the geometry of the first channel."""
+        """Write ``folder/<case>.nii.gz``, as nnU-Net does, in the geometry of the first channel.
+
+        Label 1 is written as the lowest class of `dataset.json`, as in a correction.
+        """
         target = Path(folder) / f"{self.case_id}{self.description.ending}"
         used = [path for path in (*self.channels.values(), self.mask) if path.exists()]
         atomic.refuse_overwriting([target], inputs=used)
-        payload = image_file.encode_mask(mask, name=target.name, former=None, like=self._reference())
+        coding = choose_coding(mask, one=None, present=(), foreground=self.foreground, path=target)
+        stored = coding.to_stored(mask, like=mask)
+        payload = image_file.encode_mask(stored, name=target.name, former=None, like=self._reference())
         atomic.write_bytes(target, payload)
         return target
 
