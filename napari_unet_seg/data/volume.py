@@ -190,7 +190,8 @@ def whole_labels(values: Array, *, path: Path | None = None) -> Array:
                 "the mask holds fractions, so it may be a probability map; threshold it and save whole-number labels",
                 path=path,
             )
-        if values.max(initial=0) >= 2.0**63:
+        # As a float of Python's: a half-precision one cannot be compared with a number that it cannot hold.
+        if float(values.max(initial=0)) >= 2.0**63:
             raise InputError(
                 f"the mask has labels up to {values.max():g}; at most 255 classes are supported", path=path
             )

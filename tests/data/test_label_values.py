@@ -6,6 +6,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 
 from napari_unet_seg.data.convert import convert
 from napari_unet_seg.data.dataset import open_dataset
@@ -140,3 +141,9 @@ def test_corrections_of_one_class_keep_its_value(tmp_path):
     assert np.unique(mask).tolist() == [0, 1]
     dataset.save_correction("p1", 1 - mask, [3])
     assert stored(root / "p1_mask.nii.gz") == [0, 2]
+
+
+def test_a_mask_of_half_precision_is_read_without_a_word(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(320, dtype=np.uint16).reshape(16, 20))
+    tifffile.imwrite(tmp_path / "a_mask.tif", np.eye(16, 20, dtype=np.float16) * 255)
+    np.testing.assert_array_equal(open_dataset(tmp_path)["a"].read_mask()[0], np.eye(16, 20))
