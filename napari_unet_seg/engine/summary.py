@@ -32,6 +32,10 @@ def summary_text(summary: dict[str, Any]) -> str:
     def shown(value: float | None) -> str:
         return "none there" if value is None else f"{value:.3f}"
 
+    distance = shown(summary["hd95_mm_median"])
+    if summary["hd95_mm_median"] is not None:
+        distance += " mm"
+
     return f"""
 {summary["cases"]} case(s), mean over patients, every slice, hard mask, no smoothing{warnings}
   volume Dice        {summary["volume_dice_mean"]:.3f}  ({interval})
@@ -39,7 +43,7 @@ def summary_text(summary: dict[str, Any]) -> str:
   volume IoU         {summary["volume_iou_mean"]:.3f}
   tumour slices      {shown(summary["tumour_slice_dice_mean"])}
   empty slices with a false mask  {shown(summary["empty_slice_false_positive_rate"])}
-  HD95 median        {shown(summary["hd95_mm_median"])} mm{note}
+  HD95 median        {distance}{note}
 for comparison with figures reported elsewhere; predicting nothing at all scores high on them
   all slices, empty = 1      {summary["all_slice_dice_empty1"]:.3f}
   soft, batches, smooth 100  Dice {summary["seed_dice_smooth100"]:.3f}, IoU {summary["seed_iou_smooth100"]:.3f}

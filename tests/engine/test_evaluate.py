@@ -132,3 +132,10 @@ def test_a_dataset_without_masks_is_refused(tmp_path: Path) -> None:
     model = load_model(save_small(tmp_path / "m.safetensors"), device="cpu")
     with pytest.raises(InputError, match="no case has a usable mask"):
         evaluate(open_dataset(root), model)
+
+
+def test_a_distance_that_no_case_has_is_no_number_of_mm() -> None:
+    y_pred, y = masks()
+    scores, slices = scored(np.zeros_like(y_pred), y)
+    assert "HD95 median        none there, undefined in 1 case(s)" in summary_text(summarise([scores], slices))
+    assert "HD95 median        2.000 mm" in summary_text(summarise([replace(scores, hd95_mm=2.0)], slices))
