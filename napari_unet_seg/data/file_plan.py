@@ -149,12 +149,17 @@ class FilePlanner:
 
 def _check(scan: Scan, file: MaskFile, target: Array) -> Callable[[Path], None]:
     """A check that a written file holds what it is to hold."""
+    refused = InputError(
+        "this format cannot hold the mask exactly, so nothing was saved; convert the dataset", path=file.path
+    )
 
     def check(copy: Path) -> None:
-        again = scan.decode_mask(file, copy)
+        try:
+            again = scan.decode_mask(file, copy)
+        except InputError as error:
+            # It names the copy, which nobody has heard of.
+            raise refused from error
         if again is None or not np.array_equal(again, target):
-            raise InputError(
-                "this format cannot hold the mask exactly, so nothing was saved; convert the dataset", path=file.path
-            )
+            raise refused
 
     return check

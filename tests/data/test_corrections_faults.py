@@ -119,6 +119,14 @@ def test_permission_denied_asks_for_an_overlay(tmp_path, monkeypatch):
     assert content(root) == before
 
 
+def test_a_copy_that_cannot_be_read_back_is_called_by_the_mask_s_name(tmp_path, monkeypatch):
+    root = kaggle(tmp_path)
+    dataset, mask = opened(root)
+    monkeypatch.setattr(type(dataset[CASE].scan), "encode_mask", lambda *args, **options: b"II*")
+    with pytest.raises(InputError, match=f"/{CASE}/{CASE}_2_mask.tif: this format cannot hold the mask exactly"):
+        dataset.save_correction(CASE, flipped(mask, 1), [1])
+
+
 def test_a_rename_that_fails_halfway_and_for_good_is_completed_later(tmp_path, monkeypatch):
     root = kaggle(tmp_path)
     dataset, mask = opened(root)

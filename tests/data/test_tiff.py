@@ -292,6 +292,16 @@ def test_lossy_mask_becomes_lossless(tmp_path, rng):
     np.testing.assert_array_equal(tiff.read_labels(path, shape=(1, 32, 32)), labels)
 
 
+def test_colours_coded_as_jpeg_become_plain_ones(tmp_path):
+    path = tmp_path / "a_mask.tif"
+    mask = np.zeros((32, 32), np.uint8)
+    mask[9:21, 5:15] = 255
+    tifffile.imwrite(path, np.stack([mask] * 3, -1), photometric="rgb", compression="jpeg")
+    labels = 255 - tiff.read_labels(path, shape=(1, 32, 32))
+    path.write_bytes(tiff.encode_mask(labels, former=path, like=path))
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=(1, 32, 32)), labels)
+
+
 def test_palette_is_kept(tmp_path, rng):
     path = tmp_path / "a_mask.tif"
     colours = rng.integers(0, 65535, (3, 256)).astype(np.uint16)

@@ -21,8 +21,10 @@ WRITTEN_ANEW = frozenset((
 ))  # fmt: skip
 """Tags that tifffile writes: sizes, types and places of the pixels, and what is handed to it by name."""
 
-OF_THE_OLD = frozenset((280, 281, 288, 289, 330, 340, 341, 347, 512, 513, 514, 34665, 34853, 40965))
-"""Tags that are wrong in the new file: ranges of values, and places in the old file."""
+OF_THE_OLD = frozenset((
+    280, 281, 288, 289, 330, 340, 341, 347, 512, 513, 514, 529, 530, 531, 532, 34665, 34853, 40965,
+))  # fmt: skip
+"""Tags that are wrong in the new file: ranges of values, how JPEG coded the colours, and places in the old file."""
 
 
 def rewrite(tif: tifffile.TiffFile, values: Array, path: Path) -> bytes:
