@@ -127,10 +127,16 @@ def assemble(
     Raises
     ------
     InputError
-        If the values are no labels, or a file has another shape than the case.
+        If the values are no labels, a file has another shape than the case, or that does not fit in memory.
     """
     kind = np.result_type(np.uint8, *(part.dtype for part in parts if part is not None))
-    stack: Array = np.zeros(shape, kind)
+    try:
+        stack: Array = np.zeros(shape, kind)
+    except MemoryError as error:
+        raise InputError(
+            f"a mask of shape {shape} (Z, Y, X) does not fit in memory, or the header of its image is damaged",
+            path=path,
+        ) from error
     labelled = np.zeros(shape[0], bool)
     for index, (file, part) in enumerate(zip(files, parts, strict=True)):
         if part is None:

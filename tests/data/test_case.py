@@ -7,6 +7,7 @@ import tifffile
 
 from napari_unet_seg.data.case import Case
 from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.stored_mask import assemble
 from napari_unet_seg.errors import InputError
 from tests.data.corrected import CASE, flipped, kaggle, nifti, opened
 
@@ -58,6 +59,20 @@ def test_a_scan_without_masks_reads_none(tmp_path):
     assert case.read_mask() is None
     assert case.read_original_mask() is None
     assert not case.labelled_slices().any()
+
+
+def test_a_mask_too_large_for_memory_is_named(tmp_path):
+    scan = opened(nifti(tmp_path))[0]["p1"].scan
+    with pytest.raises(InputError, match=r"p1_mask\.nii: a mask of shape .* does not fit in memory, or the header"):
+        assemble(
+            scan.mask_files(),
+            [None],
+            found=[None],
+            shape=(2**20, 2**20, 2**20),
+            one=None,
+            foreground=1,
+            path=tmp_path / "p1_mask.nii",
+        )
 
 
 def test_many_cases_open_without_the_heavy_formats(tmp_path):

@@ -204,3 +204,21 @@ def test_mended_header_is_not_printed(tmp_path, capfd):
     (tmp_path / "a.nii").write_bytes(payload)
     nifti.read_image(tmp_path / "a.nii")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_header_that_claims_more_than_the_file_holds(tmp_path, name):
+    image = nib.Nifti1Image(np.ones(SHAPE, np.int16), np.eye(4))
+    payload = bytearray(image.to_bytes())
+    payload[42:48] = np.array([30000, 30000, 3000], np.int16).tobytes()
+    (tmp_path / name).write_bytes(gzip.compress(payload) if name.endswith(".gz") else payload)
+    (case,) = open_dataset(tmp_path)
+    for read in (case.read_image, case.read_mask, case.labelled_slices):
+        with pytest.raises(InputError, match=rf"{name}: this NIfTI file is damaged or cut short"):
+            read()
+
+
+def test_a_constant_image_is_compressed_no_further(tmp_path):
+    save(tmp_path / "a.nii", np.zeros((256, 256, 64), np.int16))
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes(), 9))
+    assert nifti.read_shape(tmp_path / "a.nii.gz") == (64, 256, 256)

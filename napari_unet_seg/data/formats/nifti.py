@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,9 @@ MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 1e-3}
 
 DAMAGED = "this NIfTI file is damaged or cut short; copy or export it again"
 GZIP = b"\x1f\x8b"
+
+_COMPRESSION = 1032
+"""How much smaller deflate makes a file at best."""
 
 
 def read_image(path: Path) -> Volume:
@@ -260,6 +264,7 @@ def _opened(path: Path) -> Iterator[Any]:
             image = _load(path)
             if not isinstance(image, nib.Nifti1Image):
                 raise InputError("this is not a NIfTI file", path=path)
+            _check_size(image, path)
             yield image
     except InputError:
         raise
@@ -267,6 +272,13 @@ def _opened(path: Path) -> Iterator[Any]:
         raise InputError(_why_unknown(path), path=path) from error
     except (EOFError, HeaderDataError, OSError, OverflowError, ValueError, struct.error, zlib.error) as error:
         raise InputError(DAMAGED, path=path) from error
+
+
+def _check_size(image: Any, path: Path) -> None:
+    """Raise InputError where the header speaks of more than the file can hold: shapes are believed without pixels."""
+    claimed = prod(map(int, image.shape)) * image.get_data_dtype().itemsize
+    if claimed > _COMPRESSION * path.stat().st_size:
+        raise InputError(DAMAGED, path=path)
 
 
 def _why_unknown(path: Path) -> str:
