@@ -337,3 +337,22 @@ def test_new_mask_of_an_ome_image(tmp_path, rng):
         tiff.encode_mask(np.zeros((Z, Y, X), np.uint8), former=None, like=tmp_path / "a.ome.tif")
     )
     assert tiff.read_image(tmp_path / "a_mask.tif").spacing == pytest.approx((2, 0.5, 0.5))
+
+
+def test_a_mask_coded_as_jpeg_is_cut_at_the_middle(tmp_path):
+    path = tmp_path / "a_mask.tif"
+    mask = np.zeros((1, 64, 64), np.uint8)
+    mask[0, 10:33, 7:50] = 255
+    tifffile.imwrite(path, mask[0], compression="jpeg", compressionargs={"level": 60})
+    assert len(np.unique(tifffile.imread(path))) > 2
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), mask)
+    tifffile.imwrite(path, mask[0] // 85, compression="jpeg")
+    with pytest.raises(InputError, match=r"a_mask\.tif: this JPEG mask has no value above .; save masks of labels"):
+        tiff.read_labels(path, shape=mask.shape)
+
+
+def test_lossless_jpeg_keeps_labels(tmp_path):
+    path = tmp_path / "a_mask.tif"
+    mask = np.arange(64, dtype=np.uint8).reshape(1, 8, 8) // 16
+    tifffile.imwrite(path, mask[0], compression="jpeg", compressionargs={"lossless": True})
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), mask)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from napari_unet_seg.data.formats.lossy_mask import cut_jpeg
 from napari_unet_seg.data.formats.number_type import type_for
 from napari_unet_seg.data.formats.picture_file import (
     alpha_apart,
@@ -25,9 +26,6 @@ from napari_unet_seg.data.volume import Array, Volume, screen_affine
 from napari_unet_seg.errors import InputError
 
 CHANNEL_NAMES = ("red", "green", "blue", "alpha")
-
-JPEG_FOREGROUND = 128
-"""From this value on a pixel of a JPEG mask is foreground: the coding blurs 0 and 255."""
 
 
 def read_image(path: Path) -> Volume:
@@ -174,10 +172,7 @@ def _labels(image: ImageFile, path: Path) -> Array:
     if gray is None:
         raise InputError("the mask is a colour image; save it as one channel of whole-number labels", path=path)
     if jpeg:
-        high = int(gray.max())
-        if 0 < high < JPEG_FOREGROUND:
-            raise InputError(f"this JPEG mask has no value above {high}; save masks of labels as PNG", path=path)
-        gray = np.where(gray >= JPEG_FOREGROUND, np.uint8(255), np.uint8(0))
+        gray = cut_jpeg(gray, path)
     return np.ascontiguousarray(upright(gray, turned))
 
 

@@ -13,14 +13,12 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
+from napari_unet_seg.data.formats.lossy_mask import JPEG_TOLERANCE
 from napari_unet_seg.data.volume import Array
 from napari_unet_seg.errors import InputError, reading
 
 MOST_PIXELS = 100_000_000
 """A picture of more is no slice of a head, but damage or malice."""
-
-JPEG_TOLERANCE = 16
-"""How far the channels of a gray picture may lie apart once JPEG has coded its colours."""
 
 DAMAGED = "this picture is damaged or cut short; copy or export it again"
 

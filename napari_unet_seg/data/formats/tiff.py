@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 
 from napari_unet_seg.data.formats import atomic, tiff_spacing
+from napari_unet_seg.data.formats.lossy_mask import JPEG_TOLERANCE, cut_jpeg
 from napari_unet_seg.data.formats.number_type import type_for
 from napari_unet_seg.data.formats.tiff_axes import TiffAxes, find_axes
 from napari_unet_seg.data.formats.tiff_file import opened, whole_series
@@ -46,7 +47,7 @@ def read_image(path: Path) -> Volume:
         axes = _axes(tif, series, path)
         names = _channel_names(tif, axes)
         z, y, x = _spacing(tif)
-        values = np.ascontiguousarray(_native(axes.arrange(series.asarray())))
+        values = np.ascontiguousarray(_native(axes.arrange(_values(series))))
     slices = axes.length("Z")
     known = y is not None and x is not None and (z is not None or slices == 1)
     notes = list(axes.notes)
@@ -100,6 +101,8 @@ def read_mask(path: Path, *, like: Path) -> Mask:
 def read_labels(path: Path, *, shape: tuple[int, int, int]) -> Array:
     """Labels of a mask as integers, ``(Z, Y, X)``, otherwise as they are in the file.
 
+    One whose pixels are coded as JPEG, which is lossy, gives 0 and 255: 255 from 128 on.
+
     Parameters
     ----------
     path : Path
@@ -110,21 +113,24 @@ def read_labels(path: Path, *, shape: tuple[int, int, int]) -> Array:
     Raises
     ------
     InputError
-        If the file cannot be read, has another shape or differing colours, or its values are no labels.
+        If the file cannot be read, has another shape or differing colours, is a JPEG of small numbers, or its values
+        are no labels.
     """
     with opened(path) as tif:
         series = whole_series(tif, path)
-        values = series.asarray()
+        values, lossy = _values(series), _is_jpeg(tif, series)
         fitted = _fitted(tif, series, values, shape, path)
         if fitted is not None:
-            return whole_labels(_native(fitted), path=path)
+            labels = _native(fitted)
+            return cut_jpeg(labels, path) if lossy else whole_labels(labels, path=path)
         arranged = _native(_axes(tif, series, path).arrange(values))
     if arranged.shape[1:] != shape:
         raise InputError(f"the mask has shape {arranged.shape[1:]} but its image {shape} (Z, Y, X)", path=path)
     colours = arranged[:3]
-    if (colours != colours[:1]).any():
+    differing = colours != colours[:1] if not lossy else np.ptp(colours, axis=0) > JPEG_TOLERANCE
+    if differing.any():
         raise InputError("the mask is a colour image; save it as one channel of whole-number labels", path=path)
-    return whole_labels(arranged[0], path=path)
+    return cut_jpeg(arranged[0], path) if lossy else whole_labels(arranged[0], path=path)
 
 
 def encode_mask(labels: Array, *, former: Path | None, like: Path) -> bytes:
@@ -149,21 +155,21 @@ def encode_mask(labels: Array, *, former: Path | None, like: Path) -> bytes:
         return _new_mask(labels, like=like)
     with opened(former) as tif:
         series = whole_series(tif, former)
-        values = series.asarray()
+        values = _values(series)
         kind = type_for(labels, former=values.dtype)
         values = values.astype(kind)
         # A view: what is set in it is set in the array on the file's own axes.
         fitted = _fitted(tif, series, values, labels.shape, former)
         if fitted is not None:
             fitted[...] = labels
-            return rewrite(tif, values, former)
-        arranged = _axes(tif, series, former).arrange(values)
-        if arranged.shape[1:] != labels.shape:
-            raise InputError(
-                f"the mask has shape {labels.shape} but the file it replaces {arranged.shape[1:]} (Z, Y, X)",
-                path=former,
-            )
-        arranged[:3] = labels
+        else:
+            arranged = _axes(tif, series, former).arrange(values)
+            if arranged.shape[1:] != labels.shape:
+                raise InputError(
+                    f"the mask has shape {labels.shape} but the file it replaces {arranged.shape[1:]} (Z, Y, X)",
+                    path=former,
+                )
+            arranged[:3] = labels
         return rewrite(tif, values, former)
 
 
@@ -243,6 +249,22 @@ def encode_slice(volume: Volume, z: int) -> bytes:
 def to_stored(mask: Mask) -> Mask:
     """Mask as TIFF files of this field have it: 0 and 255 where there is one class, labels where there are more."""
     return np.where(mask > 0, np.uint8(255), np.uint8(0)) if mask.max(initial=0) <= 1 else mask
+
+
+def _values(series: tifffile.TiffPageSeries) -> Array:
+    """Pixels on the file's own axes."""
+    values: Array = series.asarray()
+    return values
+
+
+def _is_jpeg(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> bool:
+    """Whether the pixels are coded as JPEG of the usual kind, of 8 bits and with loss."""
+    page = series.keyframe
+    if page.dtype != np.uint8 or page.compression not in (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG):
+        return False
+    # The marker of lossless JPEG; among the coded pixels no FF stands before anything but 0 and restarts.
+    tif.filehandle.seek(page.dataoffsets[0])
+    return b"\xff\xc3" not in tif.filehandle.read(page.databytecounts[0])
 
 
 def _fitted(
