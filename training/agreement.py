@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="of the fast way (default: %(default)s)")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="of the fast way (default: the device's)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="the first case of N (default: all)")
-    parser.add_argument("--json", type=writable_file)
+    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     if given.every < 1:
         parser.error("--every must be positive")

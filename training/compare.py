@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = command_parser("training.compare", __doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="outputs of training.cross_validate")
-    parser.add_argument("--json", type=writable_file)
+    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     names = [folder.name for folder in given.runs]
     distinct = len(set(names)) == len(names)

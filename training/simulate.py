@@ -155,11 +155,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, required=True, help="a dataset with masks, a file a slice (layout kaggle)")
     add("--model", type=Path, nargs="+", required=True, metavar="CKPT", help="checkpoints; scope model takes one")
     add("--output", type=Path, required=True, metavar="DIR", help="where simulation.json and simulation.png go")
-    add("--scope", choices=("scan", "model"), default="scan")
+    add("--scope", choices=("scan", "model"), default="scan", help="adapt to each scan, or improve the model for all")
     add("--pick", choices=PICKS, nargs="+", default=["worst"], help="how slices are picked; several are compared")
     add("--seeds", type=int, default=1, help="draws of what is picked at random")
     add("--slices", type=int, default=3, help="corrections before each round; in scope model over all cases together")
-    add("--rounds", type=int, default=1)
+    add("--rounds", type=int, default=1, help="rounds one after the other, each with further slices corrected")
     add("--seconds", type=float, default=60.0, help="time budget of a round")
     add(
         "--set",
@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rehearse-labelled", action="store_true", help="the cases the checkpoint was trained on are there, with masks"
     )
     add("--alone", action="store_true", help="no other unseen case lies in the dataset, not even without its mask")
-    add("--device", default="auto")
+    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
     add("--threads", type=int, help="CPU threads (default: all)")
     add("--jobs", type=int, default=1, help="scope scan: runs at a time")
     return parser

@@ -291,7 +291,7 @@ def _read_for(pipe: int, seconds: float | None) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run and print the counts."""
     parser = command_parser("training.benchmarks.kill", __doc__)
-    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--kills", type=int, default=300, help="how often the saving process is killed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
     args = parser.parse_args(argv)

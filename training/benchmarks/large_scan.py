@@ -106,10 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command_parser("training.benchmarks.large_scan", __doc__)
     parser.add_argument("--slices", type=int, nargs="+", default=[75, 150, 300], help="of each scan")
     parser.add_argument("--size", type=int, default=512, help="pixels a side of a slice (default: %(default)s)")
-    parser.add_argument("--dtype", default="uint8", choices=["uint8", "int16", "uint16", "float32", "float64"])
+    parser.add_argument(
+        "--dtype",
+        default="uint8",
+        choices=["uint8", "int16", "uint16", "float32", "float64"],
+        help="of the intensities",
+    )
     parser.add_argument("--limit", type=float, default=2.0, help="GiB over idle (default: %(default)s)")
     parser.add_argument("--model", default="default", help="a model's name, or a .safetensors file")
-    parser.add_argument("--json", type=writable_file)
+    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if min(given.slices) < 1 or given.size < 16 or given.limit <= 0:

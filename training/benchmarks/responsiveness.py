@@ -175,11 +175,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--size", type=int, default=512, help="height and width, of strokes and slider")
     parser.add_argument("--slices", type=int, default=200, help="of strokes and slider")
-    parser.add_argument("--strokes", type=int, default=60)
+    parser.add_argument("--strokes", type=int, default=60, help="strokes that are painted and timed")
     parser.add_argument("--round", action="store_true", help="with and without a round of retraining")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement with --round")
     parser.add_argument("--repeats", type=int, default=1, help="turns with --round")
-    parser.add_argument("--json", type=writable_file)
+    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     measurements: dict[str, Callable[[], Any]] = {
         "loop": loop_delay,

@@ -139,10 +139,10 @@ def run(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = command_parser("training.benchmarks.rounds", __doc__)
-    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=50, help="rounds of retraining")
     parser.add_argument("--seconds", type=float, default=3.0, help="time budget of a round")
     parser.add_argument("--in-process", action="store_true", help="train in this process")
-    parser.add_argument("--json", type=writable_file)
+    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     begin = in_process if given.in_process else in_child
     with tempfile.TemporaryDirectory(prefix="rounds-") as folder:

@@ -307,14 +307,14 @@ def markdown(result: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = command_parser("training.benchmarks.speed", __doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="turns in which all are timed one after the other")
     parser.add_argument("--seconds", type=float, default=ROUND_SECONDS, help="how long a round lasts, at least")
     parser.add_argument("--device", default="cpu", help=f"{', '.join(NAMES)} or cuda:N (default: cpu)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--peer-python", type=Path, help="a Python with tensorflow, to predict with Keras' network")
     parser.add_argument("--curve", action="store_true", help="time growing scans and networks, too")
     parser.add_argument("--compile", action="store_true", help="time torch.compile, too")
-    parser.add_argument("--json", type=writable_file)
+    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     if given.rounds < 1:
         parser.error("--rounds must be positive")

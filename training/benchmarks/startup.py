@@ -117,8 +117,8 @@ def markdown(result: dict[str, float]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = command_parser("training.benchmarks.startup", __doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=writable_file)
+    parser.add_argument("--rounds", type=int, default=3, help="starts of napari, each in a process of its own")
+    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
     parser.add_argument("--once", action="store_true", help="measure the window in this process (used by itself)")
     given = parser.parse_args(arguments)
     if given.once:

@@ -160,7 +160,7 @@ def markdown(result: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = command_parser("training.benchmarks.throughput", __doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="turns in which all are timed one after the other")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each is timed in a round, at least")
     parser.add_argument("--batches", type=int, nargs="+", help="slices of a step (default: 8; CUDA: 8 32 128)")
     parser.add_argument("--device", default="auto", help=f"{', '.join(NAMES)} or cuda:N")
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--default-allocator", action="store_true", help="leave the C library as it is, which `training.run` does not"
     )
-    parser.add_argument("--json", type=writable_file)
+    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     if min(given.rounds, *(given.batches or [1])) < 1:
         parser.error("--rounds and --batches must be positive")
