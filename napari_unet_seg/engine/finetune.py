@@ -53,15 +53,16 @@ def finetune_events(
     """Retrain a model from a dataset's corrections, and tell how it goes.
 
     The parent is never changed. Whatever is learned is kept as a version of the model `name`; it takes the place of the
-    version in use only if it gained on corrected slices that it did not learn from, lost nothing elsewhere, and does no
-    worse than that version, where it is not the parent.
+    version in use only if it gained on corrected slices that it did not learn from, lost next to nothing elsewhere
+    (`TunePolicy.most_loss`), and does no worse than that version, where it is not the parent.
 
     Parameters
     ----------
     dataset : Dataset
         With corrections.
     model : str or Path
-        The parent: a name in the registry, or a checkpoint.
+        The parent: a name in the registry, or a checkpoint. The command line takes `name` itself by default where it
+        is there and the round is for every scan; here that has to be said.
     name : str
         The model that the result is a version of; made if it is not there.
     scope : {"scan", "model"}
