@@ -89,6 +89,18 @@ def test_without_a_scale_the_type_is_kept(tmp_path):
     np.testing.assert_array_equal(volume.data[0], pixels)
 
 
+@pytest.mark.parametrize(("dtype", "stored"), [(np.uint16, 12), (np.uint16, 16), (np.int16, 16), (np.uint8, 8)])
+def test_where_the_lowest_value_is_white_simpleitk_agrees(tmp_path, dtype, stored):
+    pixels = values(2).astype(dtype)
+    tags = {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": stored, "HighBit": stored - 1}
+    paths = write_series(tmp_path / "s", pixels, **tags)
+    volume = only(tmp_path / "s").read_image()
+    expected = np.stack([SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path))[0] for path in paths])
+    np.testing.assert_array_equal(volume.data[0], expected)
+    assert volume.data.dtype == dtype
+    assert np.corrcoef(volume.data.ravel(), pixels.ravel())[0, 1] == pytest.approx(-1)
+
+
 def test_each_slice_is_scaled_by_its_own_slope(tmp_path):
     pixels = values(3, dtype=np.uint16)
     write_series(tmp_path / "s", pixels, RescaleSlope=[1, 2, 0.5], RescaleIntercept=[0, -100, 0])

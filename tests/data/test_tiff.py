@@ -4,8 +4,10 @@ import logging
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from napari_unet_seg.data.formats import tiff
+from napari_unet_seg.data.formats.tiff_white import inverse
 from napari_unet_seg.errors import InputError
 
 Z, Y, X = 6, 20, 24
@@ -355,4 +357,52 @@ def test_lossless_jpeg_keeps_labels(tmp_path):
     path = tmp_path / "a_mask.tif"
     mask = np.arange(64, dtype=np.uint8).reshape(1, 8, 8) // 16
     tifffile.imwrite(path, mask[0], compression="jpeg", compressionargs={"lossless": True})
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), mask)
+
+
+WHITE_IS_ZERO = {"bits": "1", "fax": "1", "bytes": "L"}
+
+
+@pytest.mark.parametrize("kind", WHITE_IS_ZERO)
+def test_where_0_is_white_the_mask_is_not_read_inside_out(tmp_path, kind):
+    path = tmp_path / "a_mask.tif"
+    mask = np.zeros((1, 16, 24), np.uint8)
+    mask[0, 3:7, 5:12] = 255
+    # Pillow turns the values as the tag asks; tifffile, which shows them here, does not.
+    picture = Image.fromarray(mask[0]).convert(WHITE_IS_ZERO[kind], dither=Image.Dither.NONE)
+    picture.save(path, tiffinfo={262: 0}, compression="group4" if kind == "fax" else None)
+    assert (tifffile.imread(path) > 0).sum() == 16 * 24 - 4 * 7
+    labels = tiff.read_labels(path, shape=mask.shape)
+    np.testing.assert_array_equal(labels > 0, mask > 0)
+    np.testing.assert_array_equal(tiff.read_image(path).data[0] > 0, mask > 0)
+    edited = labels[:, ::-1]
+    path.write_bytes(tiff.encode_mask(edited, former=path, like=path))
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), edited)
+    np.testing.assert_array_equal(np.asarray(Image.open(path).convert("L")) > 0, edited[0] > 0)
+    edited = edited + np.uint8(40)
+    path.write_bytes(tiff.encode_mask(edited, former=path, like=path))
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), edited)
+
+
+def test_the_inverse_of_few_bits():
+    np.testing.assert_array_equal(inverse(np.array([0, 1, 15], np.uint8), bits=4), [15, 14, 0])
+    np.testing.assert_array_equal(inverse(np.array([0, 1], np.uint16)), [65535, 65534])
+
+
+@pytest.mark.parametrize("options", [{}, {"metadata": None}, {"software": False}])
+def test_tifffile_says_that_0_is_white_of_masks_where_it_is_not(tmp_path, options):
+    path = tmp_path / "a_mask.tif"
+    mask = np.zeros((1, 16, 24), bool)
+    mask[0, 3:7, 5:12] = True
+    tifffile.imwrite(path, mask[0], **options)
+    with tifffile.TiffFile(path) as tif:
+        assert tif.pages[0].photometric == tifffile.PHOTOMETRIC.MINISWHITE
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), mask)
+
+
+def test_a_mask_that_imagej_shows_in_inverted_colours_is_as_it_was_drawn(tmp_path):
+    path = tmp_path / "a_mask.tif"
+    mask = np.zeros((1, 16, 24), np.uint8)
+    mask[0, 3:7, 5:12] = 255
+    tifffile.imwrite(path, mask[0], photometric="miniswhite", metadata=None, description="ImageJ=1.54f\n")
     np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), mask)

@@ -194,6 +194,8 @@ def _read_frames(path: Path, indices: Sequence[int], *, shape: tuple[int, int]) 
             ) from error
         pixels = pixels.reshape(-1, *shape)
         pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        if data.PhotometricInterpretation == "MONOCHROME1":
+            pixels = _white_for_black(pixels, bits=int(data.BitsStored))
         scales = [_scale(data, index) for index in indices]
     for index, (slope, intercept) in zip(indices, scales, strict=True):
         values = pixels[index]
@@ -201,6 +203,15 @@ def _read_frames(path: Path, indices: Sequence[int], *, shape: tuple[int, int]) 
             yield values
         else:
             yield (values * slope + intercept).astype(np.float32)
+
+
+def _white_for_black(pixels: Array, *, bits: int) -> Array:
+    """Stored values of ``bits`` bits, the lowest of which is white, turned so that it is black."""
+    if pixels.dtype.kind == "i":
+        return ~pixels
+    white = np.array(2**bits - 1, pixels.dtype)
+    inverted: Array = white - np.minimum(pixels, white)
+    return inverted
 
 
 def _scale(data: Any, index: int) -> tuple[float, float]:

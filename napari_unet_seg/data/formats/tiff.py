@@ -17,6 +17,7 @@ from napari_unet_seg.data.formats.number_type import type_for
 from napari_unet_seg.data.formats.tiff_axes import TiffAxes, find_axes
 from napari_unet_seg.data.formats.tiff_file import opened, whole_series
 from napari_unet_seg.data.formats.tiff_rewrite import rewrite
+from napari_unet_seg.data.formats.tiff_white import inverse, white_is_zero
 from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask, screen_affine, whole_labels
 from napari_unet_seg.errors import InputError
 
@@ -47,7 +48,7 @@ def read_image(path: Path) -> Volume:
         axes = _axes(tif, series, path)
         names = _channel_names(tif, axes)
         z, y, x = _spacing(tif)
-        values = np.ascontiguousarray(_native(axes.arrange(_values(series))))
+        values = np.ascontiguousarray(_native(axes.arrange(_values(tif, series))))
     slices = axes.length("Z")
     known = y is not None and x is not None and (z is not None or slices == 1)
     notes = list(axes.notes)
@@ -118,7 +119,7 @@ def read_labels(path: Path, *, shape: tuple[int, int, int]) -> Array:
     """
     with opened(path) as tif:
         series = whole_series(tif, path)
-        values, lossy = _values(series), _is_jpeg(tif, series)
+        values, lossy = _values(tif, series), _is_jpeg(tif, series)
         fitted = _fitted(tif, series, values, shape, path)
         if fitted is not None:
             labels = _native(fitted)
@@ -155,8 +156,9 @@ def encode_mask(labels: Array, *, former: Path | None, like: Path) -> bytes:
         return _new_mask(labels, like=like)
     with opened(former) as tif:
         series = whole_series(tif, former)
-        values = _values(series)
+        values = _values(tif, series)
         kind = type_for(labels, former=values.dtype)
+        stays_white = kind == values.dtype and white_is_zero(tif, series.keyframe)
         values = values.astype(kind)
         # A view: what is set in it is set in the array on the file's own axes.
         fitted = _fitted(tif, series, values, labels.shape, former)
@@ -170,7 +172,7 @@ def encode_mask(labels: Array, *, former: Path | None, like: Path) -> bytes:
                     path=former,
                 )
             arranged[:3] = labels
-        return rewrite(tif, values, former)
+        return rewrite(tif, inverse(values) if stays_white else values, former)
 
 
 def write_mask(path: Path, mask: Mask, *, like: Path) -> None:
@@ -251,10 +253,11 @@ def to_stored(mask: Mask) -> Mask:
     return np.where(mask > 0, np.uint8(255), np.uint8(0)) if mask.max(initial=0) <= 1 else mask
 
 
-def _values(series: tifffile.TiffPageSeries) -> Array:
-    """Pixels on the file's own axes."""
+def _values(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Array:
+    """Pixels on the file's own axes, the higher the brighter."""
     values: Array = series.asarray()
-    return values
+    page = series.keyframe
+    return inverse(values, bits=page.bitspersample) if white_is_zero(tif, page) else values
 
 
 def _is_jpeg(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> bool:

@@ -72,7 +72,8 @@ def _write_page(writer: tifffile.TiffWriter, page: Any, values: Array) -> None:
         photometric = "rgb"
         options |= {"planarconfig": page.planarconfig, "extrasamples": tuple(page.extrasamples) or None}
     else:
-        photometric = "miniswhite" if page.photometric == 0 else "minisblack"
+        # Where the type is another one, white would be another value.
+        photometric = "miniswhite" if page.photometric == 0 and values.dtype == page.dtype else "minisblack"
         if page.samplesperpixel > 1:
             options |= {"planarconfig": page.planarconfig, "extrasamples": tuple(page.extrasamples) or None}
     if 282 in tags and 283 in tags:

@@ -1,0 +1,29 @@
+"""TIFFs in which 0 is white: how their values are those of a file in which 0 is black."""
+
+from __future__ import annotations
+
+import numpy as np
+import tifffile
+
+from napari_unet_seg.data.volume import Array
+
+
+def white_is_zero(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
+    """Whether the values of a file run from white to black, so that foreground is stored as 0.
+
+    The tag alone does not say so. tifffile gives it to arrays of bool, which it writes as they are; ImageJ gives it to
+    images that it shows through an inverted table, in whose masks 255 is foreground all the same.
+    """
+    if page.photometric != tifffile.PHOTOMETRIC.MINISWHITE or page.dtype is None or page.dtype.kind not in "bu":
+        return False
+    by_tifffile = bool(tif.is_shaped) or page.software.startswith("tifffile")
+    return not (tif.is_imagej or (page.dtype.kind == "b" and by_tifffile))
+
+
+def inverse(values: Array, *, bits: int | None = None) -> Array:
+    """Black for white: values of `bits` bits, by default of all that their type has."""
+    if values.dtype == bool:
+        return ~values
+    highest = np.array(2 ** (bits or 8 * values.dtype.itemsize) - 1, values.dtype)
+    inverted: Array = highest - values
+    return inverted
