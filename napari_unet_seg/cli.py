@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -205,6 +206,13 @@ class Doctor:
         return OK
 
 
+def _write_any_name() -> None:
+    """Have the terminal take names that it has no letters for, with a backslash and a number for each that it lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _size_note(spacing_known: bool) -> str:
     """What to add to millimetres and millilitres of voxels whose size is not known."""
     return "" if spacing_known else ", taking voxels as 1 mm"
@@ -244,6 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Segment brain MRI with a U-Net.",
         args=arguments,
     )
+    _write_any_name()
     try:
         status = command.run()
         # Here, where it can be caught that nobody reads any more, not when the interpreter ends.

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,41 @@ def test_a_case_that_the_computation_fails_on_is_named_and_the_others_go_on(
     assert line.startswith(f"napari-unet-seg: {said}")
     assert all(name in captured.out for name in ("a: ", "c: ") if command != "suggest")
     assert ("[3/3] c" in captured.out) == (command != "evaluate")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "suggest", "convert"])
+def test_a_name_that_is_no_text_ends_nothing(tmp_path: Path, model: str, command: str, capsys: Capture) -> None:
+    scans, name = write_scans(tmp_path / "in", "az"), os.fsdecode(b"M\xfcller")
+    try:
+        for ending in ("", "_mask"):
+            (scans / f"a{ending}.nii.gz").rename(scans / f"{name}{ending}.nii.gz")
+    except OSError:
+        pytest.skip("this system wants names to be text")
+    options = [] if command == "convert" else ["--model", model]
+    options += {
+        "predict": ["--output", str(tmp_path / "out")],
+        "convert": [str(tmp_path / "out"), "--to", "files"],
+    }.get(command, [])
+    if command == "evaluate":
+        options += ["--json", str(tmp_path / "s.json"), "--report", str(tmp_path / "report")]
+    assert main([command, str(scans), *options]) == 0
+    captured = capsys.readouterr()
+    assert "M\\udcfcller" in captured.out
+    assert captured.err == ""
+
+
+def test_a_correction_of_a_name_that_is_no_text_is_kept(tmp_path: Path) -> None:
+    scans, name = write_scans(tmp_path / "in", "a"), os.fsdecode(b"M\xfcller")
+    try:
+        (scans / "a.nii.gz").rename(scans / f"{name}.nii.gz")
+    except OSError:
+        pytest.skip("this system wants names to be text")
+    dataset = open_dataset(scans, tmp_path / "overlay")
+    dataset.autosave(name, np.ones((3, 20, 24), np.uint8), [1])
+    line = dataset.save_correction(name, np.ones((3, 20, 24), np.uint8), [0], annotator=name)
+    again = open_dataset(scans, tmp_path / "overlay")
+    assert again.corrections(name) == [line]
+    assert again.read_autosave(name) is not None
 
 
 def test_an_input_at_fault_counts_more_than_a_failure(

@@ -54,7 +54,7 @@ class Autosave:
 def autosave_path(folder: Path, key: str) -> Path:
     """The file for a case, whatever characters its name has, and on drives that know no capitals too."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", key)[:60]
-    return folder / f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
+    return folder / f"{readable}-{hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()[:12]}.npz"
 
 
 def write_autosave(path: Path, autosave: Autosave) -> None:

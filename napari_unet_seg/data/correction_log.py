@@ -104,7 +104,9 @@ class Correction:
         }
         record |= {key: value for key in ("reverts", "one") if (value := getattr(self, key)) is not None}
         record |= {"names": list(self.names)} if self.names else {}
-        return json.dumps(record, ensure_ascii=False)
+        line = json.dumps(record, ensure_ascii=False)
+        # A file's name need not be text; written as \\udcfc, it is given back, and the log stays UTF-8.
+        return json.dumps(record) if any("\ud800" <= letter <= "\udfff" for letter in line) else line
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Correction:

@@ -17,7 +17,8 @@ def sign_overlay(places: Places, cases: Iterable[str]) -> None:
     """Say in an overlay folder, if there is one, whose corrections it holds; OSError if that cannot be written."""
     if places.overlay is not None:
         lines = (places.folder.name, str(places.folder.resolve()), _digest(cases))
-        (places.state / OWNER).write_text("\n".join(lines), encoding="utf-8")
+        # The name of a folder need not be text.
+        (places.state / OWNER).write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
 
 
 def check_overlay(places: Places, cases: Iterable[str]) -> None:
@@ -34,7 +35,7 @@ def check_overlay(places: Places, cases: Iterable[str]) -> None:
     if places.overlay is None:
         return
     try:
-        name, *more = (places.state / OWNER).read_text(encoding="utf-8").strip().split("\n")
+        name, *more = (places.state / OWNER).read_text(encoding="utf-8", errors="surrogatepass").strip().split("\n")
     except (OSError, UnicodeDecodeError):
         return
     folder, digest = more if len(more) == 2 else ("", "")
@@ -59,4 +60,4 @@ def _is_gone_or(folder: Path, here: Path) -> bool:
 
 
 def _digest(cases: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(cases)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(cases)).encode(errors="surrogatepass")).hexdigest()

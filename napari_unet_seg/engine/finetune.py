@@ -272,7 +272,7 @@ def _alone(line: VersionLine) -> Iterator[None]:
 
 
 def _fingerprint(learned: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(learned)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(learned)).encode(errors="surrogatepass")).hexdigest()
 
 
 @contextmanager

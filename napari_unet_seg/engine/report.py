@@ -130,7 +130,7 @@ def write_report(result: dict[str, Any], figures: Mapping[str, str], *, folder: 
         f"<h2>The slice with most tumour</h2><p>Truth green, prediction magenta, both white.</p>{pictures}</html>"
     )
     target = folder / PAGE
-    write_bytes(target, page.encode())
+    write_bytes(target, page.encode(errors="backslashreplace"))
     return target
 
 

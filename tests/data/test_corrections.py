@@ -2,13 +2,14 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
 
-from napari_unet_seg.data.correction_log import Correction, CorrectionLog
+from napari_unet_seg.data.correction_log import Correction, CorrectionLog, FileChange
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.file_state import sha256_of
 from napari_unet_seg.data.write_lock import write_lock
@@ -543,6 +544,10 @@ class TestSingleFile:
         assert not other["p1"].has_mask
 
 
+def change(name):
+    return FileChange(file=name, before=None, after="0" * 64)
+
+
 class TestLog:
     def line(self, number):
         return Correction(id=f"{number}", time="2026-01-01T00:00:00+00:00", case=CASE, slices=(0,), kind="hand")
@@ -550,6 +555,14 @@ class TestLog:
     def test_keys_of_a_later_version_are_no_fault(self):
         text = json.dumps(json.loads(self.line(1).to_json()) | {"mood": "good"})
         assert Correction.from_json(text) == self.line(1)
+
+    def test_names_that_are_no_text_are_given_back(self, tmp_path):
+        line = replace(self.line(1), case="M\udcfcller", annotator="日本", files=(change("M\udcfcller.tif"),))
+        log = CorrectionLog(tmp_path / "log")
+        log.append([line])
+        assert log.lines() == [line]
+        assert "日本" in replace(self.line(1), annotator="日本").to_json()
+        log.path.read_text(encoding="utf-8")
 
     def test_reads_what_was_appended(self, tmp_path):
         log, other = CorrectionLog(tmp_path / "log"), CorrectionLog(tmp_path / "log")
