@@ -107,10 +107,23 @@ def test_a_case_of_the_same_name_elsewhere_is_another_one(tmp_path):
     for folder in ("a", "b"):
         make_sequences(tmp_path / folder / "anat", name="sub-1")
     dataset, mask = opened(tmp_path / "a")
-    dataset.save_correction("anat", flipped(mask, 1), [1])
+    dataset.save_correction("sub-1", flipped(mask, 1), [1])
     assert open_dataset(tmp_path).corrected_slices() == {"a/anat": [1]}
     assert open_dataset(tmp_path / "b").corrected_slices() == {}
     assert open_dataset(tmp_path / "b").corrections() == []
+
+
+def test_a_line_with_a_former_name_of_its_case_is_known(tmp_path):
+    make_sequences(tmp_path / "sub-01" / "anat", name="sub-01")
+    dataset, mask = opened(tmp_path)
+    line = dataset.save_correction("sub-01", flipped(mask, 1), [1])
+    log = tmp_path / ".unetseg" / "corrections.jsonl"
+    log.write_text(log.read_text().replace('"case": "sub-01"', '"case": "anat"'))
+    make_sequences(tmp_path / "sub-02" / "anat", name="sub-02")
+    again = open_dataset(tmp_path)
+    assert again.corrected_slices() == {"sub-01": [1]}
+    again.revert(line.id)
+    np.testing.assert_array_equal(again["sub-01"].read_mask(), mask)
 
 
 def test_an_overlay_lies_over_all_of_them(tmp_path):

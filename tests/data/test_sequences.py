@@ -18,13 +18,42 @@ class TestNames:
             make_sequences(tmp_path / subject / "anat", suffixes=BIDS, name=subject)
             save_nifti(tmp_path / subject / "dwi" / f"{subject}_dwi.nii.gz", np.ones((9, 10, 5), np.int16))
         assert opened(tmp_path) == ("sequences", ["sub-01", "sub-02"])
-        assert opened(tmp_path / "sub-01" / "anat") == ("sequences", ["anat"])
+
+    @pytest.mark.parametrize("folder", ["", "sub-01", "sub-01/anat"])
+    def test_of_bids_is_the_same_whichever_folder_is_open(self, tmp_path, folder, monkeypatch):
+        make_sequences(tmp_path / "sub-01" / "anat", suffixes=BIDS, name="sub-01")
+        monkeypatch.chdir(tmp_path / folder)
+        assert opened(".") == ("sequences", ["sub-01"])
 
     def test_of_sessions(self, tmp_path):
         names = ["sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"]
         for name in names:
             make_sequences(tmp_path / name.replace("_", "/") / "anat", suffixes=BIDS, name=name)
         assert opened(tmp_path) == ("sequences", names)
+        assert opened(tmp_path / "sub-02") == ("sequences", ["sub-02_ses-1"])
+
+    @pytest.mark.parametrize(
+        ("folder", "prefix", "name"),
+        [
+            ("sub-01/ses-1", "sub-01_ses-1", "sub-01_ses-1"),
+            ("sub-01/ses-1/anat", "sub-01", "sub-01_ses-1"),
+            ("p5/anat", "mine", "p5"),
+            ("p5/ses-1", "mine", "p5_ses-1"),
+            ("p5/scans", "sub-01", "scans"),
+            ("sub-01", "sub-01_ses-1", "sub-01"),
+        ],
+    )
+    def test_of_folders_nearly_as_in_bids(self, tmp_path, folder, prefix, name):
+        make_sequences(tmp_path / folder, suffixes=BIDS, name=prefix)
+        for above in (tmp_path, tmp_path / folder):
+            assert opened(above) == ("sequences", [name])
+
+    def test_of_a_linked_folder(self, tmp_path):
+        make_sequences(tmp_path / "store" / "1" / "anat", suffixes=BIDS, name="x")
+        (tmp_path / "chosen").mkdir()
+        (tmp_path / "chosen" / "patient1").symlink_to("../store/1/anat")
+        assert opened(tmp_path / "chosen") == ("sequences", ["patient1"])
+        assert opened(tmp_path / "chosen" / "patient1") == ("sequences", ["patient1"])
 
     def test_of_folders_that_are_called_alike(self, tmp_path):
         for folder in ("HGG/a", "LGG/a", "LGG/b"):
@@ -60,3 +89,61 @@ class TestImagesBeside:
         for name in names:
             save_nifti(tmp_path / f"{name}.nii.gz", np.ones((9, 10, 5), np.uint8))
         assert opened(tmp_path) == ("files", [name for name in names if name != "a_mask"])
+
+
+class TestEntities:
+    @pytest.mark.parametrize(
+        ("names", "used", "channels"),
+        [
+            (("acq-mprage_T1w", "FLAIR"), (0, 1), ("t1w", "flair")),
+            (("rec-norm_T1w", "FLAIR"), (0, 1), ("t1w", "flair")),
+            (("acq-tra_FLAIR", "T1w", "T2w"), (1, 0, 2), ("t1w", "flair", "t2w")),
+            (("run-1_T1w", "run-2_T1w", "FLAIR"), (0, 2), ("t1w", "flair")),
+            (("T1w", "rec-norm_T1w", "FLAIR"), (0, 2), ("t1w", "flair")),
+            (("acq-sag_FLAIR", "acq-tra_FLAIR", "acq-tra_T1w"), (2, 1), ("t1w", "flair")),
+            (("space-MNI_FLAIR", "space-MNI_T1w", "FLAIR", "T1w"), (3, 2), ("t1w", "flair")),
+            (("run-2_FLAIR", "run-10_FLAIR"), (0,), ("flair",)),
+            (("FLAIR", "PDw"), (0,), ("flair",)),
+            (("T1w", "acq-mprage_ce-gadovist_run-1_T1w", "FLAIR"), (0, 2, 1), ("t1w", "flair", "ce-gadovist_t1w")),
+            (("T1w", "acq-post_run-1_T1w", "FLAIR"), (0, 2, 1), ("t1w", "flair", "post_t1w")),
+        ],
+    )
+    def test_do_not_tell_scans_apart(self, tmp_path, names, used, channels):
+        folder = tmp_path / "sub-01" / "anat"
+        for value, name in enumerate(names):
+            save_nifti(folder / f"sub-01_{name}.nii.gz", np.full((9, 10, 5), value, np.int16))
+        for above in (tmp_path, folder):
+            assert opened(above) == ("sequences", ["sub-01"])
+        (case,) = open_dataset(tmp_path)
+        volume = case.read_image()
+        assert volume.channel_names == channels
+        assert volume.data[:, 0, 0, 0].tolist() == list(used)
+
+    def test_the_files_not_used_are_named(self, tmp_path):
+        for name in ("run-1_T1w", "run-2_T1w", "FLAIR"):
+            save_nifti(tmp_path / "anat" / f"sub-01_{name}.nii.gz", np.ones((9, 10, 5), np.int16))
+        (case,) = open_dataset(tmp_path)
+        (note,) = case.read_image().notes
+        assert note == "sub-01_run-2_T1w.nii.gz not used: sub-01_run-1_T1w.nii.gz is taken for pre-contrast T1"
+
+    def test_what_has_a_mask_is_used(self, tmp_path):
+        for name in ("run-1_FLAIR", "run-2_FLAIR", "run-2_FLAIR_mask", "T1w", "desc-brain_mask"):
+            save_nifti(tmp_path / "anat" / f"sub-01_{name}.nii.gz", np.ones((9, 10, 5), np.uint8))
+        (case,) = open_dataset(tmp_path)
+        assert case.scan.reference.name == "sub-01_run-2_FLAIR.nii.gz"
+        assert case.scan.mask.name == "sub-01_run-2_FLAIR_mask.nii.gz"
+        assert case.has_mask
+
+    def test_two_files_with_masks_are_cases_each(self, tmp_path):
+        names = ["sub-01_run-1_FLAIR", "sub-01_run-2_FLAIR"]
+        for name in names:
+            save_nifti(tmp_path / f"{name}.nii.gz", np.ones((9, 10, 5), np.int16))
+            save_nifti(tmp_path / f"{name}_mask.nii.gz", np.ones((9, 10, 5), np.uint8))
+        assert opened(tmp_path) == ("files", names)
+
+    def test_a_mask_that_was_there_before_is_found(self, tmp_path):
+        for name in ("acq-hr_FLAIR", "acq-hr_T1w", "acq-hr_mask"):
+            save_nifti(tmp_path / "anat" / f"sub-01_{name}.nii.gz", np.ones((9, 10, 5), np.uint8))
+        assert open_dataset(tmp_path).cases[0].has_mask
+        (tmp_path / "anat" / "sub-01_acq-hr_mask.nii.gz").unlink()
+        assert open_dataset(tmp_path).cases[0].scan.mask.name == "sub-01_acq-hr_mask.nii.gz"

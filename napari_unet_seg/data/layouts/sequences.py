@@ -1,7 +1,8 @@
 """A folder a case, a NIfTI file a sequence, as in BraTS: ``_flair``, ``_t1``, ``_t1ce``, ``_t2`` and ``_seg``.
 
-A case is called after its folder; where several are called alike, as ``anat`` is in BIDS, after what the names of its
-files begin with, and where that is no better, by the folders that lead there: ``HGG/<folder>``.
+A case is called after its folder, in BIDS after subject and session: ``sub-01_ses-1``. Where several are called alike,
+it is after what the names of its files begin with, and where that is no better, after the folders that lead there:
+``HGG/<folder>``. Of several files of BIDS for a sequence (``run-1``, ``run-2``) one is used: see `bids.choose`.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.formats import atomic, nifti
 from napari_unet_seg.data.formats.extensions import is_image, is_nifti, is_picture, split_name, without_mask_ending
+from napari_unet_seg.data.layouts import bids
 from napari_unet_seg.data.layouts.channels import read_channels
 from napari_unet_seg.data.layouts.listing import list_folder, listed
 from napari_unet_seg.data.layouts.writing import UNKNOWN_SPACING, Notes, file_name, whole_case
-from napari_unet_seg.data.roles import guess_role, role_suffix
+from napari_unet_seg.data.roles import TITLES, guess_role, role_suffix
 from napari_unet_seg.data.scan import MaskFile, Scan
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
@@ -152,43 +155,75 @@ def _beside(images: list[str], cases: Iterator[SequencesScan]) -> Iterator[Seque
         yield from (replace(case, notes=(*case.notes, note)) for case in found)
 
 
+class _Image(NamedTuple):
+    """What the name of a file says."""
+
+    name: str
+    channel: str
+    role: str | None
+    prefix: str
+    """What stands before the sequence."""
+
+    scan: str
+    """The same without what BIDS tells the images of a scan by."""
+
+    of_bids: bool
+
+    @classmethod
+    def of(cls, name: str) -> _Image:
+        stem = split_name(name)[0]
+        prefix, channel = role_suffix(stem)
+        parsed = bids.BidsName.of(stem)
+        scan, channel = (prefix, channel) if parsed is None else (parsed.scan, parsed.sequence)
+        return cls(name, channel, guess_role(channel), prefix, scan, parsed is not None)
+
+
 def _case(folder: Path, images: list[str]) -> SequencesScan | None:
     """The case that a folder's images make up, or None if they are not the sequences of one."""
-    by_role: dict[str, tuple[str, Path]] = {}
+    by_role: dict[str, dict[str, _Image]] = {}
     masks: dict[str, list[str]] = {}
-    prefixes: set[str] = set()
     ignored: list[str] = []
     for name in images:
         if not is_nifti(name):
             return None
-        stem = split_name(name)[0]
-        prefix, suffix = role_suffix(stem)
-        role = guess_role(suffix)
-        head, word = _last_word(stem)
-        if role is not None:
-            if role in by_role:
-                return None
-            by_role[role] = suffix, folder / name
-            prefixes.add(prefix)
+        image = _Image.of(name)
+        head, word = _last_word(split_name(name)[0])
+        if image.role is not None:
+            by_role.setdefault(image.role, {})[name] = image
         elif word in MASK_WORDS:
             masks.setdefault(head, []).append(name)
         else:
             ignored.append(name)
-    if len(prefixes) != 1:
+    shown = [image for files in by_role.values() for image in files.values()]
+    if len({image.scan for image in shown}) != 1:
         return None
-    prefix = prefixes.pop()
+    of_bids = all(image.of_bids for image in shown)
+    if len(shown) > len(by_role) and not of_bids:
+        return None
+    chosen = bids.choose({role: list(files) for role, files in by_role.items()}, masked=list(masks))
+    if len(chosen) == 1 and sum(split_name(image.name)[0] in masks for image in shown) > 1:
+        # One sequence, and several files of it that somebody has drawn on: each of them is a case.
+        return None
+    scan = shown[0].scan
+    prefix = shown[0].prefix if len({image.prefix for image in shown}) == 1 else scan
     # A mask drawn on FLAIR is often named after its file.
-    heads = (head for head in (prefix, *sorted(masks)) if head == prefix or role_suffix(head) == (prefix, "flair"))
+    named = [prefix, scan, *([split_name(chosen["flair"])[0]] if "flair" in chosen else [])]
+    heads = [*named, *(head for head in sorted(masks) if role_suffix(head) == (prefix, "flair"))]
     *others, mask = next((masks.pop(head) for head in heads if head in masks), [""])
     ignored += [name for names in masks.values() for name in names]
     # One sequence among files of other names is no case: each of them is.
-    if any(not name.startswith(prefix) for name in ignored) or (ignored and len(by_role) == 1):
+    if any(not name.startswith(scan) for name in ignored) or (ignored and len(chosen) == 1 and not of_bids):
         return None
     notes = [f"{', '.join(sorted(ignored))} not used: the name is of no sequence"] if ignored else []
     notes += [f"{', '.join(others)} not used: {mask} is the mask"] if others else []
+    for role, files in by_role.items():
+        if left := [name for name in files if name != chosen[role]]:
+            notes.append(f"{', '.join(left)} not used: {chosen[role]} is taken for {TITLES[role]}")
     return SequencesScan(
-        case_id=folder.resolve().name,
-        sequences=tuple(by_role[role] for role in ORDER if role in by_role),
+        case_id=bids.scan_name(folder, scan),
+        sequences=tuple(
+            (by_role[role][chosen[role]].channel, folder / chosen[role]) for role in ORDER if role in chosen
+        ),
         mask=folder / (mask or (f"{prefix}_mask.nii.gz" if prefix else "mask.nii.gz")),
         has_mask=mask != "",
         prefix=prefix,
