@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.errors import InputError, reason
+
+T = TypeVar("T")
 
 KINDS = ("hand", "accepted", "interpolated")
 """How a correction came about, as a caller may say."""
@@ -125,7 +127,7 @@ class Correction:
                 id=str(record["id"]),
                 time=str(record["time"]),
                 case=str(record["case"]),
-                slices=tuple(map(int, record["slices"])),
+                slices=_slices_from_json(record["slices"]),
                 kind=str(record["kind"]),
                 annotator=str(record.get("annotator") or ""),
                 model=str(record.get("model") or ""),
@@ -135,11 +137,11 @@ class Correction:
                 hash_after=str(record.get("hash_after") or ""),
                 pixels_changed=int(record.get("pixels_changed") or 0),
                 seconds=None if record.get("seconds") is None else float(record["seconds"]),
-                reverts=record.get("reverts"),
-                one=record.get("one"),
+                reverts=_checked(record.get("reverts"), str),
+                one=_checked(record.get("one"), int),
                 names=tuple(map(str, record.get("names", ()))),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, OverflowError, TypeError) as error:
             raise ValueError(f"lacks {error}") from error
 
 
@@ -153,10 +155,24 @@ def _change_to_json(change: FileChange) -> dict[str, Any]:
 def _change_from_json(record: Mapping[str, Any]) -> FileChange:
     return FileChange(
         file=str(record["file"]),
-        before=record["before"],
-        after=record["after"],
-        folders=tuple(record.get("folders", ())),
+        before=_checked(record["before"], str),
+        after=_checked(record["after"], str),
+        folders=tuple(map(str, record.get("folders", ()))),
     )
+
+
+def _slices_from_json(values: Iterable[Any]) -> tuple[int, ...]:
+    slices = tuple(map(int, values))
+    if min(slices, default=0) < 0:
+        raise ValueError("slices are numbered from 0")
+    return slices
+
+
+def _checked(value: Any, kind: type[T]) -> T | None:
+    """A value that must be of a kind, or none at all; TypeError if it is not."""
+    if value is None or isinstance(value, kind):
+        return value
+    raise TypeError(f"a {kind.__name__} in place of {value!r}")
 
 
 class CorrectionLog:
@@ -170,8 +186,8 @@ class CorrectionLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.unreadable: list[int] = []
-        """Numbers of the lines that are no corrections; they are left where they are."""
+        self.unreadable: dict[int, bytes] = {}
+        """The lines that are no corrections, by their numbers; they are left where they are."""
         self.generation = 0
         """Counts how often the file was found to be another one, or cut, so that what was read of it is void."""
         self._lines: list[Correction] = []
@@ -201,6 +217,14 @@ class CorrectionLog:
         if state.st_size > self._read_to:
             self._read_tail()
         return self._lines
+
+    def damage(self) -> str | None:
+        """Which lines cannot be read, as of the last call of `lines`: ``line 3 of corrections.jsonl is damaged``."""
+        if not self.unreadable:
+            return None
+        plural = len(self.unreadable) > 1
+        numbers = ", ".join(map(str, list(self.unreadable)[:8])) + (" …" if len(self.unreadable) > 8 else "")
+        return f"line{'s' * plural} {numbers} of {self.path.name} {'are' if plural else 'is'} damaged"
 
     def is_torn(self) -> bool:
         """Whether the last line breaks off."""
@@ -268,11 +292,11 @@ class CorrectionLog:
                 self._lines.append(Correction.from_json(line))
             except ValueError:
                 if line.strip():
-                    self.unreadable.append(self._count)
+                    self.unreadable[self._count] = line
 
     def _forget(self) -> None:
         self.generation += 1
-        self._lines, self.unreadable = [], []
+        self._lines, self.unreadable = [], {}
         self._read_to, self._count, self._inode = 0, 0, None
 
 

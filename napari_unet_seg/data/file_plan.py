@@ -77,7 +77,10 @@ class FilePlanner:
         target = self._target(file, part)
         known = self.own.file(name)
         first = before if known is None else known.first
-        as_first = known is not None and self._is_original(file, name, target, known, before)
+        original = None if first is None else path if first == before else self.reader.original_path(name, first)
+        lost = original is not None and not original.exists()
+        original = None if lost else original
+        as_first = known is not None and not lost and self._is_original(file, name, target, known, before)
         # A file that is to go holds the right pixels already where its slices are empty.
         goes = as_first and first is None
         if part is not None and np.array_equal(part, target) and not goes:
@@ -87,7 +90,6 @@ class FilePlanner:
         if content is not None and before is not None and (known is None or before not in known.written):
             # Nothing that another program wrote is lost, its header and all.
             kept[self.reader.original_path(name, before)] = content
-        original = None if first is None else path if first == before else self.reader.original_path(name, first)
         payload, check = None, None
         if as_first and original is not None:
             payload = read_bytes(original)
@@ -135,7 +137,7 @@ class FilePlanner:
             return not standing and known.unbroken and known.last == before
         if known.first is None:
             return not standing and not (target > 0).any()
-        original = self.reader.decode_original(self.scan, file, known.first)
+        original = self.reader.find_original(self.scan, file, known.first)
         return original is not None and np.array_equal(original, target)
 
     def _folders_to_make(self, name: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from napari_unet_seg.data.correction_log import REVERTED, Correction
@@ -91,6 +91,10 @@ class History:
         """Stored value of label 1 where corrections gave a case classes; see `Correction.one`."""
         lines = self.of_case(case_id)
         return lines[-1].one if lines and self.shown(case_id) else None
+
+    def files(self) -> Mapping[str, FileHistory]:
+        """What became of each file that a correction concerned."""
+        return self._files
 
     def file(self, name: str) -> FileHistory | None:
         """What became of a file; None where no correction concerned it."""

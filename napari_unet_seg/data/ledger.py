@@ -10,6 +10,7 @@ from pathlib import Path
 
 from napari_unet_seg.data.correction_log import Correction, CorrectionLog
 from napari_unet_seg.data.history import History
+from napari_unet_seg.data.lost_originals import find_lost_originals
 from napari_unet_seg.data.overlay import Places
 
 LOG = "corrections.jsonl"
@@ -60,6 +61,7 @@ class Ledger:
             else:
                 self._add_up(lines)
             self._taken = counts
+            self._find_originals(lines)
             return self._history
 
     def _add_up(self, lines: Sequence[Sequence[Correction]]) -> None:
@@ -74,6 +76,21 @@ class Ledger:
         else:
             self._history.add(merge(*below, own, key=attrgetter("time")))
             self._own = self._history
+
+    def damage(self) -> list[tuple[Path, str]]:
+        """The logs with lines that cannot be read, and which these are; InputError if a log cannot be read at all."""
+        for log in self._logs:
+            log.lines()
+        return [(log.path, said) for log in self._logs if (said := log.damage()) is not None]
+
+    def _find_originals(self, lines: Sequence[Sequence[Correction]]) -> None:
+        """Have files begin where the damaged lines of the logs began."""
+        damaged = [text for log in self._logs for text in log.unreadable.values()]
+        if damaged:
+            readable = [line for found in lines for line in found]
+            folders = [log.path.parent / "originals" for log in self._logs]
+            for history in {id(each): each for each in (self._history, self._own)}.values():
+                find_lost_originals(history, lines=readable, damaged=damaged, folders=folders)
 
     def _matched(self, lines: Iterable[Correction], base: Path) -> list[Correction]:
         return [found for line in lines if (found := self._match(line, base)) is not None]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,10 @@ from napari_unet_seg.errors import InputError
 
 SETTLED_NS = 2_000_000_000
 """A file that was written less than this before it was read may change once more without its time showing it."""
+
+
+class OriginalLostError(InputError):
+    """What a file held before its first correction is not known any more."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,11 +50,16 @@ class MaskReader:
     places : Places
     history : callable
         The corrections up to now.
+    damage : callable
+        The logs with lines that cannot be read, and which these are.
     """
 
-    def __init__(self, places: Places, history: Callable[[], History]) -> None:
+    def __init__(
+        self, places: Places, history: Callable[[], History], damage: Callable[[], Sequence[tuple[Path, str]]]
+    ) -> None:
         self._places = places
         self._history = history
+        self._damage = damage
         self._cache: tuple[str, dict[str, _Part]] = ("", {})
         self._originals: tuple[str, dict[Path, Array | None]] = ("", {})
         self._version: tuple[str, dict[int, Mask]] = ("", {})
@@ -140,14 +150,20 @@ class MaskReader:
         return self._places.state / "originals" / known
 
     def decode_original(self, scan: Scan, file: MaskFile, first: str | None) -> Array | None:
-        """What a file held before its first correction, ``(slices of the file, Y, X)``; None where there was none."""
+        """What a file held before its first correction, ``(slices of the file, Y, X)``; None where there was none.
+
+        Raises
+        ------
+        OriginalLostError
+            If it is kept nowhere.
+        """
         if first is None:
             return None
         path = self.original_path(self.name(file), first)
         if not path.exists():
             present = self._places.source(self.name(file))
             if present is None or sha256_of(present) != first:
-                raise InputError(f"the original of {file.path.name} is gone; restore it from a backup", path=path)
+                self._raise_lost(file, path)
             return self._read_part(scan, file).part
         if self._originals[0] != scan.case_id:
             self._originals = (scan.case_id, {})
@@ -155,6 +171,21 @@ class MaskReader:
         if path not in originals:
             originals[path] = scan.decode_mask(file, path)
         return originals[path]
+
+    def find_original(self, scan: Scan, file: MaskFile, first: str | None) -> Array | None:
+        """What `decode_original` gives; None too where the original is lost, which is no reason not to save."""
+        try:
+            return self.decode_original(scan, file, first)
+        except OriginalLostError:
+            return None
+
+    def _raise_lost(self, file: MaskFile, path: Path) -> NoReturn:
+        for log, damage in self._damage():
+            raise OriginalLostError(
+                f"{damage}, so the original of {file.path.name} is not known; restore the log from a backup",
+                path=log.parent,
+            )
+        raise OriginalLostError(f"the original of {file.path.name} is gone; restore it from a backup", path=path)
 
     def plane(self, scan: Scan, z: int, line: Correction | None) -> Plane:
         """What a slice shows where this correction, or none, stands."""

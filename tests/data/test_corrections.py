@@ -544,6 +544,15 @@ class TestSingleFile:
         assert not other["p1"].has_mask
 
 
+def damage(root, number, how):
+    """Change a line of the log of a dataset."""
+    path = root / ".unetseg" / "corrections.jsonl"
+    lines = path.read_bytes().splitlines()
+    lines[number] = how(lines[number])
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
 def change(name):
     return FileChange(file=name, before=None, after="0" * 64)
 
@@ -600,7 +609,60 @@ class TestLog:
             file.write(b'{"id": 3}\n\x00\x00\xff\n[]\n')
         log.append([self.line(2)])
         assert [line.id for line in log.lines()] == ["1", "2"]
-        assert log.unreadable == [2, 3, 4]
+        assert list(log.unreadable) == [2, 3, 4]
+        assert log.damage() == "lines 2, 3, 4 of log are damaged"
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("pixels_changed", "1e999"),
+            ("reverts", "[1]"),
+            ("slices", "[-1]"),
+            ("slices", "[1e999]"),
+            ("one", '"1"'),
+            ("files", '[{"file": "a", "before": [1], "after": null}]'),
+        ],
+    )
+    def test_values_that_no_correction_has_make_a_bad_line(self, key, value):
+        record = json.loads(self.line(1).to_json()) | {key: None}
+        with pytest.raises(ValueError, match=r"lacks|slices are numbered from 0"):
+            Correction.from_json(json.dumps(record).replace(f'"{key}": null', f'"{key}": {value}'))
+
+    def test_a_damaged_line_is_told_of(self, tmp_path):
+        root = kaggle(tmp_path)
+        dataset, mask = opened(root)
+        for z in range(3):
+            dataset.save_correction(CASE, flipped(mask, z), [z])
+        path = damage(root, 1, lambda line: line.replace(b"{", b"", 1))
+        again = open_dataset(root)
+        assert again[CASE].corrected_slices() == [0, 2]
+        (note,) = again.repair_notes
+        assert note.startswith(f"{path}: line 2 of corrections.jsonl is damaged, and what was corrected there")
+
+    def test_the_original_that_a_damaged_line_names_is_found(self, tmp_path):
+        root = nifti(tmp_path)
+        dataset, mask = opened(root)
+        dataset.save_correction("p1", flipped(mask, 0), [0])
+        dataset.save_correction("p1", flipped(mask, 0, 1), [1])
+        damage(root, 0, lambda line: line.replace(b"{", b"", 1))
+        again, shown = opened(root)
+        np.testing.assert_array_equal(again["p1"].read_original_mask(), mask)
+        (line,) = again.corrections()
+        again.save_correction("p1", flipped(shown, 3), [3])
+        again.revert(line.id)
+        np.testing.assert_array_equal(again["p1"].read_mask(), flipped(mask, 0, 3))
+
+    def test_saving_goes_on_where_the_line_with_the_original_is_gone(self, tmp_path):
+        root = nifti(tmp_path)
+        dataset, mask = opened(root)
+        dataset.save_correction("p1", flipped(mask, 0), [0])
+        last = dataset.save_correction("p1", flipped(mask, 0, 1), [1])
+        damage(root, 0, lambda line: b"\0" * len(line))
+        again, shown = opened(root)
+        again.save_correction("p1", flipped(shown, 0, 3), [0, 3])
+        np.testing.assert_array_equal(open_dataset(root)["p1"].read_mask(), flipped(mask, 1, 3))
+        with pytest.raises(InputError, match=r"line 1 of corrections\.jsonl is damaged, so the original of p1_mask"):
+            again.revert(last.id)
 
     def test_ten_thousand_lines(self, tmp_path):
         root = kaggle(tmp_path)
