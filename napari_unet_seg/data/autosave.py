@@ -45,6 +45,8 @@ class Autosave:
 
     model: str = ""
     annotator: str = ""
+    mask: str = ""
+    """Mask file that it is of, as the log names it, and what the first slice is called where the file says it."""
 
     def planes(self) -> dict[int, NDArray[np.uint8]]:
         """Slice number to pixels ``(Y, X)``."""
@@ -72,6 +74,7 @@ def write_autosave(path: Path, autosave: Autosave) -> None:
         "base": list(autosave.base),
         "model": autosave.model,
         "annotator": autosave.annotator,
+        "mask": autosave.mask,
     }
     atomic.replace(
         path, pack({"slices": np.array(autosave.slices, np.int64), "masks": autosave.masks}, json.dumps(meta))
@@ -105,6 +108,7 @@ def read_autosave(path: Path) -> Autosave | None:
             base=tuple(map(str, meta["base"])),
             model=str(meta.get("model", "")),
             annotator=str(meta.get("annotator", "")),
+            mask=str(meta.get("mask", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"is damaged ({error}); remove it", path=path) from error

@@ -28,17 +28,32 @@ class Autosaves:
     root : Path
         The dataset: a folder or a file.
     places : Places
+    scans : mapping
+        Its cases by name.
     """
 
-    def __init__(self, root: Path, places: Places) -> None:
+    def __init__(self, root: Path, places: Places, scans: Mapping[str, Scan]) -> None:
         self._root = root
         self._places = places
+        self._scans = scans
 
     def path(self, case_id: str) -> Path:
         """The file of a case."""
         # Single files of one folder share it, and may have one name but for the extension.
         key = f"{self._root.name}/{case_id}" if self._root.is_file() else case_id
         return autosave_path(self._places.state / "autosave", key)
+
+    def find(self, scan: Scan) -> Path:
+        """The file of a case, which may have had another name before there were others of that name."""
+        path = self.path(scan.case_id)
+        if path.exists() or self._root.is_file():
+            return path
+        with suppress(InputError, OSError):
+            mask, shape = self._mask_of(scan), scan.read_shape()
+            for other in sorted(path.parent.glob("*.npz")):
+                if mask and self._has_no_case(other, mask=mask, shape=shape):
+                    return other
+        return path
 
     def write(
         self,
@@ -64,17 +79,21 @@ class Autosaves:
             base=tuple(seen[z].hex() if z in seen else UNKNOWN for z in wanted),
             model=model,
             annotator=annotator,
+            mask=self._mask_of(scan),
         )
-        path = self.path(scan.case_id)
+        path, former = self.path(scan.case_id), self.find(scan)
         try:
             write_autosave(path, autosave)
         except OSError as error:
             raise InputError(f"cannot be autosaved ({reason(error)}); save before closing", path=path) from error
+        if former != path:
+            with suppress(OSError):
+                former.unlink()
         return autosave
 
     def read(self, scan: Scan, present: StoredMask) -> Autosave | None:
         """See `Dataset.read_autosave`; InputError if it is damaged."""
-        autosave = read_autosave(self.path(scan.case_id))
+        autosave = read_autosave(self.find(scan))
         if autosave is None or autosave.shape != present.labels.shape:
             return None
         unsaved = [
@@ -89,9 +108,9 @@ class Autosaves:
         changed = tuple(z for z, base in based if base not in (UNKNOWN, present.fingerprint(z).hex()))
         return replace(autosave, changed=changed)
 
-    def forget(self, case_id: str, saved: Mapping[int, Mask]) -> None:
+    def forget(self, scan: Scan, saved: Mapping[int, Mask]) -> None:
         """Take out what is saved by now; that this fails never keeps a save from being done."""
-        path = self.path(case_id)
+        path = self.find(scan)
         with suppress(OSError, InputError):
             autosave = read_autosave(path)
             if autosave is None:
@@ -104,19 +123,34 @@ class Autosaves:
             elif len(unsaved) < len(autosave.slices):
                 write_autosave(path, _only(autosave, unsaved))
 
-    def drop(self, case_id: str) -> None:
+    def drop(self, scan: Scan) -> None:
         """See `Dataset.drop_autosave`."""
-        path = self.path(case_id)
+        path = self.find(scan)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise InputError(f"cannot be removed ({reason(error)})", path=path) from error
 
-    def set_aside(self, case_id: str) -> None:
+    def set_aside(self, scan: Scan) -> None:
         """Have a damaged file out of the way, without destroying it."""
-        path = self.path(case_id)
+        path = self.find(scan)
         with suppress(OSError):
             path.replace(path.with_suffix(".damaged"))
+
+    def _mask_of(self, scan: Scan) -> str:
+        """See `Autosave.mask`."""
+        return "\n".join(
+            part for file in scan.mask_files()[:1] for part in (self._places.relative(file.path), *file.names[:1])
+        )
+
+    def _has_no_case(self, path: Path, *, mask: str, shape: tuple[int, int, int]) -> bool:
+        """Whether a file is of a mask, and the case that it names is no longer called so."""
+        with suppress(InputError):
+            autosave = read_autosave(path)
+            if autosave is None or autosave.case in self._scans or path != self.path(autosave.case):
+                return False
+            return (autosave.mask, autosave.shape) == (mask, shape)
+        return False
 
 
 def _only(autosave: Autosave, slices: list[int]) -> Autosave:

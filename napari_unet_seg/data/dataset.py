@@ -242,7 +242,7 @@ class Dataset:
 
     def drop_autosave(self, case_id: str) -> None:
         """Forget the unsaved edit of a case; InputError if its file cannot be removed."""
-        self._store.drop_autosave(self[case_id].case_id)
+        self._store.drop_autosave(self[case_id].scan)
 
     def claim(self) -> str | None:
         """Say that this dataset is open for correcting here; who else has it open, in words, or None.

@@ -8,6 +8,7 @@ from napari_unet_seg.data.autosave import autosave_path
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.errors import InputError
 from tests.data.corrected import CASE, content, flipped, kaggle, nifti, opened
+from tests.data.test_dataset import make_sequences
 
 
 def test_is_found_again(tmp_path):
@@ -70,6 +71,32 @@ def test_of_an_unlabelled_slice(tmp_path):
     dataset.autosave(CASE, np.zeros((4, 16, 16), np.uint8), [0])
     # An empty slice that was accepted is something else than a slice nobody looked at.
     assert dataset.read_autosave(CASE).slices == (0,)
+
+
+@pytest.mark.parametrize(("first", "second", "name"), [("HGG/a", "LGG/a", "HGG/a"), ("x/anat", "y/anat", "x/anat")])
+def test_is_found_when_the_case_has_another_name(tmp_path, first, second, name):
+    make_sequences(tmp_path / first, name="sub-1")
+    dataset, mask = opened(tmp_path)
+    edited = flipped(mask, 1, 2)
+    dataset.autosave(dataset.cases[0].case_id, edited, [1, 2])
+    make_sequences(tmp_path / second, name="sub-1")
+    again = open_dataset(tmp_path)
+    assert [case.case_id for case in again if again.read_autosave(case.case_id)] == [name]
+    again.autosave(name, edited, [1])
+    assert len(list((tmp_path / ".unetseg" / "autosave").iterdir())) == 1
+    assert again.read_autosave(name).slices == (1,)
+    again.drop_autosave(name)
+    assert list((tmp_path / ".unetseg" / "autosave").iterdir()) == []
+
+
+def test_of_a_subject_is_found_when_there_are_more(tmp_path):
+    make_sequences(tmp_path / "sub-01" / "anat", name="sub-01")
+    dataset, mask = opened(tmp_path)
+    dataset.autosave("sub-01", flipped(mask, 1), [1])
+    make_sequences(tmp_path / "sub-02" / "anat", name="sub-02")
+    again = open_dataset(tmp_path)
+    assert again.read_autosave("sub-01").slices == (1,)
+    assert again.read_autosave("sub-02") is None
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a zip", None])
