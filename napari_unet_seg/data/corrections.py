@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.data.given_mask import as_given, as_labels, as_slices
 from napari_unet_seg.data.ledger import LOG, Ledger
 from napari_unet_seg.data.line_matcher import LineMatcher
-from napari_unet_seg.data.mask_reader import MaskReader, mask_path
+from napari_unet_seg.data.mask_reader import MaskReader, OriginalLostError, mask_path
 from napari_unet_seg.data.nested_states import nested_states
 from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.overlay_owner import check_overlay, sign_overlay
@@ -66,7 +66,7 @@ class CorrectionStore:
         self.presence = Presence(*(state / "windows" for state in (self.places.state, *self.places.nested)))
         self._matcher = LineMatcher(root, self.places, self._scans)
         self._ledger = Ledger(self.places, self._matcher.match)
-        self.reader = MaskReader(self.places, self._ledger.history)
+        self.reader = MaskReader(self.places, self._ledger.history, self._ledger.damage)
         self._autosaves = Autosaves(root, self.places, self._scans)
         self._seen: dict[str, dict[int, bytes]] = {}
         self._sources: dict[str, Path] = {}
@@ -87,6 +87,12 @@ class CorrectionStore:
                     self.repair_notes.append(note)
             except InputError as error:
                 self.repair_notes.append(f"an interrupted save could not be completed: {error}")
+        # A log that cannot be opened at all is told of by what asks for it.
+        with suppress(InputError):
+            for path, damage in self._ledger.damage():
+                self.repair_notes.append(
+                    f"{path}: {damage}, and what was corrected there is not known; restore the log from a backup"
+                )
 
     def corrections(self, case_id: str | None = None) -> list[Correction]:
         """The log, newest last."""
@@ -268,7 +274,11 @@ class CorrectionStore:
                 continue
             if target is not None and np.array_equal(present.labels[z], target):
                 continue
-            logged = present.labels_of(self.reader.plane(scan, z, shown.get(z)))
+            try:
+                logged = present.labels_of(self.reader.plane(scan, z, shown.get(z)))
+            except OriginalLostError:
+                # Kept, as nothing says that it was.
+                logged = None
             if logged is None or not np.array_equal(present.labels[z], logged):
                 found.append(z)
         return found
@@ -382,7 +392,7 @@ class CorrectionStore:
         values = [foreground_values(part) for part in present.parts if part is not None]
         for file in present.files:
             known = history.file(self.reader.name(file))
-            original = None if known is None else self.reader.decode_original(scan, file, known.first)
+            original = None if known is None else self.reader.find_original(scan, file, known.first)
             if original is not None:
                 values.append(foreground_values(original))
         planes = [plane.labels for plane in edits.values() if plane.labels is not None]
