@@ -15,6 +15,7 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 from napari_unet_seg.commands.finetune import Finetune
 from napari_unet_seg.commands.models import Models
+from napari_unet_seg.commands.notes import notes_for_model, print_case_notes, print_dataset_notes
 from napari_unet_seg.commands.status import INTERRUPTED, OK, report_case, report_failure, report_problem, unread
 from napari_unet_seg.commands.suggest import Suggest
 from napari_unet_seg.errors import InputError, SegmentationError
@@ -71,6 +72,7 @@ class Predict:
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InputError(f"--threshold must lie between 0 and 1, got {self.threshold}")
         dataset = open_dataset(self.path)
+        print_dataset_notes(dataset)
         check_outside(self.output, dataset.root, names=[case.case_id for case in dataset.cases])
         segmenter = load_model(self.model, device=self.device)
         print(f"{len(dataset.cases)} case(s), model {segmenter.description.name}, {segmenter.device_note}")
@@ -87,6 +89,7 @@ class Predict:
                 continue
             amount = f"{(mask > 0).sum() * volume.voxel_ml:.1f} ml{_size_note(volume.spacing_known)}"
             print(f"[{number}/{len(dataset.cases)}] {case.case_id}: {amount} -> {written}", flush=True)
+            print_case_notes(case.case_id, notes_for_model(volume, segmenter.description.channel_names))
         return status
 
 
@@ -113,6 +116,7 @@ class Evaluate:
         """Score case by case; one that cannot be used is reported, and the others go on."""
         from napari_unet_seg.data.dataset import Case, open_dataset
         from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
+        from napari_unet_seg.data.volume import Mask, Volume
         from napari_unet_seg.engine.evaluate import CaseScores, evaluate
         from napari_unet_seg.engine.segmenter import load_model
         from napari_unet_seg.engine.summary import summary_text
@@ -124,6 +128,7 @@ class Evaluate:
 
             check_writable(self.report / PAGE)
         dataset = open_dataset(self.path)
+        print_dataset_notes(dataset)
         segmenter = load_model(self.model, device=self.device)
         figures = None if self.report is None else CaseFigures(segmenter.description.channel_names)
         status = OK
@@ -138,8 +143,12 @@ class Evaluate:
             nonlocal status
             status = max(status, report_case(error, case=case.case_id, work="evaluate"))
 
+        def look(scores: CaseScores, volume: Volume, y: Mask, y_pred: Mask) -> None:
+            print_case_notes(scores.case, notes_for_model(volume, segmenter.description.channel_names))
+            if figures is not None:
+                figures.add(scores, volume, y, y_pred)
+
         try:
-            look = None if figures is None else figures.add
             result = evaluate(dataset, segmenter, progress=show, look=look, failed=failed)
         except InputError:
             if status != OK:
@@ -174,6 +183,7 @@ class Convert:
         from napari_unet_seg.data.volume import Volume
 
         dataset = open_dataset(self.source)
+        print_dataset_notes(dataset)
         status, number = OK, 0
 
         def show(case: Case, volume: Volume) -> None:
@@ -182,6 +192,7 @@ class Convert:
             z, y, x = volume.shape
             size = f"{len(volume.data)} channel(s), {z} slices of {y}x{x}"
             print(f"[{number}/{len(dataset.cases)}] {case.case_id}: {size}", flush=True)
+            print_case_notes(case.case_id, volume.notes)
 
         def failed(case: Case, error: Exception) -> None:
             nonlocal status, number

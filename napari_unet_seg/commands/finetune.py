@@ -12,6 +12,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
+from napari_unet_seg.commands.notes import print_dataset_notes
 from napari_unet_seg.commands.status import OK, report_failure
 from napari_unet_seg.errors import InputError
 
@@ -66,6 +67,7 @@ class Finetune:
         from napari_unet_seg.data.dataset import open_dataset
 
         dataset = open_dataset(self.path, self.overlay)
+        print_dataset_notes(dataset)
         if self.case is not None:
             # An unknown one shows before torch is loaded.
             _ = dataset[self.case]

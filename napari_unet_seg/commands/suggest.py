@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from napari_unet_seg.commands.notes import print_case_notes, print_dataset_notes
 from napari_unet_seg.commands.status import OK, report_case
 from napari_unet_seg.errors import InputError
 
@@ -56,6 +58,7 @@ class Suggest:
         if self.json is not None:
             check_writable(self.json)
         dataset = open_dataset(self.path, self.overlay)
+        print_dataset_notes(dataset)
         cases = None if self.case is None else [dataset[self.case].case_id]
         segmenter = load_model(self.model, device=self.device)
         status, done = OK, 0
@@ -71,8 +74,11 @@ class Suggest:
             done += 1
             print(f"[{done}/{wanted}] {case.case_id}", flush=True)
 
+        def noted(case: Case, notes: Sequence[str]) -> None:
+            print_case_notes(case.case_id, notes)
+
         progress = show if wanted > 1 else None
-        found = suggest(dataset, segmenter, cases=cases, progress=progress, failed=failed)[: self.limit]
+        found = suggest(dataset, segmenter, cases=cases, progress=progress, failed=failed, noted=noted)[: self.limit]
         for entry in found[: self.limit or _SHOWN]:
             print(f"{entry.case}  slice {entry.slice}: {entry.reason} (worth about {entry.score:.0f} pixels)")
         if not found and status == OK:

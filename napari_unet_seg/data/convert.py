@@ -51,6 +51,9 @@ TARGETS: dict[str, Callable[[Path], Writer]] = {
 }
 """What makes a writer for each layout that can be written."""
 
+STORE_AFFINE = ("files", "nnunet", "sequences")
+"""Those of them that say where slices lie, as NIfTI does: at one distance from one another."""
+
 
 def convert(
     dataset: Dataset,
@@ -61,6 +64,8 @@ def convert(
     failed: Callable[[Case, Exception], None] | None = None,
 ) -> list[str]:
     """Write a dataset in another layout.
+
+    A case whose slices do not lie evenly cannot be used where the layout would say that they do.
 
     Parameters
     ----------
@@ -88,11 +93,18 @@ def convert(
     """
     create = _target(layout)
     _check_folder(folder, dataset.root)
+    located = layout in STORE_AFFINE
     writer = create(folder)
     try:
         for case in dataset:
             try:
                 volume = case.read_image()
+                if located and volume.uneven:
+                    raise InputError(
+                        f"{volume.uneven}, and NIfTI would put slices where they are not; complete the series, or "
+                        "convert it to a layout of single slices, such as kaggle",
+                        path=volume.source,
+                    )
                 writer.add(case.case_id, volume, case.read_mask(), case.labelled_slices())
             except (InputError, MemoryError) as error:
                 if failed is None:

@@ -54,6 +54,9 @@ class Volume:
     notes: tuple[str, ...] = ()
     """What the reader had to assume, in words for the user."""
 
+    uneven: str = ""
+    """Why the affine does not hold for every slice, in words for the user; empty where it does."""
+
     def __post_init__(self) -> None:
         if self.data.ndim != 4:
             raise InputError(f"expected axes (C, Z, Y, X), got shape {self.data.shape}", path=self.source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -131,6 +131,7 @@ def suggest(
     progress: Callable[[Case], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     failed: Callable[[Case, Exception], None] | None = None,
+    noted: Callable[[Case, Sequence[str]], None] | None = None,
 ) -> list[Suggestion]:
     """Slices of a dataset to be corrected next, of all cases together.
 
@@ -149,6 +150,8 @@ def suggest(
     failed : callable, optional
         Called with each case that could not be used, or that the computation failed on; without it the first one
         raises.
+    noted : callable, optional
+        Called with each case and what had to be assumed of it, in words.
 
     Returns
     -------
@@ -165,7 +168,7 @@ def suggest(
     found: list[Suggestion] = []
     for case in dataset.cases if cases is None else [dataset[case_id] for case_id in cases]:
         try:
-            found += _suggest_case(case, segmenter, should_stop=should_stop)
+            found += _suggest_case(case, segmenter, should_stop=should_stop, noted=noted)
         except (InputError, SegmentationError, MemoryError) as error:
             if failed is None:
                 raise
@@ -177,9 +180,17 @@ def suggest(
     return sorted(found, key=lambda suggestion: -suggestion.score)
 
 
-def _suggest_case(case: Case, segmenter: Segmenter, *, should_stop: Callable[[], bool] | None) -> list[Suggestion]:
+def _suggest_case(
+    case: Case,
+    segmenter: Segmenter,
+    *,
+    should_stop: Callable[[], bool] | None,
+    noted: Callable[[Case, Sequence[str]], None] | None,
+) -> list[Suggestion]:
     description = segmenter.description
-    volume, _ = arrange_channels(case.read_image(), description.channel_names)
+    volume, assumed = arrange_channels(case.read_image(), description.channel_names)
+    if noted is not None:
+        noted(case, (*volume.notes, *assumed))
     probability = segmenter.predict(volume, should_stop=should_stop)
     mask = segmenter.mask(probability)
     # The log also tells of slices that the scan has no longer.

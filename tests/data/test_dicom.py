@@ -235,14 +235,22 @@ def test_gap_is_noted(tmp_path):
         "ax flair lacks 1 slice, the first between IM0002 and IM0003; the scan is shown without the gap",
     )
     assert volume.spacing[0] == pytest.approx(STEP)
+    assert volume.uneven == "lacks 1 slice, the first between IM0002 and IM0003"
 
 
 def test_uneven_slices_are_noted(tmp_path):
     places = positions_of(6)
     places[3] = places[3] + (0, 0, 1.2)
     write_series(tmp_path / "s", values(), positions=places)
-    (note,) = only(tmp_path / "s").read_image().notes
+    volume = only(tmp_path / "s").read_image()
+    (note,) = volume.notes
     assert "mm apart" in note
+    assert "mm apart" in volume.uneven
+
+
+def test_a_series_that_lies_evenly_says_so(tmp_path):
+    write_series(tmp_path / "s", values())
+    assert only(tmp_path / "s").read_image().uneven == ""
 
 
 def test_lone_slice_takes_the_spacing_of_its_header(tmp_path):

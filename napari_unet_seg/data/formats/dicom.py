@@ -174,6 +174,7 @@ def read_image(series: Series) -> Volume:
         spacing_known=stack.grid.spacing_known,
         source=series.folder,
         notes=(*series.notes, *stack.notes),
+        uneven=stack.uneven,
     )
 
 

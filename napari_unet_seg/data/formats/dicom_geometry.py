@@ -68,6 +68,9 @@ class Stack:
 
     notes: tuple[str, ...]
 
+    uneven: str = ""
+    """As of `Volume`."""
+
     @property
     def file_shape(self) -> tuple[int, int, int]:
         """Slices, rows and columns as in the files."""
@@ -124,7 +127,7 @@ def stacked(planes: Sequence[Plane], *, thickness: float | None, name: str, path
         if not np.allclose(plane.spacing, first.spacing, rtol=1e-3) or not min(plane.spacing) > 0:
             raise InputError(f"its pixel spacing {plane.spacing} is not that of {paths[0].name}", path=path)
     positions = np.array([plane.position for plane in planes], dtype=np.float64)
-    step, notes = _step(positions, first, thickness, name, paths)
+    step, notes, uneven = _step(positions, first, thickness, name, paths)
     affine = np.eye(4)
     affine[:3, 0] = np.multiply(first.orientation[:3], first.spacing[1])
     affine[:3, 1] = np.multiply(first.orientation[3:], first.spacing[0])
@@ -133,17 +136,17 @@ def stacked(planes: Sequence[Plane], *, thickness: float | None, name: str, path
     known = len(planes) > 1 or thickness is not None
     lengths = (first.shape[1], first.shape[0], len(planes))
     grid = screen_grid(_LPS_TO_RAS @ affine, lengths, spacing_known=known, located=True, notes=notes)
-    return Stack(positions=positions, distance=float(np.linalg.norm(step)), grid=grid, notes=notes)
+    return Stack(positions=positions, distance=float(np.linalg.norm(step)), grid=grid, notes=notes, uneven=uneven)
 
 
 def _step(
     positions: NDArray[np.float64], plane: Plane, thickness: float | None, name: str, paths: Sequence[Path]
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Vector from a slice to the next, and what had to be assumed."""
+) -> tuple[NDArray[np.float64], tuple[str, ...], str]:
+    """Vector from a slice to the next, what had to be assumed, and `Stack.uneven`."""
     if len(positions) == 1:
         if thickness is None:
-            return plane.normal, (f"{name} gives no distance between slices; 1 mm is assumed",)
-        return plane.normal * thickness, ()
+            return plane.normal, (f"{name} gives no distance between slices; 1 mm is assumed",), ""
+        return plane.normal * thickness, (), ""
     steps = np.diff(positions @ plane.normal)
     middle = float(np.median(steps))
     apart = np.rint(steps / middle).astype(int)
@@ -151,16 +154,16 @@ def _step(
         step = (positions[-1] - positions[0]) / (len(positions) - 1)
         straight = positions[0] + np.arange(len(positions))[:, None] * step
         if np.linalg.norm(positions - straight, axis=1).max() > 0.5 * min(plane.spacing):
-            return step, (f"the slices of {name} are shifted against one another; they are shown as one block",)
-        return step, ()
+            return step, (f"the slices of {name} are shifted against one another; they are shown as one block",), ""
+        return step, (), ""
     if (np.abs(steps - apart * middle) <= UNEVEN * middle).all() and (apart > 0).all():
         gaps = np.flatnonzero(apart > 1)
         missing = int((apart[gaps] - 1).sum())
         where = f"{paths[gaps[0]].name} and {paths[gaps[0] + 1].name}"
         many = f"lacks {missing} slice{'s' if missing > 1 else ''}, the first between {where}"
-        return plane.normal * middle, (f"{name} {many}; the scan is shown without the gap",)
-    uneven = f"the slices of {name} lie {steps.min():.3g} to {steps.max():.3g} mm apart; they are shown evenly"
-    return plane.normal * middle, (uneven,)
+        return plane.normal * middle, (f"{name} {many}; the scan is shown without the gap",), many
+    lie = f"lie {steps.min():.3g} to {steps.max():.3g} mm apart"
+    return plane.normal * middle, (f"the slices of {name} {lie}; they are shown evenly",), f"its slices {lie}"
 
 
 def _turned(values: Array, transform: NDArray[np.float64]) -> Array:

@@ -1,0 +1,39 @@
+"""What a command says of its input besides what it does: what was repaired, and what had to be assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_unet_seg.data.dataset import Dataset
+    from napari_unet_seg.data.volume import Volume
+
+
+def print_dataset_notes(dataset: Dataset) -> None:
+    """Print a line for each thing that was found when the dataset was opened."""
+    for note in dataset.repair_notes:
+        print(f"note: {note}", flush=True)
+
+
+def print_case_notes(case: str, notes: Sequence[str]) -> None:
+    """Print a line with what had to be assumed of a case, if anything was.
+
+    Parameters
+    ----------
+    case : str
+        Its name.
+    notes : sequence of str
+        As `Volume.notes`. That voxels are taken as 1 mm is left out: it stands beside the numbers that follow from it.
+    """
+    told = [note for note in notes if not note.endswith("1 mm is assumed")]
+    if told:
+        print(f"note: {case}: {'; '.join(told)}", flush=True)
+
+
+def notes_for_model(volume: Volume, wanted: Sequence[str]) -> tuple[str, ...]:
+    """What was assumed to read a scan, and to make the channels of it that a model wants."""
+    from napari_unet_seg.data.roles import channel_order
+
+    _, assumed = channel_order(volume, wanted)
+    return (*volume.notes, *assumed)

@@ -1,0 +1,99 @@
+"""What the commands say of their input, besides what they do with it."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_unet_seg.cli import main
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.phantom import write_kaggle
+from tests.data.dicom_files import positions_of, write_series
+from tests.engine.models import save_small
+
+Capture = pytest.CaptureFixture[str]
+CASE = "TCGA_XX_1000_20000101"
+STANDS_IN = (
+    "the only channel is taken for FLAIR; pre-contrast T1 is missing; a copy of FLAIR stands in for it; "
+    "post-contrast T1 is missing; a copy of FLAIR stands in for it"
+)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> list[str]:
+    return ["--model", str(save_small(tmp_path / "small.safetensors"))]
+
+
+def notes(capsys: Capture) -> list[str]:
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+
+
+def write_gap(folder: Path, *, uneven: bool = False) -> Path:
+    """A DICOM series of six slices, from the middle of which one is missing, or which lie unevenly."""
+    places = positions_of(7)
+    del places[3]
+    if uneven:
+        places[3] = places[3] + (0, 0, 1.0)
+    pixels = np.random.default_rng(0).integers(0, 900, (6, 24, 32)).astype(np.uint16)
+    write_series(folder / "in" / "gap", pixels, positions=places)
+    return folder / "in"
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "suggest"])
+def test_a_sequence_that_stands_in_for_others_is_told_of(
+    tmp_path: Path, model: list[str], command: str, capsys: Capture
+) -> None:
+    root, affine = tmp_path / "in", np.diag([-1.0, -1, 3, 1])
+    root.mkdir()
+    scan = np.random.default_rng(0).integers(0, 900, (24, 20, 3)).astype(np.int16)
+    nib.save(nib.Nifti1Image(scan, affine), root / "a.nii.gz")
+    nib.save(nib.Nifti1Image((scan > 800).astype(np.uint8), affine), root / "a_mask.nii.gz")
+    output = ["--output", str(tmp_path / "out")] if command == "predict" else []
+    assert main([command, str(root), *output, *model]) == 0
+    assert notes(capsys) == [f"note: a: {STANDS_IN}"]
+
+
+def test_a_gap_is_told_of(tmp_path: Path, model: list[str], capsys: Capture) -> None:
+    assert main(["predict", str(write_gap(tmp_path)), "--output", str(tmp_path / "out"), *model]) == 0
+    (note,) = notes(capsys)
+    assert "ax flair lacks 1 slice, the first between IM0002 and IM0003; the scan is shown without the gap" in note
+
+
+def test_a_page_that_is_missing_is_told_of(tmp_path: Path, capsys: Capture) -> None:
+    root = write_kaggle(tmp_path / "in", patients=2, slices=5, size=16)
+    for ending in ("", "_mask"):
+        (root / CASE / f"{CASE}_3{ending}.tif").unlink()
+    assert main(["convert", str(root), str(tmp_path / "out"), "--to", "kaggle"]) == 0
+    assert notes(capsys)[0] == f"note: {CASE}: {CASE} lacks slice 3; the scan is shown without the gap"
+
+
+@pytest.mark.parametrize("layout", ["files", "nnunet", "sequences"])
+@pytest.mark.parametrize(("uneven", "what"), [(False, "lacks 1 slice, the first"), (True, "its slices lie ")])
+def test_nifti_does_not_say_that_uneven_slices_lie_evenly(
+    tmp_path: Path, layout: str, uneven: bool, what: str, capsys: Capture
+) -> None:
+    root = write_gap(tmp_path, uneven=uneven)
+    whole = np.random.default_rng(0).integers(0, 900, (6, 24, 32)).astype(np.uint16)
+    write_series(root / "whole", whole, study="whole", series="whole")
+    assert main(["convert", str(root), str(tmp_path / "out"), "--to", layout]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"gap: {what}" in line
+    assert "and NIfTI would put slices where they are not; complete the series, or convert it" in line
+    assert len(open_dataset(tmp_path / "out")) == 1
+
+
+def test_layouts_that_say_nothing_of_places_take_uneven_slices(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["convert", str(write_gap(tmp_path)), str(tmp_path / "out"), "--to", "kaggle"]) == 0
+    assert "lacks 1 slice" in notes(capsys)[0]
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "suggest", "convert"])
+def test_a_damaged_log_is_told_of(tmp_path: Path, model: list[str], command: str, capsys: Capture) -> None:
+    root = write_kaggle(tmp_path / "in", patients=1, slices=2, size=32)
+    (root / ".unetseg").mkdir()
+    (root / ".unetseg" / "corrections.jsonl").write_bytes(b"{}\n")
+    options = [str(tmp_path / "out"), "--to", "files"] if command == "convert" else model
+    options = [*options, "--output", str(tmp_path / "out")] if command == "predict" else options
+    assert main([command, str(root), *options]) == 0
+    assert "line 1 of corrections.jsonl is damaged" in notes(capsys)[0]
