@@ -112,6 +112,9 @@ class Evaluate:
     report: Path | None = None
     """Write a page with the scores and pictures of the cases into this folder."""
 
+    overlay: Path | None = None
+    """The folder with the corrections of a dataset that is read-only."""
+
     def run(self) -> int:
         """Score case by case; one that cannot be used is reported, and the others go on."""
         from napari_unet_seg.data.dataset import Case, open_dataset
@@ -127,7 +130,7 @@ class Evaluate:
             from napari_unet_seg.engine.report import PAGE, CaseFigures, write_report
 
             check_writable(self.report / PAGE)
-        dataset = open_dataset(self.path)
+        dataset = open_dataset(self.path, self.overlay)
         print_dataset_notes(dataset)
         segmenter = load_model(self.model, device=self.device)
         figures = None if self.report is None else CaseFigures(segmenter.description.channel_names)
@@ -176,13 +179,16 @@ class Convert:
     to: str
     """kaggle, folders, coco, nnunet, sequences or files."""
 
+    overlay: Path | None = None
+    """The folder with the corrections of a dataset that is read-only."""
+
     def run(self) -> int:
         """Convert case by case; one that cannot be used is reported, and the others go on."""
         from napari_unet_seg.data.convert import convert
         from napari_unet_seg.data.dataset import Case, open_dataset
         from napari_unet_seg.data.volume import Volume
 
-        dataset = open_dataset(self.source)
+        dataset = open_dataset(self.source, self.overlay)
         print_dataset_notes(dataset)
         status, number = OK, 0
 

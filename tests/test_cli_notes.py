@@ -97,3 +97,28 @@ def test_a_damaged_log_is_told_of(tmp_path: Path, model: list[str], command: str
     options = [*options, "--output", str(tmp_path / "out")] if command == "predict" else options
     assert main([command, str(root), *options]) == 0
     assert "line 1 of corrections.jsonl is damaged" in notes(capsys)[0]
+
+
+@pytest.fixture
+def overlaid(tmp_path: Path) -> tuple[Path, Path]:
+    """A dataset and the folder with its corrections: a mask that was empty is full."""
+    root = write_kaggle(tmp_path / "in", patients=1, slices=2, size=32)
+    dataset = open_dataset(root, tmp_path / "overlay")
+    dataset.save_correction(CASE, np.ones((2, 32, 32), np.uint8))
+    return root, tmp_path / "overlay"
+
+
+def test_convert_takes_the_corrections_of_a_read_only_dataset(tmp_path: Path, overlaid: tuple[Path, Path]) -> None:
+    root, overlay = overlaid
+    assert main(["convert", str(root), str(tmp_path / "out"), "--to", "files", "--overlay", str(overlay)]) == 0
+    mask = open_dataset(tmp_path / "out").cases[0].read_mask()
+    assert mask is not None
+    assert mask.all()
+
+
+def test_evaluate_scores_against_the_corrections_of_a_read_only_dataset(
+    model: list[str], overlaid: tuple[Path, Path], capsys: Capture
+) -> None:
+    root, overlay = overlaid
+    assert main(["evaluate", str(root), *model, "--overlay", str(overlay)]) == 0
+    assert "1 case(s) are scored against masks that you have corrected yourself" in capsys.readouterr().out
