@@ -15,6 +15,10 @@ from napari_unet_seg.engine.round_report import CaseReport
 
 HELD_BACK, REHEARSAL, CONFIDENT = "held back", "rehearsal", "confident"
 _LEAST_DICE = 0.3
+_ONE_SCAN = (
+    "slices of one scan cannot tell what becomes of other scans; correct a second one, or adapt the model to this scan "
+    "alone"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,7 @@ def judge(
     policy: TunePolicy,
     corrected: Collection[str],
     only_empty: bool,
+    for_all: bool = False,
     contest: Contest | None = None,
 ) -> Verdict:
     """Weigh what a round gained on held-back slices against what it lost elsewhere.
@@ -92,6 +97,8 @@ def judge(
         Names of the cases that were corrected.
     only_empty : bool
         Whether every corrected slice is empty, so that nothing says where tumour is.
+    for_all : bool
+        Whether the weights are for every scan, not for the corrected one.
     contest : Contest, optional
         How the round does against the version in use.
     """
@@ -109,6 +116,7 @@ def judge(
         or _lost_own(own, policy, gained=gained, only_empty=only_empty, alone=not known)
         or _lost_others(others, policy)
         or _lost_known(known, policy)
+        or (_ONE_SCAN if for_all and len(corrected) == 1 and not known else "")
     )
     if refusal:
         return Verdict(promoted=False, reason=refusal, before=before, after=after)

@@ -34,8 +34,12 @@ class TunePolicy:
 
     min_fraction: float = 0.5
     """Pieces smaller than this fraction of the largest one are left out of the mask of a scan that a model was adapted
-    to; where a corrected slice has tumour in a smaller one, smaller than that. As the largest piece changes, false ones
-    that the parent's own fraction left out would come back."""
+    to; where a corrected slice has tumour in a smaller one, or the parent's mask has it and the round confirms it,
+    smaller than that. As the largest piece changes, false ones that the parent's own fraction left out would come back.
+    """
+
+    confirmed_share: float = 2 / 3
+    """Of the voxels of a piece of the parent's mask: as many of them in the new mask confirm it."""
 
     folds: int = 3
     """In how many turns corrected slices are held back; each turn trains a network of its own beside."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,42 @@ def fraction_to_keep(mask: Mask, known: NDArray[np.bool_], *, usual: float) -> f
     fractions = sizes[np.unique(pieces[known[box]])] / sizes.max()
     # Of the background, which is no piece, none are counted.
     return float(min([usual, *fractions[fractions >= _CRUMB]]))
+
+
+def confirmed_pieces(before: Mask, after: Mask, *, corrected: Sequence[int], share: float) -> NDArray[np.bool_]:
+    """Where the pieces of a mask are that a new one still has, and that no correction has taken away.
+
+    Parameters
+    ----------
+    before, after : ndarray
+        ``(Z, Y, X)`` uint8, of one class; in the new one, corrected slices are as they were corrected.
+    corrected : sequence of int
+        Those slices. A piece of which they have left nothing, where it met them, was wrong.
+    share : float
+        How much of a piece's voxels on the other slices the new mask must have.
+
+    Returns
+    -------
+    ndarray
+        ``(Z, Y, X)`` bool: the foreground of the new mask that belongs to such pieces.
+    """
+    stay = np.zeros(before.shape, dtype=bool)
+    box = foreground_box(before)
+    if box is None:
+        return stay
+    pieces, sizes = _pieces(before[box])
+    kept, looked_at = after[box] > 0, np.zeros(len(before), dtype=bool)
+    looked_at[list(corrected)] = True
+    met = np.broadcast_to(looked_at[box[0], None, None], pieces.shape)
+
+    def count(where: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return np.bincount(pieces[where], minlength=len(sizes))
+
+    there, untouched = count(met), count(~met)
+    wanted = (untouched > 0) & (count(~met & kept) >= share * untouched) & ((there == 0) | (count(met & kept) > 0))
+    wanted[0] = False
+    stay[box] = wanted[pieces] & kept & ~met
+    return stay
 
 
 def _pieces(inside: Mask) -> tuple[NDArray[np.int32], NDArray[np.intp]]:

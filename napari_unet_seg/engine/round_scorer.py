@@ -129,6 +129,11 @@ class RoundScorer:
             self._segmenters[scan.case_id].use(network)
         return self._segmenters[scan.case_id]
 
+    def parent_mask(self, scan: Scan) -> Mask:
+        """The parent's mask of a scan that it has predicted, ``(Z, Y, X)``; nothing on slices that it was not asked."""
+        assert scan.probability is not None
+        return self._segmenters[scan.case_id].mask(scan.probability)
+
     def forget(self, scan: Scan) -> None:
         """Let go of a scan that is not asked about any more; its pixels would be held with what is known of it."""
         self._segmenters.pop(scan.case_id, None)

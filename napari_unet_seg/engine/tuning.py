@@ -20,7 +20,7 @@ from napari_unet_seg.engine.incumbent import Incumbent
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.parent_word import Asked, ask_parent
 from napari_unet_seg.engine.policy import TunePolicy
-from napari_unet_seg.engine.postprocess import fraction_to_keep
+from napari_unet_seg.engine.postprocess import confirmed_pieces, fraction_to_keep
 from napari_unet_seg.engine.round_clock import RoundClock, shared_out
 from napari_unet_seg.engine.round_data import SAMPLE, RoundData, Scan
 from napari_unet_seg.engine.round_report import CaseReport, Scope
@@ -41,6 +41,9 @@ _STOP_SECONDS = 20.0
 
 _FEW_STEPS = 5
 """Steps below which a refusal says that the time was short."""
+
+_ONE_SLICE = "a single corrected slice cannot be checked in this scan; correct a second one"
+_ONE_PICTURE = "a single picture cannot be checked; correct several, and retrain the model for all"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -108,7 +111,8 @@ class Round:
         learned = set(self.description.training.get("learned", []))
         held_back = turns(data.corrected, learned=learned, most=self.policy.folds, seed=self.seed)
         if not held_back and not any(self._scorer.tells(scan) for scan in checked if scan.case_id != SAMPLE):
-            self._refuse("a single corrected slice cannot be checked in this scan; correct a second one")
+            single = len(data.corrected) == 1 and len(data.corrected[0].mask) == 1
+            self._refuse(_ONE_PICTURE if single else _ONE_SLICE)
             return
         asked = self._asked(held_back)
         self._reserve(checked, asked)
@@ -155,11 +159,16 @@ class Round:
         if len(planes) + len(corrected) < len(scan.mask):
             # What is not known may join pieces, or be larger than them.
             return usual
+        # What a corrected slice shows is not to be left out.
         mask, known = np.zeros(scan.mask.shape, np.uint8), np.zeros(scan.mask.shape, bool)
         for z, plane in planes.items():
             mask[z] = plane
         known[corrected] = scan.mask[corrected] > 0
         mask[known] = 1
+        # Nor is what the parent found and the round confirms, a second lesion perhaps.
+        known |= confirmed_pieces(
+            self._scorer.parent_mask(scan), mask, corrected=corrected, share=self.policy.confirmed_share
+        )
         return fraction_to_keep(mask, known, usual=max(usual, self.policy.min_fraction))
 
     def _speckled(self) -> str:
@@ -225,6 +234,7 @@ class Round:
             policy=self.policy,
             corrected=self._corrected,
             only_empty=not any((scan.mask[z] > 0).any() for scan in self.data.corrected for z in scan.corrected),
+            for_all=self.scope == "model",
             contest=None if self.incumbent is None else self._contest(self.incumbent, look),
         )
 

@@ -132,3 +132,16 @@ def test_agreement_counts_where_the_parent_was_sure() -> None:
     assert confident_dice(before, np.array([1, 1, 0, 1, 0, 0], np.uint8), threshold=0.5) == 1.0
     assert confident_dice(before, np.array([1, 0, 0, 0, 0, 1], np.uint8), threshold=0.5) == 0.5
     assert confident_dice(before[2:], np.zeros(4, np.uint8), threshold=0.5) is None
+
+
+def test_one_scan_cannot_speak_for_all() -> None:
+    def of(*cases: CaseReport, corrected: set[str], for_all: bool = True) -> Verdict:
+        return judge(cases, policy=POLICY, corrected=corrected, only_empty=False, for_all=for_all)
+
+    sure, sample = case(CONFIDENT, 1.0, 0.99), case(CONFIDENT, 1.0, 0.99, "s")
+    refused = of(GAIN, sure, sample, corrected={"a"})
+    assert not refused.promoted
+    assert refused.reason.startswith("slices of one scan cannot tell what becomes of other scans; correct a second one")
+    assert of(GAIN, sure, sample, corrected={"a"}, for_all=False).promoted
+    assert of(GAIN, sure, sample, case(REHEARSAL, 0.9, 0.9, "r"), corrected={"a"}).promoted
+    assert of(GAIN, sure, sample, corrected={"a", "b"}).promoted

@@ -1,6 +1,7 @@
 import numpy as np
 
 from napari_unet_seg.engine.postprocess import (
+    confirmed_pieces,
     foreground_box,
     fraction_to_keep,
     keep_components,
@@ -82,3 +83,21 @@ def test_the_fraction_that_leaves_known_pieces() -> None:
     assert fraction_to_keep(mask, known, usual=0.5) == 0.1
     assert keep_components(mask, largest=False, min_fraction=0.1).sum() == 140
     assert fraction_to_keep(np.zeros_like(mask), known, usual=0.5) == 0.5
+
+
+def test_pieces_that_a_new_mask_confirms() -> None:
+    before = np.zeros((6, 20, 20), np.uint8)
+    before[1:5, :4, :4] = 1  # kept
+    before[1:5, 8:12, :4] = 1  # shrunk to half
+    before[1:5, 16:, :4] = 1  # taken out of slice 2
+    before[2, :4, 16:] = 1  # of slice 2 alone
+    after = before.copy()
+    after[1:5, 8:12, 2:4] = 0
+    after[2, 16:, :4] = 0
+    after[0, :4, 10:12] = 1  # new
+    wanted = np.zeros(before.shape, bool)
+    wanted[[1, 3, 4], :4, :4] = True
+    np.testing.assert_array_equal(confirmed_pieces(before, after, corrected=[2], share=2 / 3), wanted)
+    wanted[[1, 3, 4], 8:12, :2] = True
+    np.testing.assert_array_equal(confirmed_pieces(before, after, corrected=[2], share=0.5), wanted)
+    assert not confirmed_pieces(np.zeros_like(before), after, corrected=[2], share=0.5).any()
