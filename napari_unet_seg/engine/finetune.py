@@ -15,6 +15,7 @@ import torch
 
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.file_state import read_bytes
+from napari_unet_seg.data.formats.atomic import check_writable
 from napari_unet_seg.data.write_lock import write_lock
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
 from napari_unet_seg.engine.device import choose_device, usable_cores
@@ -128,6 +129,8 @@ def finetune_events(
         )
         hash_of_scan = data.corrected[0].image_hash if scope == "scan" else ""
         _check_line(line, scope=scope, scan=hash_of_scan)
+        # What an hour has learned is not to be lost for a folder that cannot be written to.
+        check_writable(line.path)
         replaced, incumbent = in_use(line, parent_hash), find_incumbent(line, parent_hash)
         if incumbent is not None:
             check_comparable(incumbent, data.corrected[0].volume, name=name)
@@ -231,7 +234,7 @@ def _check_line(line: VersionLine, *, scope: Scope, scan: str) -> None:
     rounds = [version.description.training for version in versions if version.number and version.scope]
     for known in rounds:
         if known.get("scope") == "scan" and (scope == "model" or known.get("image_hash") != scan):
-            raise InputError(f"model {line.name!r} is adapted to the scan {known.get('case')}; choose another name")
+            raise InputError(f"model {line.name!r} holds rounds for the scan {known.get('case')}; choose another name")
     if scope == "scan" and line.path.is_file() and (not versions or any(k.get("scope") != "scan" for k in rounds)):
         raise InputError(f"model {line.name!r} is one for all scans; choose another name for a scan's own")
 

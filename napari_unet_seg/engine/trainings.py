@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +29,9 @@ _LOOKS = 10
 
 _LEAST_PAUSE = 4.0
 """Between two of them passes so many times what one takes."""
+
+_PACED_BY = 5
+"""Steps, the last ones, from which it is told how long another one takes."""
 
 
 def blend(parent: Network, tuned: Network, *, share: float) -> Network:
@@ -128,7 +133,7 @@ class Trainings:
         looked_at = 0
         cost = self.scorer.pace * len(self.asked)
         next_look = time.perf_counter() + max(budget / _LOOKS, _LEAST_PAUSE * cost)
-        began_step = time.perf_counter()
+        began_step, durations = time.perf_counter(), deque[float](maxlen=_PACED_BY)
         for event in main:
             if isinstance(event, StepDone):
                 self.steps = event.step
@@ -138,8 +143,9 @@ class Trainings:
             for blind_one in beside:
                 blind_one.advance()
             now = time.perf_counter()
-            # Another step must fit, as well as the look after it.
-            out_of_time = now + (now - began_step) + cost > self.end
+            durations.append(now - began_step)
+            # Another step must fit, as well as the look after it; a single slow one says little of the next.
+            out_of_time = now + statistics.median(durations) + cost > self.end
             if beside and (now >= next_look or out_of_time) and not self.should_stop():
                 began = time.perf_counter()
                 look, looked_at = self._look(beside), self.steps

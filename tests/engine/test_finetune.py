@@ -33,6 +33,7 @@ from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError
 from tests.engine.datasets import SIZE, SLICES, truth_of
 from tests.engine.phantom_rounds import EASY, LONG, begin, digest, policy, run, shipped, wider
+from tests.training.pictures import write_pictures
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -305,6 +306,32 @@ def test_a_full_disk_leaves_the_parent(open_phantoms: Callable[..., Dataset], mo
     assert digest(Registry().path("mine")) == before
 
 
+def test_a_folder_of_models_that_cannot_be_written_is_told_before_the_training(
+    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "models").symlink_to(tmp_path / "an unplugged disk")
+    monkeypatch.setenv("NAPARI_UNET_SEG_HOME", str(home))
+    monkeypatch.setattr(trainings, "fit", None)
+    with pytest.raises(InputError, match=r"mine\.safetensors: cannot be written"):
+        run(dataset, steps=1)
+
+
+def test_a_picture_is_not_asked_for_a_second_slice(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    dataset = open_dataset(tmp_path)
+    case = dataset.cases[0]
+    mask = case.read_mask()
+    assert mask is not None
+    dataset.save_correction(case.case_id, np.zeros_like(mask), slices=[0])
+    report = run(dataset, steps=1)
+    assert not report["promoted"]
+    assert report["reason"] == "a single picture cannot be checked; correct several, and retrain the model for all"
+
+
 def test_rounds_of_a_scan_begin_with_the_model_again(open_phantoms: Callable[..., Dataset]) -> None:
     dataset, truth = open_phantoms(), wider(truth_of("a"))
     dataset.save_correction("a", truth, slices=[3, 4])
@@ -340,9 +367,9 @@ def test_a_scans_name_is_not_taken_for_another(open_phantoms: Callable[..., Data
     dataset.save_correction("b", wider(truth_of("b")), slices=[3, 4])
     assert run(dataset)["promoted"]
     options = {"name": "mine", "seconds": LONG, "threads": 1}
-    with pytest.raises(InputError, match="'mine' is adapted to the scan a; choose another name"):
+    with pytest.raises(InputError, match="'mine' holds rounds for the scan a; choose another name"):
         finetune(dataset, scope="scan", case="b", **options)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="'mine' is adapted to the scan a; choose another name"):
+    with pytest.raises(InputError, match="'mine' holds rounds for the scan a; choose another name"):
         finetune(dataset, scope="model", **options)  # type: ignore[arg-type]
 
 
