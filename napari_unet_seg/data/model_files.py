@@ -48,7 +48,11 @@ def find_model(name_or_path: str, *, folders: Iterable[Path]) -> Path | None:
         if MODEL_NAME.fullmatch(name_or_path) and (folder / f"{name_or_path}{SUFFIX}").is_file():
             return folder / f"{name_or_path}{SUFFIX}"
     path = Path(name_or_path)
-    return path if path.is_file() else None
+    try:
+        return path if path.is_file() else None
+    except OSError:
+        # Too long for a name, for example.
+        return None
 
 
 def model_hash(name_or_path: str) -> str:

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from napari_unet_seg.data.dataset import open_dataset
-from napari_unet_seg.data.model_files import model_hash, shipped_models, user_models
+from napari_unet_seg.data.model_files import find_model, model_hash, shipped_models, user_models
 from tests.data.corrected import CASE, flipped, kaggle, opened
 
 
@@ -63,3 +63,7 @@ def test_a_model_s_name_wins_over_a_file_s(tmp_path, mine, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").write_bytes(b"something else")
     assert model_hash("mine") == sha256(mine)
+
+
+def test_a_name_too_long_for_the_system_is_that_of_no_model():
+    assert find_model("x" * 5000, folders=[]) is None
