@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from napari_unet_seg.data.correction_log import Correction, FileChange
 from napari_unet_seg.data.overlay import Places
@@ -50,6 +50,8 @@ class LineMatcher:
         """
         if folder != self._places.folder:
             line = replace(line, files=tuple(self._from_here(change, folder) for change in line.files))
+        elif line.case in self._scans:
+            line = self._in_renamed_folder(line)
         case_id = self._case_of(line)
         if case_id is not None:
             return self._renumbered(line if line.case == case_id else replace(line, case=case_id))
@@ -80,6 +82,19 @@ class LineMatcher:
                 f"the slices of correction {line.id} are no longer there; put their files back",
                 path=self._places.folder,
             )
+
+    def _in_renamed_folder(self, line: Correction) -> Correction:
+        """A line whose mask files lie in a folder of another name by now: the same case, the same names of files."""
+        own = self.files(line.case)
+        if not line.files or any(change.file in own for change in line.files):
+            return line
+        there = {PurePosixPath(name).name: name for name in own}
+        names = [PurePosixPath(change.file).name for change in line.files]
+        gone = not any(self._places.source(change.file) for change in line.files)
+        if not gone or len(there) < len(own) or not all(name in there for name in names):
+            return line
+        moved = (replace(change, file=there[name]) for change, name in zip(line.files, names, strict=True))
+        return replace(line, files=tuple(moved))
 
     def _from_here(self, change: FileChange, folder: Path) -> FileChange:
         folders = tuple(self._places.relative(folder / made) for made in change.folders)

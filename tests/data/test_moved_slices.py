@@ -24,6 +24,23 @@ def remove(root, *numbers):
 
 
 class TestKaggle:
+    def test_the_patients_folder_has_another_name(self, tmp_path):
+        root = kaggle(tmp_path)
+        before = content(root)
+        dataset, mask = opened(root)
+        line = dataset.save_correction(CASE, flipped(mask, 1, 3), [1, 3])
+        (root / CASE).rename(root / "first patient")
+        again = open_dataset(root)
+        assert again[CASE].corrected_slices() == [1, 3]
+        np.testing.assert_array_equal(again[CASE].read_original_mask(), mask)
+        again.save_correction(CASE, flipped(mask, 1, 2, 3), [2])
+        assert open_dataset(root)[CASE].corrected_slices() == [1, 2, 3]
+        for each in reversed(again.corrections(CASE)):
+            again.revert(each.id)
+        assert line.id in [each.id for each in again.corrections(CASE)]
+        (root / "first patient").rename(root / CASE)
+        assert content(root) == before
+
     def test_a_file_before_it_is_removed(self, tmp_path):
         root = kaggle(tmp_path, slices=6)
         before = content(root)
