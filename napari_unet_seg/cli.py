@@ -147,7 +147,8 @@ class Evaluate:
             status = max(status, report_case(error, case=case.case_id, work="evaluate"))
 
         def look(scores: CaseScores, volume: Volume, y: Mask, y_pred: Mask) -> None:
-            print_case_notes(scores.case, notes_for_model(volume, segmenter.description.channel_names))
+            notes = notes_for_model(volume, segmenter.description.channel_names)
+            print_case_notes(scores.case, (*notes, *dataset[scores.case].mask_notes()))
             if figures is not None:
                 figures.add(scores, volume, y, y_pred)
 
@@ -198,7 +199,7 @@ class Convert:
             z, y, x = volume.shape
             size = f"{len(volume.data)} channel(s), {z} slices of {y}x{x}"
             print(f"[{number}/{len(dataset.cases)}] {case.case_id}: {size}", flush=True)
-            print_case_notes(case.case_id, volume.notes)
+            print_case_notes(case.case_id, (*volume.notes, *case.mask_notes()))
 
         def failed(case: Case, error: Exception) -> None:
             nonlocal status, number

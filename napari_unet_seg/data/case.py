@@ -64,6 +64,10 @@ class Case:
         stored = self._store.read(self.scan)
         return stored.labels.copy() if stored.labelled.any() else None
 
+    def mask_notes(self) -> tuple[str, ...]:
+        """What had to be assumed to read the mask, in words for the user; InputError if it cannot be read."""
+        return self._store.reader.notes(self.scan)
+
     def read_original_mask(self) -> Mask | None:
         """Read the mask as it was before the first correction, ``(Z, Y, X)``; None if there was none."""
         stored = self._store.reader.read_original(self.scan)

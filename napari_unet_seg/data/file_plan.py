@@ -12,7 +12,7 @@ import numpy as np
 from napari_unet_seg.data.correction_log import REVERTED, Correction, FileChange
 from napari_unet_seg.data.file_state import read_bytes, sha256_of, signature
 from napari_unet_seg.data.history import FileHistory, History
-from napari_unet_seg.data.mask_reader import MaskReader
+from napari_unet_seg.data.mask_reader import MaskReader, decode
 from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.scan import MaskFile, Scan
 from napari_unet_seg.data.stored_mask import Coding, Plane, StoredMask
@@ -157,7 +157,7 @@ def _check(scan: Scan, file: MaskFile, target: Array) -> Callable[[Path], None]:
 
     def check(copy: Path) -> None:
         try:
-            again = scan.decode_mask(file, copy)
+            again, _ = decode(scan, file, copy)
         except InputError as error:
             # It names the copy, which nobody has heard of.
             raise refused from error

@@ -11,9 +11,10 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_seg.data.blurred_mask import cut, is_blurred
 from napari_unet_seg.data.correction_log import Correction
 from napari_unet_seg.data.file_state import Signature, sha256_of, signature
-from napari_unet_seg.data.formats.extensions import split_name
+from napari_unet_seg.data.formats.extensions import is_image, is_nifti, split_name
 from napari_unet_seg.data.history import History
 from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.packed import unpack
@@ -40,6 +41,8 @@ class _Part:
 
     part: Array | None
     settled: bool = True
+    blurred: bool = False
+    """Whether it was cut at the middle."""
 
 
 class MaskReader:
@@ -110,6 +113,14 @@ class MaskReader:
             path=mask_path(files),
         )
 
+    def notes(self, scan: Scan) -> tuple[str, ...]:
+        """What had to be assumed to read the mask, in words for the user."""
+        blurred = [file.path.name for file in scan.mask_files() if self._read_part(scan, file).blurred]
+        if not blurred:
+            return ()
+        more = f" and {len(blurred) - 1} more" if len(blurred) > 1 else ""
+        return (f"the mask {blurred[0]}{more} has blurred edges; it is cut at the middle between black and white",)
+
     def read_original(self, scan: Scan) -> StoredMask:
         """The mask as it was before the first correction."""
         files, history, parts = scan.mask_files(), self._history(), []
@@ -169,7 +180,7 @@ class MaskReader:
             self._originals = (scan.case_id, {})
         originals = self._originals[1]
         if path not in originals:
-            originals[path] = scan.decode_mask(file, path)
+            originals[path] = decode(scan, file, path)[0]
         return originals[path]
 
     def find_original(self, scan: Scan, file: MaskFile, first: str | None) -> Array | None:
@@ -236,11 +247,27 @@ class MaskReader:
         if cached is not None and cached.found == found and cached.settled and not fresh:
             return cached
         settled = found is not None and time.time_ns() - found[3] > SETTLED_NS
-        part = scan.decode_mask(file, path)
+        part, blurred = decode(scan, file, path)
         if part is not None and part.dtype == bool:
             part = part.astype(np.uint8)
-        read = cache[name] = _Part(found=found, part=part, settled=settled)
+        read = cache[name] = _Part(found=found, part=part, settled=settled, blurred=blurred)
         return read
+
+
+def decode(scan: Scan, file: MaskFile, path: Path) -> tuple[Array | None, bool]:
+    """What `Scan.decode_mask` gives, without the grays of a picture whose black and white were blurred.
+
+    Returns
+    -------
+    ndarray or None, bool
+        The labels, and whether they were cut at the middle.
+    """
+    part = scan.decode_mask(file, path)
+    # Other formats hold labels, not grays.
+    name = file.path.name
+    if part is None or not is_image(name) or is_nifti(name) or not is_blurred(part):
+        return part, False
+    return cut(part), True
 
 
 def mask_path(files: Sequence[MaskFile]) -> Path | None:

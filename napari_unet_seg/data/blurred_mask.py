@@ -1,0 +1,57 @@
+"""Masks of black and white that lost their edges, as pictures do when they are made larger or smaller."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_unet_seg.data.volume import WHITE, Array
+
+_END = 16
+"""Levels of 256 this near to black or white count as such: JPEG frays both."""
+
+_LEVELS = 5
+"""A blur gives at least as many levels of gray, white among them."""
+
+_RAMP = 0.9
+"""Part of the gray pixels that lie between a darker and a brighter neighbour at an edge that was blurred."""
+
+
+def is_blurred(values: Array) -> bool:
+    """Whether these are the grays of a blurred mask, not the numbers of classes.
+
+    They reach up to white, and form ramps between it and black, or are nearly all close to the one or the other.
+    Classes are areas, the inner pixels of which have neighbours of their own kind, and few have numbers close to 255.
+
+    Parameters
+    ----------
+    values : ndarray
+        ``(Z, Y, X)`` whole numbers as they are stored.
+    """
+    high = int(values.max(initial=0))
+    white = WHITE[0] if high <= WHITE[0] else WHITE[1]
+    if values.min(initial=0) < 0 or high > white or high <= white * (256 - _END // 2) // 256:
+        return False
+    gray = (values if white == WHITE[0] else values >> 8).astype(np.uint8)
+    levels = np.flatnonzero(np.bincount(gray.ravel(), minlength=256)[1:]) + 1
+    if len(levels) < 2:
+        return False
+    from scipy import ndimage
+
+    near = (1, 3, 3)
+    darkest, brightest = ndimage.minimum_filter(gray, near), ndimage.maximum_filter(gray, near)
+    between = (gray >= _END) & (gray < 256 - _END)
+    bright = gray[gray >= 256 - _END]
+    # What JPEG, or a slight blur, makes of white: several levels, here and there, and little between them and black.
+    if levels[0] < _END and levels[-2] >= 256 - _END and np.count_nonzero(between) <= bright.size / 2:
+        off = (gray > 0) & (gray != np.bincount(bright).argmax())
+        return bool((darkest == brightest)[off].mean() <= 1 - _RAMP)
+    if len(levels) < _LEVELS or not between.any():
+        return False
+    return bool(((darkest < gray) & (brightest > gray))[between].mean() >= _RAMP)
+
+
+def cut(values: Array) -> Array:
+    """A blurred mask as black and white, white from the middle on."""
+    white = WHITE[0] if values.max(initial=0) <= WHITE[0] else WHITE[1]
+    cut: Array = np.where(values > white // 2, values.dtype.type(white), values.dtype.type(0))
+    return cut
