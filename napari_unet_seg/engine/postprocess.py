@@ -13,6 +13,10 @@ from napari_unet_seg.data.volume import Mask
 _CRUMB = 0.1
 """Of the largest piece: a piece of a tumour is larger."""
 
+_SLACK = 0.8
+"""Of what a known piece is of the largest: in a mask that differs a little, as without the corrections put in, it may
+be less."""
+
 
 def mask_from_probability(
     probability: NDArray[np.float32],
@@ -98,8 +102,8 @@ def fraction_to_keep(mask: Mask, known: NDArray[np.bool_], *, usual: float) -> f
     Returns
     -------
     float
-        `usual`, or as much as the smallest piece that holds any of `known` is of the largest piece; crumbs under a
-        tenth of that say nothing.
+        `usual`, or four fifths of what the smallest piece that holds any of `known` is of the largest piece; crumbs
+        under a tenth of that say nothing.
     """
     box = foreground_box(mask)
     if box is None:
@@ -107,7 +111,7 @@ def fraction_to_keep(mask: Mask, known: NDArray[np.bool_], *, usual: float) -> f
     pieces, sizes = _pieces(mask[box])
     fractions = sizes[np.unique(pieces[known[box]])] / sizes.max()
     # Of the background, which is no piece, none are counted.
-    return float(min([usual, *fractions[fractions >= _CRUMB]]))
+    return float(min([usual, *(_SLACK * fractions[fractions >= _CRUMB])]))
 
 
 def confirmed_pieces(before: Mask, after: Mask, *, corrected: Sequence[int], share: float) -> NDArray[np.bool_]:
