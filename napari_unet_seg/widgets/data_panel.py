@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_unet_seg.data.formats.dicom_name import EXTENSIONS as DICOM
 from napari_unet_seg.data.formats.extensions import NIFTI, PICTURES, TIFF
+from napari_unet_seg.widgets.name_delegate import mark_shared
 from napari_unet_seg.widgets.plain_table import make_plain
 
 SCANS = (*TIFF, *NIFTI, *DICOM, *PICTURES)
@@ -127,14 +128,17 @@ class DataPanel(QWidget):
         # A table in view measures all of its rows anew for each cell that is put in: a minute for 2,000 cases.
         self._table.setVisible(False)
         self._table.setRowCount(len(rows))
+        names = []
         for number, row in enumerate(rows):
             name = QTableWidgetItem(row.case_id)
             name.setData(Qt.ItemDataRole.UserRole, row.case_id)
             name.setToolTip(row.case_id)
             self._table.setItem(number, 0, name)
+            names.append(name)
             cell = QTableWidgetItem()
             _show_state(cell, row.state)
             self._table.setItem(number, 1, cell)
+        mark_shared(names)
         line = self._table.verticalHeader().defaultSectionSize()
         header = self._table.horizontalHeader().sizeHint().height()
         self._table.setFixedHeight(header + line * min(max(len(rows), 1), 5) + 6)

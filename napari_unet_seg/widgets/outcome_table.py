@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QWidget
 
 from napari_unet_seg.engine.round_report import CaseReport, RoundReport
+from napari_unet_seg.widgets.name_delegate import mark_shared
 from napari_unet_seg.widgets.plain_table import fit_height, make_plain, put, texts_of
 
 _MOST_LINES = 7
@@ -51,10 +52,12 @@ class OutcomeTable(QTableWidget):
         title, explanation = _ROLES.get(role, (role, role))
         before, after = (fmean(scores) for scores in zip(*((c.before, c.after) for c in cases), strict=True))
         self._add(f"{title}, mean" if len(cases) > 1 else title, before, after, explanation, bold=True)
+        first = self.rowCount()
         # What was lost comes first: that is what a person looks for.
         for case in sorted(cases, key=lambda case: case.after - case.before):
             slices = f"{case.case}: {case.slices} slice{'s' if case.slices != 1 else ''}"
             self._add(f"  {case.case}", case.before, case.after, slices)
+        mark_shared([self.item(row, 0) for row in range(first, self.rowCount())])
 
     def _add(self, name: str, before: float, after: float, explanation: str, *, bold: bool = False) -> None:
         row = self.rowCount()

@@ -5,12 +5,17 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
+from napari_unet_seg.widgets.name_delegate import NameDelegate
+
 
 def make_plain(table: QTableWidget) -> None:
     """No grid, no editing, no row numbers; the first column takes what room there is."""
     table.verticalHeader().setVisible(False)
     table.setShowGrid(False)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    # On two lines, a name is cut at its end or by the row's: in one, `NameDelegate` keeps what tells it apart.
+    table.setWordWrap(False)
+    table.setItemDelegateForColumn(0, NameDelegate(table))
     table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
     table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     header = table.horizontalHeader()
