@@ -252,7 +252,6 @@ class UNetDock(QWidget):
         # Below the others, and always in view: they are watched while painting.
         layout.addWidget(fold("Scores", self.scores_panel))
         layout.addWidget(self.status)
-        self.setMinimumWidth(260)
 
     def _connect(self) -> None:
         self.data_panel.pathEntered.connect(self.loader.open_path)

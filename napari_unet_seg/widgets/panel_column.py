@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
@@ -23,6 +23,7 @@ class PanelColumn(QScrollArea):
     def __init__(self, panels: Mapping[str, QWidget], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._wanted: QWidget | None = None
+        self._narrowest = 0
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(0, 0, 6, 0)
@@ -33,6 +34,24 @@ class PanelColumn(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWidget(content)
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as the panels need: they scroll up and down only, and what is cut off at a side is out of reach."""
+        self._narrowest = self._panels_width()
+        # napari's style sheet draws a frame where there is none.
+        beside = self.verticalScrollBar().sizeHint().width() + 2 * self.frameWidth()
+        return QSize(self._narrowest + beside, super().minimumSizeHint().height())
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Ask for more room, or less, when the panels do."""
+        done = bool(super().eventFilter(watched, event))
+        if event.type() == QEvent.Type.LayoutRequest and self._panels_width() != self._narrowest:
+            self.updateGeometry()
+        return done
+
+    def _panels_width(self) -> int:
+        content = self.widget()
+        return 0 if content is None else int(content.minimumSizeHint().width())
 
     def reveal(self, widget: QWidget) -> None:
         """Scroll to a part of a panel, once what has just been shown has its place."""

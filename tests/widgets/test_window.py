@@ -102,3 +102,18 @@ def test_nothing_is_cut_off_at_400_pixels(docked: UNetDock, window: Viewer, qtbo
         for child in panel.findChildren(QWidget):
             if child.isVisible() and child.parent() is panel and not child.sizePolicy().hasHeightForWidth():
                 assert child.width() >= child.minimumSizeHint().width(), child.objectName() or type(child)
+
+
+def test_the_dock_cannot_be_made_narrower_than_its_panels(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
+    open_case(docked, qtbot)
+    docked.runner.segment()
+    wait_idle(docked, qtbot)
+    narrow = window.window._qt_window.resizeDocks
+    viewport, panels = docked.findChild(QScrollArea).viewport(), docked.findChild(QScrollArea).widget()
+    narrow([docked.parent()], [100], Qt.Orientation.Horizontal)
+    qtbot.wait(100)
+    assert panels.minimumSizeHint().width() <= viewport.width()
+    assert docked.scores_panel.minimumSizeHint().width() <= docked.scores_panel.width()
+    # It follows what the panels need.
+    docked.segment_panel.setMinimumWidth(450)
+    qtbot.waitUntil(lambda: viewport.width() >= 450)
