@@ -13,6 +13,7 @@ from napari_unet_seg.widgets.score_history import ScoreHistory
 
 NO_TRUTH = "(none)"
 _DASH = "\N{EN DASH}"
+_NUMBERS = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,8 @@ class ScoresPanel(QWidget):
         self._explanation.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self._history = ScoreHistory()
         self._slice_title = QLabel("Slice")
+        # Within their own bounds too: a label that once held a longer text stays as wide, see `_set`.
+        self._slice_title.setAlignment(_NUMBERS)
         self._truth_title = QLabel("Ground truth")
         self._cells: dict[tuple[str, str], QLabel] = {}
 
@@ -82,6 +85,7 @@ class ScoresPanel(QWidget):
             for column, part in ((1, "slice"), (2, "volume")):
                 cell = QLabel(_DASH)
                 cell.setObjectName(f"{key}_{part}")
+                cell.setAlignment(_NUMBERS)
                 cell.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
                 if key in ("dice", "iou"):
                     font = cell.font()

@@ -170,6 +170,17 @@ def test_a_slice_without_truth_has_a_size_but_no_score(qtbot: QtBot) -> None:
     assert "4 of 6 slices" in panel._explanation.text()
 
 
+def test_shorter_numbers_stay_at_the_right(qtbot: QtBot) -> None:
+    panel = ScoresPanel()
+    qtbot.addWidget(panel)
+    panel.show()
+    panel.set_board(ScoreBoard(z=100, slice_voxels=12345, volume_voxels=1234567))
+    panel.set_board(ScoreBoard(z=1, slice_voxels=1, volume_voxels=2, voxel_ml=0.001))
+    for label in (panel._slice_title, *panel._cells.values()):
+        # It is as wide as its longest text was.
+        assert label.alignment() & Qt.AlignmentFlag.AlignRight, label.objectName()
+
+
 def test_new_numbers_lay_nothing_out(qtbot: QtBot) -> None:
     panel = ScoresPanel()
     qtbot.addWidget(panel)
