@@ -48,6 +48,7 @@ class RetrainPanel(QWidget):
         super().__init__(parent)
         self._board = RetrainBoard()
         self._running = False
+        self._stopping = False
 
         self._scan = QRadioButton("This scan")
         self._model = QRadioButton("The model, for all scans")
@@ -169,6 +170,9 @@ class RetrainPanel(QWidget):
 
     def verdict(self) -> str:
         """What came of the last round, or why it failed; empty while one runs."""
+        if stopping != self._stopping:
+            self._stopping = stopping
+            self._show_board()
         return str(self._verdict.text()) if not self._verdict.isHidden() else ""
 
     def set_outcome(self, verdict: str, report: RoundReport | None = None) -> None:
@@ -192,7 +196,7 @@ class RetrainPanel(QWidget):
         return self._round.plot
 
     def _set_running(self, running: bool) -> None:
-        self._running = running
+        self._running, self._stopping = running, False
         self._round.set_running(running)
         self._versions.set_ready(not running)
         self._show_board()
@@ -216,7 +220,7 @@ class RetrainPanel(QWidget):
         self._start.setEnabled(ready and board.learnable(settings.scope) > 0)
         self._save_and_start.setVisible(board.unsaved > 0 and not self._running)
         self._save_and_start.setEnabled(ready)
-        self._stop.setEnabled(self._running)
+        self._stop.setEnabled(self._running and not self._stopping)
         for part in (self._scan, self._model, self._seconds, self._name):
             part.setEnabled(not self._running)
 
@@ -248,7 +252,8 @@ class RetrainPanel(QWidget):
         self.saveRequested.emit()
 
     def _ask_to_stop(self) -> None:
-        self._stop.setEnabled(False)
+        self._stopping = True
+        self._show_board()
         self.stopRequested.emit()
 
     def _tell(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -127,6 +129,18 @@ def test_minutes_are_told_as_minutes(panel: RetrainPanel) -> None:
     told = RoundHistory(budget=600)
     panel.set_round(told, elapsed=0)
     assert panel._round.stage() == "10 min 0 s left"
+
+
+def test_a_round_is_stopped_once(panel: RetrainPanel, qtbot: QtBot) -> None:
+    panel.set_round(history(), elapsed=1)
+    qtbot.mouseClick(panel._stop, Qt.MouseButton.LeftButton)
+    panel.set_round(history(), elapsed=2, stopping=True)
+    # A stroke, while it stops.
+    panel.set_board(replace(LEARNABLE, unsaved=1))
+    assert not panel._stop.isEnabled()
+    panel.set_idle()
+    panel.set_round(history(), elapsed=1)
+    assert panel._stop.isEnabled()
 
 
 def test_the_buttons_ask(panel: RetrainPanel, qtbot: QtBot) -> None:
