@@ -311,18 +311,18 @@ class Retrain(QObject):
             self._panel.versions.setValue(())
             return
 
-        def read(task: object) -> tuple[tuple[Version, ...], str]:
+        def read(task: object) -> tuple[tuple[Version, ...], str, str]:
             parent = _parent(line, chosen=chosen)
             try:
-                return versions(line).versions(), parent
-            except InputError:
-                # No name of a model of the user's, or not yet: it is being typed.
-                return (), parent
+                return versions(line).versions(), parent, ""
+            except InputError as error:
+                # The round would refuse the name as well, but only once it has begun.
+                return (), parent, sentence(error)
 
-        def show(found: tuple[tuple[Version, ...], str]) -> None:
+        def show(found: tuple[tuple[Version, ...], str, str]) -> None:
             if self._line == line:
-                listed, parent = found
-                self._panel.set_parent(parent)
+                listed, parent, problem = found
+                self._panel.set_parent(parent, problem=problem)
                 title = f"Versions of {_whose(line, self._panel.value().scope)}:"
                 self._panel.versions.setValue([_row(version) for version in listed], title=title)
 

@@ -66,7 +66,7 @@ class RetrainPanel(QWidget):
         self._name = QLineEdit()
         self._name.setToolTip("Name of the model that the result goes to; what was there before stays as a version")
         self._name_title = QLabel("Result in")
-        self._parent = ""
+        self._parent, self._problem = "", ""
         self._origin = _wrapped()
         self._hint = _wrapped()
         self._start = QPushButton("Retrain")
@@ -142,9 +142,17 @@ class RetrainPanel(QWidget):
             self._board = board
             self._show_board()
 
-    def set_parent(self, parent: str) -> None:
-        """Show which model a round for all scans begins with; an empty name where that is not known yet."""
-        self._parent = parent
+    def set_parent(self, parent: str, *, problem: str = "") -> None:
+        """Show which model a round for all scans begins with, or why there can be none.
+
+        Parameters
+        ----------
+        parent : str
+            A model's name; empty where that is not known yet.
+        problem : str
+            Why the result cannot go to the model that is named; empty where it can.
+        """
+        self._parent, self._problem = parent, problem
         self._show_board()
 
     def prepare(self) -> None:
@@ -162,6 +170,9 @@ class RetrainPanel(QWidget):
             self.set_outcome("")
             self._round.setVisible(True)
             self.revealRequested.emit(self._round)
+        if stopping != self._stopping:
+            self._stopping = stopping
+            self._show_board()
         self._round.setValue(history, elapsed=elapsed, stopping=stopping)
 
     def set_idle(self) -> None:
@@ -170,9 +181,6 @@ class RetrainPanel(QWidget):
 
     def verdict(self) -> str:
         """What came of the last round, or why it failed; empty while one runs."""
-        if stopping != self._stopping:
-            self._stopping = stopping
-            self._show_board()
         return str(self._verdict.text()) if not self._verdict.isHidden() else ""
 
     def set_outcome(self, verdict: str, report: RoundReport | None = None) -> None:
@@ -215,7 +223,7 @@ class RetrainPanel(QWidget):
         if hint != self._hint.text():
             self._hint.setText(hint)
         self._hint.setVisible(bool(hint))
-        named = bool(settings.name) or not for_all
+        named = not for_all or (bool(settings.name) and not self._problem)
         ready = not self._running and board.open and named and (for_all or bool(board.case))
         self._start.setEnabled(ready and board.learnable(settings.scope) > 0)
         self._save_and_start.setVisible(board.unsaved > 0 and not self._running)
@@ -225,6 +233,8 @@ class RetrainPanel(QWidget):
             part.setEnabled(not self._running)
 
     def _tell_origin(self, settings: RetrainSettings) -> str:
+        if self._problem:
+            return self._problem
         if not self._parent:
             # Its place is kept, so that nothing moves while a name is typed.
             return "\N{NO-BREAK SPACE}"

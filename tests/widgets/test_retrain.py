@@ -13,7 +13,9 @@ from pytestqt.qtbot import QtBot
 
 from napari_unet_seg.engine.events import StepDone, ValidationDone
 from napari_unet_seg.engine.image_hash import image_hash
+from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.round_process import RoundError
+from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError, ReadOnlyError
 from napari_unet_seg.widgets.adaptations import adaptation_name, is_adaptation_name
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
@@ -491,6 +493,23 @@ def test_versions_follow_the_name(corrected: UNetDock, versions: FakeVersions, s
     corrected.retrain_panel._name.setText("mine")
     settle()
     assert versions.names[-1] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("default", "comes with the package"), ("a/b", "cannot be"), ("..", "cannot be")]
+)
+def test_a_name_that_a_round_would_refuse_starts_none(corrected: UNetDock, settle: Settle, name: str, why: str) -> None:
+    corrected.retrain._versions = lambda line: VersionLine(line, registry=Registry())
+    choose_model_scope(corrected)
+    panel = corrected.retrain_panel
+    panel._name.setText(name)
+    settle()
+    assert why in panel._origin.text()
+    assert not panel._start.isEnabled()
+    panel._name.setText("mine")
+    settle()
+    assert panel._origin.text().startswith("Begins with default,")
+    assert panel._start.isEnabled()
 
 
 def test_nothing_is_brought_back_while_a_round_runs(

@@ -151,6 +151,21 @@ def test_the_buttons_ask(panel: RetrainPanel, qtbot: QtBot) -> None:
         qtbot.mouseClick(panel._stop, Qt.MouseButton.LeftButton)
 
 
+def test_a_name_that_cannot_be_is_told_of_before_the_round(panel: RetrainPanel) -> None:
+    panel.set_board(replace(LEARNABLE, unsaved=1))
+    panel.setValue(RetrainSettings(scope="model", name="a/b"))
+    panel.set_parent("default", problem="'a/b' cannot be a model's name")
+    assert panel._origin.text() == "'a/b' cannot be a model's name"
+    assert not panel._start.isEnabled()
+    assert not panel._save_and_start.isEnabled()
+    panel.setValue(RetrainSettings(scope="scan", name="a/b"))
+    assert panel._start.isEnabled()
+    panel.setValue(RetrainSettings(scope="model", name="ab"))
+    panel.set_parent("default")
+    assert panel._origin.text() == "Begins with default, which stays as it is."
+    assert panel._start.isEnabled()
+
+
 def test_the_plot_follows_the_theme(panel: RetrainPanel) -> None:
     panel.set_round(history(), elapsed=1)
     light = PlotColours.of_theme("light")
