@@ -372,7 +372,10 @@ class UNetDock(QWidget):
 
     def _show_slice(self, z: int) -> None:
         layer = self.segmentation.layer
-        if layer is not None and layer.ndim > 2:
+        if layer is not None and self.segmentation.shown_slice() is None:
+            # The point would move where nobody sees it.
+            self.status.setValue("Slices are not in view; go back to two dimensions, with the slices' axis first.")
+        elif layer is not None and layer.ndim > 2:
             self._viewer.dims.set_point(self._viewer.dims.ndim - 3, layer.data_to_world((z, 0, 0))[0])
 
     def _choose_overlay(self) -> None:

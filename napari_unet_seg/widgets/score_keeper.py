@@ -13,7 +13,7 @@ from napari_unet_seg.saving import SaveResult
 from napari_unet_seg.scores import Box, LiveScores, Side
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.labels_watch import LabelsWatch
-from napari_unet_seg.widgets.layers import shown_mask, slice_of, spacing_of
+from napari_unet_seg.widgets.layers import shown_mask, spacing_of
 from napari_unet_seg.widgets.scores_panel import ScoreBoard
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 
@@ -193,15 +193,15 @@ class ScoreKeeper(QObject):
         layer, work = self._segmentation.layer, self._session.work
         if self._scores is None or layer is None:
             return ScoreBoard()
-        z = slice_of(layer, self._viewer.dims.point)
+        z = self._segmentation.shown_slice()
         spacing, reference = spacing_of(layer), self._segmentation.reference
         known = reference is None or reference.metadata.get("spacing_known", True)
-        shown, labelled = min(z, self._scores.shape[0] - 1), self._scores.labelled()
+        shown, labelled = None if z is None else min(z, self._scores.shape[0] - 1), self._scores.labelled()
         return ScoreBoard(
             z=z if layer.ndim > 2 else None,
-            slice=self._scores.slice(shown),
+            slice=None if shown is None else self._scores.slice(shown),
             volume=self._scores.volume(),
-            slice_voxels=self._scores.voxels(shown),
+            slice_voxels=None if shown is None else self._scores.voxels(shown),
             volume_voxels=self._scores.voxels(),
             labelled=None if labelled[0] == labelled[1] else labelled,
             voxel_ml=spacing[0] * spacing[1] * spacing[2] / 1000 if known else None,

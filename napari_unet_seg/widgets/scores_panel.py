@@ -21,7 +21,7 @@ class ScoreBoard:
     """What the panel shows."""
 
     z: int | None = None
-    """The shown slice; None for a single one."""
+    """The shown slice; None for a single one, or where slices are not in view."""
 
     slice: Counts | None = None
     """Counts of the shown slice; None where there is nothing to compare."""

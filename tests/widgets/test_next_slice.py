@@ -101,6 +101,17 @@ def test_a_slice_left_as_it_is_comes_up_after_the_others(ranked: UNetDock, viewe
     assert visited == [4, 1, 2, 4, 1]
 
 
+@pytest.mark.filterwarnings("ignore:Contours are not displayed")
+@pytest.mark.parametrize("across", [{"ndisplay": 3}, {"order": (1, 0, 2)}])
+def test_where_slices_are_not_in_view_none_is_gone_to(
+    ranked: UNetDock, viewer: ViewerModel, across: dict[str, object]
+) -> None:
+    viewer.dims.update(across)
+    ranked.correct_panel._next.click()
+    assert shown(viewer) == 0
+    assert ranked.status.value().startswith("Slices are not in view")
+
+
 def test_one_slice_alone_stays_in_view(ranked: UNetDock, viewer: ViewerModel, qtbot: QtBot) -> None:
     for z in (1, 2):
         viewer.dims.set_current_step(0, z)
