@@ -293,6 +293,7 @@ class UNetDock(QWidget):
             part.caseChanged.connect(self._show_case_state)
         self.scores.noticed.connect(corrector.note_edited)
         self.scores.valueChanged.connect(self.scores_panel.set_board)
+        self.scores.mended.connect(self.status.take_back)
         for part in (self.loader, self.runner, self.rule, saver, corrector, self.next, self.retrain):
             part.said.connect(self.status.setValue)
         for part in (self.loader, self.runner, self.rule, self.scores, saver, corrector, self.next, self.retrain):

@@ -40,6 +40,8 @@ class ScoreKeeper(QObject):
     """The segmentation has changed in a `Box` without anything telling of it."""
     failed = Signal(object)
     """The masks cannot be compared; the error."""
+    mended = Signal(object)
+    """What could not be compared before is compared now, or need not be; the error of then."""
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class ScoreKeeper(QObject):
         self._truth: Labels | None = None
         self._truth_watch: LabelsWatch | None = None
         self._scores: LiveScores | None = None
+        self._error: InputError | None = None
         self._board = ScoreBoard()
         segmentation.layerChanged.connect(self._restart)
         segmentation.replaced.connect(self._on_segmentation_replaced)
@@ -112,15 +115,24 @@ class ScoreKeeper(QObject):
             self.note_progress()
 
     def _restart(self) -> None:
-        self._scores = None
+        self._scores, error = None, None
         layer, work = self._segmentation.layer, self._session.work
         if layer is not None and work is not None:
             y = work.mask.model if self._truth is None else shown_mask(self._truth)
             try:
                 self._scores = LiveScores(shown_mask(layer), y, labelled=self._labelled())
-            except InputError as error:
-                self.failed.emit(error)
+            except InputError as found:
+                error = found
+        self._tell_of(error)
         self._tell()
+
+    def _tell_of(self, error: InputError | None) -> None:
+        """Tell of an error, or that the one before has gone."""
+        before, self._error = self._error, error
+        if error is not None:
+            self.failed.emit(error)
+        elif before is not None:
+            self.mended.emit(before)
 
     def _labelled(self) -> Any:
         """Which slices the truth speaks of; None for all."""
@@ -165,7 +177,7 @@ class ScoreKeeper(QObject):
             self._scores.replace(side, shown_mask(layer))
         except InputError as error:
             self._scores = None
-            self.failed.emit(error)
+            self._tell_of(error)
         self._tell()
 
     def _on_dims(self, event: Any) -> None:

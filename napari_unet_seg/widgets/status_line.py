@@ -75,6 +75,7 @@ class StatusLine(QLabel):
     def __init__(self, *, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        self._error: Exception | None = None
         self.is_error = False
         """Whether the line tells of an error."""
         self.setWordWrap(True)
@@ -99,9 +100,15 @@ class StatusLine(QLabel):
     def show_error(self, error: Exception) -> None:
         """Tell of an error, in one line."""
         self._show(sentence(error), error=True)
+        self._error = error
+
+    def take_back(self, error: Exception) -> None:
+        """Tell of an error no longer: what caused it is over. Anything told since then stays."""
+        if self._error is error:
+            self.setValue("")
 
     def _show(self, text: str, *, error: bool) -> None:
-        self.is_error = error
+        self.is_error, self._error = error, None
         # Long paths may break at their slashes.
         self.setText(text.replace("/", "/\u200b"))
         self.setToolTip(text)

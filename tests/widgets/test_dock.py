@@ -239,6 +239,25 @@ def test_a_mask_of_another_shape_cannot_be_the_truth(segmented: UNetDock, viewer
     assert segmented.scores_panel.board().volume is None
 
 
+@pytest.mark.parametrize("right", ["Ground truth", ""])
+def test_the_error_of_a_wrong_truth_goes_with_it(segmented: UNetDock, viewer: ViewerModel, right: str) -> None:
+    viewer.add_labels(np.zeros((2, 3, 4), np.uint8), name="other scan")
+    segmented.scores_panel.setValue("other scan")
+    assert segmented.status.is_error
+    segmented.scores_panel.setValue(right)
+    assert (segmented.status.value(), segmented.status.is_error) == ("", False)
+    assert segmented.scores_panel.board().volume is not None
+
+
+def test_a_truth_that_gets_the_right_shape_takes_its_error_back(segmented: UNetDock, viewer: ViewerModel) -> None:
+    truth = viewer.layers["Ground truth"]
+    right = truth.data
+    truth.data = right[:2]
+    assert segmented.status.is_error
+    truth.data = right
+    assert not segmented.status.is_error
+
+
 def test_a_model_s_own_channels_and_threshold_are_used(
     dock: UNetDock, segmenter: FakeSegmenter, settle: Settle
 ) -> None:

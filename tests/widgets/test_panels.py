@@ -244,3 +244,19 @@ def test_the_status_line_follows_the_theme(qtbot: QtBot, viewer: ViewerModel) ->
     line.setValue("all well")
     assert line.styleSheet() == ""
     line.disconnect_all()
+
+
+def test_an_error_whose_cause_is_gone_is_taken_back(qtbot: QtBot, viewer: ViewerModel) -> None:
+    line = StatusLine(viewer=viewer)
+    qtbot.addWidget(line)
+    error = InputError("the masks differ")
+    line.show_error(error)
+    line.take_back(InputError("the masks differ"))
+    assert line.value() == "the masks differ"
+    line.take_back(error)
+    assert (line.value(), line.is_error) == ("", False)
+    line.show_error(error)
+    line.setValue("saved")
+    line.take_back(error)
+    assert line.value() == "saved"
+    line.disconnect_all()
