@@ -142,7 +142,8 @@ def _samples(scan: Scan, *, rehearsal_weight: float, threshold: float) -> Labell
     if scan.probability is not None:
         told = ~known if scan.predicted is None else scan.predicted & ~known
         target[told] = scan.probability[told]
-        # Half a doubt beside a corrected slice would otherwise grow into a mask where there was none.
+        # Half a doubt beside a corrected slice would otherwise grow into a mask where there was none; not so where the
+        # parent is asked anew of each slice as it is augmented (`TunePolicy.teach_as_seen`), which takes its place.
         target[told & (scan.probability < threshold).all(axis=(1, 2))] = 0
         usable |= told
     volume, target = to_working_grid(scan.volume, target)
