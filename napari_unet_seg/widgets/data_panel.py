@@ -60,6 +60,7 @@ class DataPanel(QWidget):
 
         self._path = QLineEdit()
         self._path.setPlaceholderText("Folder of scans, or one scan")
+        self._path.setAccessibleName("Folder of scans, or one scan")
         self._path.setToolTip(
             "Type or drop a dataset's folder, or a scan: TIFF, NIfTI, DICOM, PNG, JPEG (Enter opens it)"
         )
@@ -74,6 +75,7 @@ class DataPanel(QWidget):
         self._table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self._table.setAccessibleName("Cases")
         self._table.setToolTip("Double click, or Enter, opens a case")
         self._table.setMinimumHeight(70)
         self._channels_title = QLabel("Sequences, from the open layers:")

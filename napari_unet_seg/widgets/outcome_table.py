@@ -29,6 +29,7 @@ class OutcomeTable(QTableWidget):
         super().__init__(0, 4, parent)
         self.setHorizontalHeaderLabels(["Dice", "Before", "After", "Change"])
         make_plain(self)
+        self.setAccessibleName("Dice before and after the round")
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setVisible(False)

@@ -15,6 +15,8 @@ def make_plain(table: QTableWidget) -> None:
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     # On two lines, a name is cut at its end or by the row's: in one, `NameDelegate` keeps what tells it apart.
     table.setWordWrap(False)
+    # Tab would go through every cell, and never leave the table; the arrow keys do that.
+    table.setTabKeyNavigation(False)
     table.setItemDelegateForColumn(0, NameDelegate(table))
     table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
     table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

@@ -66,6 +66,7 @@ class RetrainPanel(QWidget):
         self._name = QLineEdit()
         self._name.setToolTip("Name of the model that the result goes to; what was there before stays as a version")
         self._name_title = QLabel("Result in")
+        self._name_title.setBuddy(self._name)
         self._parent, self._problem = "", ""
         self._origin = _wrapped()
         self._hint = _wrapped()

@@ -81,6 +81,7 @@ class SegmentPanel(QWidget):
         self._adapted.setVisible(False)
         self._threshold = ThresholdSlider(minimum=FLOOR, maximum=1 - FLOOR)
         self._threshold.setValue(0.5)
+        self._threshold.setAccessibleName("Threshold")
         self._threshold.setToolTip(
             "Probability from which a voxel belongs to the mask; acts at once (arrow keys: 0.01, Page Up/Down: 0.1)"
         )

@@ -30,7 +30,9 @@ class TextLine(QWidget):
         """Show these."""
         if (left, right) != (self._left, self._right):
             self._left, self._right = left, right
-            self.setToolTip(" · ".join(text for text in (left, right) if text))
+            whole = " · ".join(text for text in (left, right) if text)
+            self.setToolTip(whole)
+            self.setAccessibleName(whole)
             self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:

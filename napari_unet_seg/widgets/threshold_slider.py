@@ -40,6 +40,12 @@ class ThresholdSlider(QWidget):
         self.slider.valueChanged.connect(self._on_slider)
         self.box.valueChanged.connect(self._on_box)
 
+    def setAccessibleName(self, name: str) -> None:
+        """Name both parts: a reader of the screen stops at each."""
+        super().setAccessibleName(name)
+        self.slider.setAccessibleName(name)
+        self.box.setAccessibleName(name)
+
     def value(self) -> float:
         """The value, in whole hundredths."""
         return float(self.slider.value()) / _STEPS

@@ -53,6 +53,7 @@ class VersionTable(QWidget):
         self._table = QTableWidget(0, 5)
         self._table.setHorizontalHeaderLabels(["Version", "Made", "Before", "After", "State"])
         make_plain(self._table)
+        self._table.setAccessibleName("Versions")
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self._use = QPushButton("Use this version")
