@@ -164,7 +164,8 @@ class CaseLoader(QObject):
         self._viewer.layers.selection.active = images[-1]
         if self._session.work is not None:
             self._segmentation.show_work(images[-1])
-        self._viewer.dims.set_point(0, volume.spacing[0] * (volume.shape[0] // 2))
+        # A layer of the user's own may have more axes in front.
+        self._viewer.dims.set_point(self._viewer.dims.ndim - 3, volume.spacing[0] * (volume.shape[0] // 2))
         self._viewer.reset_view()
         self.caseShown.emit(images, loaded)
         z, y, x = volume.shape

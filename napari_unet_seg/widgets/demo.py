@@ -140,7 +140,7 @@ def segment_first_case(viewer: Viewer, dock: UNetDock, path: Path) -> ScoreBoard
     assert session.work is not None
     areas = (session.work.mask.data != 0).sum(axis=(1, 2))
     if areas.any():
-        viewer.dims.set_current_step(0, int(areas.argmax()))
+        viewer.dims.set_current_step(viewer.dims.ndim - 3, int(areas.argmax()))
     return dock.scores.value()
 
 

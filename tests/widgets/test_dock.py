@@ -10,6 +10,7 @@ from pytestqt.qtbot import QtBot
 from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule
+from napari_unet_seg.widgets.demo import segment_first_case
 from napari_unet_seg.widgets.dock import UNetDock
 from tests.fakes import FakeDataset, FakeSegmenter
 
@@ -39,6 +40,25 @@ def test_a_case_s_sequences_become_layers(opened: UNetDock, viewer: ViewerModel)
         "post": "post",
     }
     assert opened.roles.note() == ""
+
+
+@pytest.mark.parametrize("by", ["the dock", "the demo"])
+def test_a_layer_of_more_axes_stays_where_it_is(
+    dock: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle, by: str
+) -> None:
+    settle()
+    viewer.add_labels(np.zeros((9, 6, 32, 32), np.uint8), name="own", scale=(1, 3, 1, 1))
+    viewer.dims.set_point((0, 1), (7, 0))
+    if by == "the demo":
+        segment_first_case(viewer, dock, Path("scans"))
+        shown = int(viewer.layers["Segmentation"].data.sum(axis=(1, 2)).argmax())
+    else:
+        dock.loader.open_path(Path("scans"))
+        settle()
+        dock.loader.open_case("one")
+        settle()
+        shown = 3
+    assert viewer.dims.current_step[:2] == (7, shown)
 
 
 def test_one_click_makes_an_editable_mask(segmented: UNetDock, viewer: ViewerModel, segmenter: FakeSegmenter) -> None:
