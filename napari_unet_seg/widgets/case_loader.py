@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.layers import Image, Labels
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet_seg.case_state import LoadedCase, Stored
 from napari_unet_seg.session import Session
@@ -44,6 +44,8 @@ class CaseLoader(QObject):
     said = Signal(str)
     failed = Signal(object)
 
+    _LEAVE_MS = 200
+
     def __init__(
         self,
         *,
@@ -63,6 +65,17 @@ class CaseLoader(QObject):
         self._layers: list[Layer] = []
         self._truth: Labels | None = None
         self._newest: Task | None = None
+        self._leaving: list[Layer] = []
+        # Not in the call that asked a question: vispy leaves the vertex arrays of deleted layers enabled, and an empty
+        # canvas that is drawn before the window has settled then ends the process (Mesa).
+        self._leave = QTimer(self)
+        self._leave.setSingleShot(True)
+        self._leave.setInterval(self._LEAVE_MS)
+        self._leave.timeout.connect(self._clear)
+
+    def disconnect_all(self) -> None:
+        """Take nothing more out of the viewer."""
+        self._leave.stop()
 
     def busy(self) -> bool:
         """Whether a dataset or a case is being read."""
@@ -132,7 +145,8 @@ class CaseLoader(QObject):
         if not self._may_leave():
             self.said.emit("")
             return
-        self._clear()
+        self._close()
+        self._leave.start()
         self._session.take_dataset(dataset, stored=stored)
         count = len(dataset.cases)
         cases = f"{count} case{'s' if count != 1 else ''} in {dataset.root.name}"
@@ -144,7 +158,7 @@ class CaseLoader(QObject):
         if not self._may_leave():
             self.said.emit("")
             return
-        self._clear()
+        self._close()
         volume = loaded.volume
         self._session.take_case(loaded.case, corrected=loaded.corrected, depth=volume.shape[0])
         images: list[Layer] = [Image(pixels, **arguments) for pixels, arguments in image_layers(volume)]
@@ -155,8 +169,14 @@ class CaseLoader(QObject):
             # An outline leaves the image below visible.
             self._truth.contour = 1
             self._layers.append(self._truth)
+        names = [layer.name for layer in self._layers]
+        # Before the former ones go: the canvas is never empty, and napari need not make its sliders anew.
         for layer in self._layers:
             self._viewer.add_layer(layer)
+        self._clear()
+        for layer, name in zip(self._layers, names, strict=True):
+            # Called "FLAIR [1]" as long as there was another.
+            layer.name = name
         if self._truth is not None:
             # A stroke there would change the score, and be saved nowhere.
             self._truth.editable = False
@@ -164,8 +184,10 @@ class CaseLoader(QObject):
         self._viewer.layers.selection.active = images[-1]
         if self._session.work is not None:
             self._segmentation.show_work(images[-1])
-        # A layer of the user's own may have more axes in front.
-        self._viewer.dims.set_point(self._viewer.dims.ndim - 3, volume.spacing[0] * (volume.shape[0] // 2))
+        # The last three: a layer of the user's own may have more in front.
+        axes = range(self._viewer.dims.ndim - 3, self._viewer.dims.ndim)
+        middle = [size * (length // 2) for size, length in zip(volume.spacing, volume.shape, strict=True)]
+        self._viewer.dims.set_point(axes, middle)
         self._viewer.reset_view()
         self.caseShown.emit(images, loaded)
         z, y, x = volume.shape
@@ -174,17 +196,26 @@ class CaseLoader(QObject):
             f"{loaded.case.case_id}: {z} slice{'s' if z != 1 else ''} of {y} \N{MULTIPLICATION SIGN} {x}.{notes}"
         )
 
-    def _clear(self) -> None:
-        """Take the former case out of the viewer; whatever the user added stays, and so does a mask of that."""
-        own = self._session.case_work is not None
+    def _close(self) -> None:
+        """Let go of the former case; its layers leave with the next `_clear`.
+
+        Whatever the user added stays, and so does a mask of that.
+        """
+        mask = self._segmentation.layer if self._session.case_work is not None else None
         self._session.close_case()
-        former = [layer for layer in self._layers if layer in self._viewer.layers]
+        self._segmentation.release(remove=False)
+        self._leaving += self._layers if mask is None else [mask, *self._layers]
         self._layers, self._truth = [], None
+
+    def _clear(self) -> None:
+        """Take the layers of the former case out of the viewer."""
+        self._leave.stop()
+        former = [layer for layer in self._leaving if layer in self._viewer.layers]
+        self._leaving = []
         # napari goes through the whole heap for each layer that is taken out, a tenth of a second or more a time. What
         # is there now is left out of that until the last one goes.
         gc.freeze()
         try:
-            self._segmentation.release(remove=own)
             for layer in former[:-1]:
                 self._viewer.layers.remove(layer)
         finally:

@@ -156,6 +156,7 @@ class UNetDock(QWidget):
             viewer=viewer, segmentation=self.segmentation, scores=self.scores, panel=self.scores_panel, parent=self
         )
         self._parts = (
+            self.loader,
             self.runner,
             self.rule,
             self.scores,

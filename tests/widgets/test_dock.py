@@ -42,6 +42,70 @@ def test_a_case_s_sequences_become_layers(opened: UNetDock, viewer: ViewerModel)
     assert opened.roles.note() == ""
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_another_case_takes_the_place_of_the_first(
+    segmented: UNetDock, viewer: ViewerModel, settle: Settle, own: bool
+) -> None:
+    if own:
+        viewer.add_labels(np.zeros((4, 10, 64, 64), np.uint8), name="own")
+        viewer.dims.set_point(0, 2)
+    viewer.dims.set_point(viewer.dims.ndim - 3, 0)
+    left: list[int] = []
+    viewer.layers.events.removed.connect(lambda: left.append(len(viewer.layers)))
+    segmented.data_panel.caseActivated.emit("two")
+    settle()
+    # An empty canvas that is drawn after a question may end the process.
+    assert len(left) == 5
+    assert min(left) == 4 + own
+    names = [layer.name for layer in viewer.layers]
+    assert sorted(names) == sorted(["pre", "post", "FLAIR", "Ground truth"] + ["own"] * own)
+    assert viewer.layers.selection.active is viewer.layers["FLAIR"]
+    assert {layer.name for layer in viewer.layers.selection} == {"FLAIR"}
+    # The middle of the scan, and the user's own axis where it was.
+    assert viewer.dims.point == ((2.0,) if own else ()) + (9.0, 16.0, 16.0)
+    assert segmented.scores.truth is viewer.layers["Ground truth"]
+    segmented.runner.segment()
+    settle()
+    assert segmented.segmentation.shown_slice() == 3
+
+
+def test_a_dataset_takes_the_layers_of_the_one_before_out(
+    segmented: UNetDock, viewer: ViewerModel, settle: Settle, qtbot: QtBot
+) -> None:
+    viewer.add_labels(np.zeros((6, 32, 32), np.uint8), name="own")
+    segmented.loader.open_path(Path("scans"))
+    qtbot.waitUntil(lambda: segmented.session.case is None, timeout=5000)
+    # They leave a moment later.
+    assert len(viewer.layers) == 6
+    assert segmented.loader.images == []
+    qtbot.waitUntil(lambda: [layer.name for layer in viewer.layers] == ["own"], timeout=5000)
+
+
+def test_a_dock_that_is_closed_takes_no_more_layers_out(
+    segmented: UNetDock, viewer: ViewerModel, settle: Settle, qtbot: QtBot
+) -> None:
+    segmented.loader._leave.setInterval(50)
+    segmented.loader.open_path(Path("scans"))
+    qtbot.waitUntil(lambda: segmented.session.case is None, timeout=5000)
+    segmented.shutdown()
+    qtbot.wait(100)
+    assert len(viewer.layers) == 5
+
+
+def test_a_dataset_of_one_case_leaves_the_viewer_never_empty(
+    segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle, qtbot: QtBot
+) -> None:
+    left: list[int] = []
+    viewer.layers.events.removed.connect(lambda: left.append(len(viewer.layers)))
+    segmented.loader._leave.setInterval(5000)
+    dataset.cases = dataset.cases[2:]
+    segmented.loader.open_path(Path("scans"))
+    settle()
+    assert [layer.name for layer in viewer.layers] == ["pre", "post", "FLAIR"]
+    assert min(left) == 3
+    assert not segmented.loader._leave.isActive()
+
+
 @pytest.mark.parametrize("by", ["the dock", "the demo"])
 def test_a_layer_of_more_axes_stays_where_it_is(
     dock: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle, by: str

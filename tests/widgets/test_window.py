@@ -5,12 +5,14 @@ import pytest
 from napari.utils.shortcuts import default_shortcuts
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QScrollArea, QWidget
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QApplication, QScrollArea, QWidget
 
 from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.widgets.dock import UNetDock
+from napari_unet_seg.widgets.leaving import ask_about_edits
 from tests.fakes import FakeSegmenter
 from tests.widgets.windows import on_canvas, open_case, our_threads, wait_idle
 
@@ -39,6 +41,42 @@ def test_a_stroke_with_the_mouse_and_its_undo_are_scored(docked: UNetDock, windo
     layer.undo()
     np.testing.assert_array_equal(layer.data, predicted)
     assert docked.scores.settled().volume == count(predicted, truth.data)
+
+
+def test_cases_are_exchanged_after_the_question(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
+    open_case(docked, qtbot)
+    docked._ask = ask_about_edits
+    answered = []
+
+    def answer() -> None:
+        box = QApplication.activeModalWidget()
+        if box is None:
+            QTimer.singleShot(50, answer)
+            return
+        button = next(button for button in box.buttons() if button.text() == "Discard")
+        answered.append(box.text())
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    for switch in range(25):
+        docked.runner.segment()
+        wait_idle(docked, qtbot)
+        layer = window.layers["Segmentation"]
+        layer.mode, layer.brush_size = "paint", 4
+        qtbot.wait(300)
+        canvas, start = on_canvas(window, 20, 10)
+        _, end = on_canvas(window, 20, 22 - switch % 5)
+        # In view of the mouse: the brush's circle is drawn.
+        qtbot.mouseMove(canvas, start)
+        qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
+        qtbot.mouseMove(canvas, end)
+        qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=end)
+        qtbot.wait(100)
+        QTimer.singleShot(50, answer)
+        docked.data_panel.caseActivated.emit("two" if switch % 2 == 0 else "one")
+        wait_idle(docked, qtbot)
+        qtbot.waitUntil(lambda: len(answered) == switch + 1, timeout=5000)  # noqa: B023 - called in this turn
+        qtbot.wait(100)
+    assert docked.data_panel.value() == "two"
 
 
 def test_keys_start_the_segmentation_and_the_live_mode(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
