@@ -160,6 +160,9 @@ class FakeDataset:
         planes = {z: mask[z].copy() for z in slices}
         self.autosaves[case_id] = FakeAutosave(planes)
 
+    def put_back_autosave(self, case_id: str, autosave: FakeAutosave) -> None:
+        self.autosaves[case_id] = autosave
+
     def drop_autosave(self, case_id: str) -> None:
         self.autosaves.pop(case_id, None)
 

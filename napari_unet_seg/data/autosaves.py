@@ -81,15 +81,13 @@ class Autosaves:
             annotator=annotator,
             mask=self._mask_of(scan),
         )
-        path, former = self.path(scan.case_id), self.find(scan)
-        try:
-            write_autosave(path, autosave)
-        except OSError as error:
-            raise InputError(f"cannot be autosaved ({reason(error)}); save before closing", path=path) from error
-        if former != path:
-            with suppress(OSError):
-                former.unlink()
+        self._put(scan, autosave)
         return autosave
+
+    def put_back(self, scan: Scan, autosave: Autosave) -> None:
+        """See `Dataset.put_back_autosave`."""
+        self._places.check_writable()
+        self._put(scan, replace(autosave, case=scan.case_id, mask=self._mask_of(scan)))
 
     def read(self, scan: Scan, present: StoredMask) -> Autosave | None:
         """See `Dataset.read_autosave`; InputError if it is damaged."""
@@ -136,6 +134,16 @@ class Autosaves:
         path = self.find(scan)
         with suppress(OSError):
             path.replace(path.with_suffix(".damaged"))
+
+    def _put(self, scan: Scan, autosave: Autosave) -> None:
+        path, former = self.path(scan.case_id), self.find(scan)
+        try:
+            write_autosave(path, autosave)
+        except OSError as error:
+            raise InputError(f"cannot be autosaved ({reason(error)}); save before closing", path=path) from error
+        if former != path:
+            with suppress(OSError):
+                former.unlink()
 
     def _mask_of(self, scan: Scan) -> str:
         """See `Autosave.mask`."""

@@ -217,6 +217,10 @@ class CorrectionStore:
             self._autosaves.set_aside(scan)
             return None
 
+    def put_back_autosave(self, scan: Scan, autosave: Autosave) -> None:
+        """See `Dataset.put_back_autosave`."""
+        self._autosaves.put_back(scan, autosave)
+
     def drop_autosave(self, scan: Scan) -> None:
         """See `Dataset.drop_autosave`."""
         self._autosaves.drop(scan)

@@ -240,6 +240,13 @@ class Dataset:
         """
         return self._store.read_autosave(self[case_id].scan)
 
+    def put_back_autosave(self, case_id: str, autosave: Autosave) -> None:
+        """Keep an unsaved edit as `read_autosave` gave it, in place of what was kept since.
+
+        InputError if it cannot be written.
+        """
+        self._store.put_back_autosave(self[case_id].scan, autosave)
+
     def drop_autosave(self, case_id: str) -> None:
         """Forget the unsaved edit of a case; InputError if its file cannot be removed."""
         self._store.drop_autosave(self[case_id].scan)

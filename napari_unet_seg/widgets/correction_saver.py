@@ -19,7 +19,7 @@ from napari_unet_seg.working_mask import Plane, WorkingMask
 
 if TYPE_CHECKING:
     from napari_unet_seg.data.autosave import Autosave
-    from napari_unet_seg.data.dataset import Dataset
+    from napari_unet_seg.data.dataset import Case, Dataset
 
 RECOVER, DISCARD = "Recover", "Discard"
 KEEP_MINE, TAKE_THEIRS = "Save mine", "Take theirs"
@@ -65,6 +65,8 @@ class CorrectionSaver(QObject):
         self._clock = ActiveTime()
         self._task: Task | None = None
         self._autosaved: Autosave | None = None
+        self._mixed = False
+        self._saved_note = ""
         self._conflict: tuple[WorkingMask, tuple[int, ...]] | None = None
         self._other: str | None = None
         self._notices: dict[str, tuple[str, tuple[str, ...]]] = {}
@@ -104,7 +106,8 @@ class CorrectionSaver(QObject):
 
     def take_case(self, loaded: LoadedCase) -> None:
         """Another case is shown: offer what an earlier run left unsaved of it."""
-        self._autosaved, self._conflict, self.note = loaded.autosaved, None, ""
+        self._autosaved, self._conflict, self._mixed = loaded.autosaved, None, False
+        self.note = self._saved_note = ""
         self._notices.clear()
         dataset = self._session.dataset
         if dataset is not None and not dataset.writable:
@@ -187,20 +190,28 @@ class CorrectionSaver(QObject):
             return
         job, case_id = self._job(final=final), case.case_id
         # An earlier run's edits stay beside the new ones until the user has decided about them.
-        undecided = {} if self._autosaved is None else self._autosaved.planes()
-        if job is None and (undecided or self._session.is_aside()):
+        earlier = self._autosaved
+        if job is None and (self._session.is_aside() or (earlier is not None and not self._mixed)):
             return
+        self._mixed = job is not None and earlier is not None
 
         if job is None:
-            self._lane.submit(lambda task: dataset.drop_autosave(case_id), failed=self._on_autosave_failed)
+
+            def forget(task: Task) -> None:
+                if earlier is None:
+                    dataset.drop_autosave(case_id)
+                else:
+                    dataset.put_back_autosave(case_id, earlier)
+
+            self._lane.submit(forget, returned=lambda _: self._on_forgotten(case), failed=self._on_autosave_failed)
             return
 
         def work(task: Task) -> str | None:
-            job.autosave(undecided)
+            job.autosave({} if earlier is None else earlier.planes())
             # Not before there is something to correct: looking at a dataset writes nothing into it.
             return dataset.claim()
 
-        self._lane.submit(work, returned=self._on_autosaved, failed=self._on_autosave_failed)
+        self._lane.submit(work, returned=lambda other: self._on_autosaved(case, other), failed=self._on_autosave_failed)
 
     def discard(self) -> None:
         """Forget what is not saved."""
@@ -229,7 +240,7 @@ class CorrectionSaver(QObject):
     def _on_saved(self, result: SaveResult) -> None:
         error = result.error
         if error is None:
-            self.note = f"Saved {listed_slices(result.saved)} at {_now()}."
+            self.note = self._saved_note = f"Saved {listed_slices(result.saved)} at {_now()}."
             self.said.emit(f"Saved {listed_slices(result.saved)} of {result.job.case_id}.")
         elif isinstance(error, ChangedElsewhereError):
             self._conflict = result.job.work, error.slices
@@ -249,8 +260,15 @@ class CorrectionSaver(QObject):
         self._task = None
         self.changed.emit()
 
-    def _on_autosaved(self, other: str | None) -> None:
-        self.note = f"Edits kept aside at {_now()}."
+    def _on_forgotten(self, case: Case) -> None:
+        if case is self._session.case:
+            self.note = self._saved_note
+            self.changed.emit()
+
+    def _on_autosaved(self, case: Case, other: str | None) -> None:
+        # Of the one that was just left, perhaps.
+        if case is self._session.case:
+            self.note = f"Edits kept aside at {_now()}."
         if other is not None and other != self._other:
             self._other = other
             text = f"{other[0].upper()}{other[1:]}. What it changes is not overwritten without a question."

@@ -36,6 +36,21 @@ def test_the_last_one_counts(tmp_path):
     assert dataset.read_autosave(CASE).slices == (2,)
 
 
+def test_is_put_back_as_it_was(tmp_path):
+    dataset, mask = opened(kaggle(tmp_path))
+    mine = mask.copy()
+    mine[1], mine[2] = np.eye(16), np.eye(16)
+    dataset.autosave(CASE, mine, [1], model="default")
+    open_dataset(dataset.root).save_correction(CASE, flipped(mask, 1), [1])
+    again = open_dataset(dataset.root)
+    kept = again.read_autosave(CASE)
+    again.autosave(CASE, mine, [1, 2])
+    again.put_back_autosave(CASE, kept)
+    back = open_dataset(dataset.root).read_autosave(CASE)
+    assert (back.slices, back.changed, back.time, back.model) == ((1,), (1,), kept.time, "default")
+    np.testing.assert_array_equal(back.planes()[1], mine[1])
+
+
 def test_what_is_saved_is_left_out(tmp_path):
     dataset, mask = opened(kaggle(tmp_path))
     edited = flipped(mask, 1, 2)

@@ -236,6 +236,31 @@ def test_what_a_crash_left_is_discarded_only_when_the_user_says_so(
     assert dataset.autosaves == {}
 
 
+@pytest.mark.parametrize("how", ["discarded", "undone"])
+def test_what_is_no_longer_wanted_is_not_kept_with_what_a_crash_left(
+    segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle, how: str
+) -> None:
+    kept = dataset.autosaves["two"] = FakeAutosave({1: np.eye(32, dtype=np.uint8)})
+    segmented.data_panel.caseActivated.emit("two")
+    settle()
+    segmented.runner.segment()
+    settle()
+    viewer.layers["Segmentation"].paint((3, 5, 5), 1)
+    segmented.saver.autosave()
+    settle()
+    assert dataset.autosaves["two"].slices == (1, 3)
+    if how == "discarded":
+        segmented.data_panel.caseActivated.emit("one")
+        settle()
+        segmented.data_panel.caseActivated.emit("two")
+    else:
+        viewer.layers["Segmentation"].undo()
+        segmented.saver.autosave()
+    settle()
+    assert dataset.autosaves["two"] is kept
+    assert segmented.correct_panel.notice().startswith("Edits of slice 1 were not saved")
+
+
 def test_a_failed_save_keeps_the_edit(
     segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle
 ) -> None:
@@ -301,6 +326,35 @@ def test_the_note_of_a_save_stays_when_nothing_is_left_to_keep(
     segmented.saver.autosave()
     settle()
     assert segmented.corrector.value().note.startswith("Saved slice 2")
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_nothing_is_said_to_be_kept_aside_when_nothing_is(
+    segmented: UNetDock, viewer: ViewerModel, settle: Settle, saved: bool
+) -> None:
+    if saved:
+        viewer.layers["Segmentation"].paint((2, 5, 5), 1)
+        click(segmented, "save")
+        settle()
+    viewer.layers["Segmentation"].paint((4, 5, 5), 1)
+    segmented.saver.autosave()
+    settle()
+    assert segmented.correct_panel.value().note.startswith("Edits kept aside")
+    viewer.layers["Segmentation"].undo()
+    segmented.saver.autosave()
+    settle()
+    note = segmented.correct_panel.value().note
+    assert note.startswith("Saved slice 2") if saved else note == ""
+
+
+def test_another_case_does_not_say_what_was_kept_of_the_one_before(
+    segmented: UNetDock, viewer: ViewerModel, settle: Settle
+) -> None:
+    viewer.layers["Segmentation"].paint((2, 5, 5), 1)
+    segmented.saver.autosave()
+    segmented.session.close_case()
+    settle()
+    assert segmented.saver.note == ""
 
 
 def test_what_was_discarded_on_closing_is_not_offered_again(
