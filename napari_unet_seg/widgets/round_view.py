@@ -76,10 +76,10 @@ class RoundView(QWidget):
 
 def _stage(history: RoundHistory, *, elapsed: float, stopping: bool) -> str:
     """What is being done, in words."""
+    if stopping:
+        return "Stopping; looking at what was reached …" if elapsed >= 0 else "Stopping …"
     if elapsed < 0:
         return "Reading the corrections …"
-    if stopping:
-        return "Stopping; looking at what was reached …"
     if elapsed < history.budget:
         return f"{_duration(history.budget - elapsed)} left"
     return "Comparing before and after …"

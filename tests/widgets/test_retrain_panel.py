@@ -108,6 +108,8 @@ def test_a_round_is_told_of_from_start_to_end(panel: RetrainPanel, qtbot: QtBot)
     # Shown as text: a bar that moves by itself has the whole window drawn anew with each of its frames.
     assert panel._round.stage() == "Reading the corrections …"
     assert panel._round._progress.maximum() > 0
+    panel.set_round(told, elapsed=-1, stopping=True)
+    assert panel._round.stage() == "Stopping …"
     panel.set_round(history(), elapsed=20)
     assert panel._round.stage() == "40 s left"
     assert panel._round.scores() == ("Dice 0.700, before 0.700", "20 steps")
