@@ -11,6 +11,7 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_unet_seg.case_state import LoadedCase, Stored, Written
+from napari_unet_seg.data.scan import listed_slices
 from napari_unet_seg.engine.events import RoundEvent
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.session import Session
@@ -396,7 +397,9 @@ class UNetDock(QWidget):
         slices = self.saver.unsaved()
         if self._closed or not slices or self.session.case is None:
             return True
-        answer = self._ask(self, f"{self.session.case.case_id}: {len(slices)} slice(s) are corrected but not saved.")
+        are = "is" if len(slices) == 1 else "are"
+        question = f"{self.session.case.case_id}: {listed_slices(slices)} {are} corrected but not saved."
+        answer = self._ask(self, question)
         if answer is Answer.SAVE:
             return self.saver.save_now()
         if answer is Answer.DISCARD:
