@@ -10,7 +10,8 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import ExplicitVRBigEndian, HTJ2KLossless, ImplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
 
-from napari_unet_seg.data.layouts import dicom
+from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.layouts import dicom, dicom_scan
 from napari_unet_seg.errors import InputError
 from tests.data.dicom_files import (
     AXIAL,
@@ -165,12 +166,14 @@ def test_frames_of_an_enhanced_file_are_ordered_and_scaled(tmp_path, shared):
 
 
 def test_series_in_one_folder_are_told_apart(tmp_path):
-    write_series(tmp_path, values(), series="one", description="ax dwi", number=3)
-    write_series(tmp_path, values(4), series="two", description="localizer: 2", number=1, first=10)
-    cases = {case.case_id: case for case in dicom.open_cases(tmp_path)}
-    assert sorted(cases) == ["1_localizer_2", "3_ax_dwi"]
-    assert cases["3_ax_dwi"].read_shape() == (6, 7, 8)
-    assert cases["1_localizer_2"].read_shape() == (4, 7, 8)
+    folder = tmp_path / "p1"
+    write_series(folder, values(), series="one", description="ax dwi", number=3)
+    write_series(folder, values(4), series="two", description="localizer: 2", number=1, first=10)
+    for opened in (folder, tmp_path):
+        cases = {case.case_id: case for case in dicom.open_cases(opened)}
+        assert sorted(cases) == ["p1_1_localizer_2", "p1_3_ax_dwi"]
+        assert cases["p1_3_ax_dwi"].read_shape() == (6, 7, 8)
+        assert cases["p1_1_localizer_2"].read_shape() == (4, 7, 8)
 
 
 def test_sequences_on_one_grid_are_channels(tmp_path):
@@ -198,12 +201,72 @@ def test_another_study_is_another_case(tmp_path):
     assert sorted(case.case_id for case in dicom.open_cases(tmp_path)) == ["p1_t1", "p2_t1"]
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("p1", "p1"),
+        ("p1/t1", "p1_t1"),
+        ("p1/4.000000-AX DWI-12345", "p1_4.000000-AX DWI-12345"),
+        ("p1/4", "p1_4"),
+        ("p1/study1/SE000002", "p1_study1_SE000002"),
+        ("007", "007"),
+        ("p1/x", "x"),
+        ("data/flair p1", "flair p1"),
+    ],
+)
+def test_name_does_not_depend_on_the_folder_opened(tmp_path, folder, name):
+    write_series(tmp_path / folder, values(), description="ax dwi", number=4)
+    place = tmp_path / folder
+    while place != tmp_path.parent:
+        assert [case.case_id for case in dicom.open_cases(place)] == [name]
+        place = place.parent
+    assert [case.case_id for case in dicom.open_cases(tmp_path / folder / "IM0000")] == [name]
+
+
+def test_predictions_of_two_patients_lie_side_by_side(tmp_path):
+    for patient in ("p1", "p2"):
+        write_series(tmp_path / patient / "t1", values(), study=patient, description="t1")
+        (case,) = dicom.open_cases(tmp_path / patient)
+        case.write_prediction(np.ones(case.read_shape(), np.uint8), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["p1_t1_seg.dcm", "p2_t1_seg.dcm"]
+
+
+def test_patients_whose_folders_are_called_alike(tmp_path):
+    for patient in ("p1", "p2"):
+        write_series(tmp_path / patient / "brain" / "t1", values(), study=patient, description="t1")
+    assert sorted(case.case_id for case in dicom.open_cases(tmp_path)) == ["p1_brain_t1", "p2_brain_t1"]
+
+
+@pytest.mark.parametrize("overlay", [False, True])
+@pytest.mark.parametrize("both", [False, True])
+def test_what_was_kept_under_a_former_name_is_found(tmp_path, monkeypatch, overlay, both):
+    for patient in ("p1", "p2")[: 1 + both]:
+        write_series(tmp_path / "scans" / patient / "brain" / "t1", values(), study=patient, description="t1")
+    options = {"overlay": tmp_path / "overlay"} if overlay else {}
+    with monkeypatch.context() as former:
+        former.setattr(dicom_scan, "_names", dicom_scan._mask_names)
+        dataset = open_dataset(tmp_path / "scans", **options)
+        case = dataset.cases[0]
+        assert case.case_id == ("p1_brain_t1" if both else "t1")
+        mask = np.ones(case.scan.read_shape(), np.uint8)
+        line = dataset.save_correction(case.case_id, mask, [1])
+        dataset.autosave(case.case_id, mask, [2])
+    again = open_dataset(tmp_path / "scans", **options)
+    case = again.cases[0]
+    assert case.case_id == ("p1_brain_t1" if both else "brain_t1")
+    assert case.corrected_slices() == [1]
+    assert case.read_mask()[1].all()
+    assert again.read_autosave(case.case_id).slices == (2,)
+    again.revert(line.id)
+    assert case.corrected_slices() == []
+
+
 def test_echoes_of_one_series_are_told_apart(tmp_path):
     pixels = values(8)
-    write_series(tmp_path, pixels, positions=positions_of(4) * 2, EchoTime=[20.0] * 4 + [80.0] * 4)
+    write_series(tmp_path / "p1", pixels, positions=positions_of(4) * 2, EchoTime=[20.0] * 4 + [80.0] * 4)
     cases = {case.case_id: case for case in dicom.open_cases(tmp_path)}
-    assert sorted(cases) == ["4_ax_flair_echo1", "4_ax_flair_echo2"]
-    np.testing.assert_array_equal(cases["4_ax_flair_echo2"].read_image().data[0], pixels[4:])
+    assert sorted(cases) == ["p1_4_ax_flair_echo1", "p1_4_ax_flair_echo2"]
+    np.testing.assert_array_equal(cases["p1_4_ax_flair_echo2"].read_image().data[0], pixels[4:])
 
 
 def test_orientations_of_one_series_are_told_apart(tmp_path):
@@ -379,9 +442,9 @@ def test_listing_reads_no_pixels(tmp_path, monkeypatch):
 
 
 def test_names_hold_no_patient(tmp_path):
-    write_series(tmp_path, values(), series="one", description="a/b: c?")
-    write_series(tmp_path, values(), series="two", description="", first=10)
-    assert sorted(case.case_id for case in dicom.open_cases(tmp_path)) == ["4", "4_a_b_c"]
+    write_series(tmp_path / "f", values(), series="one", description="a/b: c?")
+    write_series(tmp_path / "f", values(), series="two", description="", first=10)
+    assert sorted(case.case_id for case in dicom.open_cases(tmp_path)) == ["f_4", "f_4_a_b_c"]
     assert uid("study") != uid("series")
 
 

@@ -1,4 +1,8 @@
-"""DICOM series as cases."""
+"""DICOM series as cases.
+
+A case is called after its folder; where that is called after the series, ``T1``, with the folders above it that name
+somebody: ``p1_T1``, whichever of them was opened.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,12 @@ from napari_unet_seg.errors import InputError
 
 ORDER = ("pre", "flair", "post", "t2")
 
+_NOBODY = re.compile(
+    r"(anat|ax|axial|cor|coronal|sag|sagittal|tra|transversal|2d|3d|dicom|dcm|images?|mri?)"
+    r"|(exam|scan|se|series|ses|session|st|study|visit)\d*"
+)
+"""Words that folders of many patients are called alike by."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DicomScan:
@@ -29,6 +39,9 @@ class DicomScan:
     case_id: str
     series: tuple[Series, ...]
     """A channel each, in the order pre, FLAIR, post, T2."""
+
+    mask_name: str = ""
+    """What its mask file is called, without ``_seg.dcm``, where there was no segmentation."""
 
     segmentation: Path | None = None
     """The segmentation that there was."""
@@ -52,8 +65,8 @@ class DicomScan:
 
     @property
     def mask_paths(self) -> tuple[Path, ...]:
-        """The segmentation there was, or ``<case>_seg.dcm`` beside the series."""
-        return (self.segmentation or self.reference.folder / f"{self.case_id}_seg.dcm",)
+        """The segmentation there was, or ``<mask name>_seg.dcm`` beside the series."""
+        return (self.segmentation or self.reference.folder / f"{self.mask_name or self.case_id}_seg.dcm",)
 
     def read_image(self) -> Volume:
         """Read each series as a channel; see `dicom.read_image`."""
@@ -104,9 +117,8 @@ def open_files(paths: Iterable[Path], *, root: Path) -> list[Scan]:
         what = "masks (DICOM SEG) but not their series" if found.segmentations else "DICOM files but none with an image"
         raise InputError(f"holds {what}; choose the folder with the images", path=root)
     groups = _grouped(found.series)
-    cases = [
-        DicomScan(case_id=name, series=group) for name, group in zip(_names(groups, root=root), groups, strict=True)
-    ]
+    names = zip(_names(groups, root=root), _mask_names(groups, root=root), groups, strict=True)
+    cases = [DicomScan(case_id=name, mask_name=mask_name, series=group) for name, mask_name, group in names]
     return list(_with_segmentations(cases, found.segmentations))
 
 
@@ -156,19 +168,76 @@ def _readable(series: Series) -> bool:
 
 
 def _names(groups: Sequence[tuple[Series, ...]], *, root: Path) -> list[str]:
-    """A name for each group: of its folder, with what tells it apart from the others in there."""
+    """A name for each group that is the same whichever folder above it was opened."""
+    shared = _shared(groups)
+    names = [
+        "_".join([*_words(_common_folder(group), group), *([_description(group[0])] if alone else [])])
+        for group, alone in zip(groups, shared, strict=True)
+    ]
+    times = Counter(map(_key, names))
+    for place, group in enumerate(groups):
+        if times[_key(names[place])] > 1 and (lead := _parts(_common_folder(group), root)):
+            names[place] = "_".join([*lead, *([_description(group[0])] if shared[place] else [])])
+    return _numbered(names)
+
+
+def _mask_names(groups: Sequence[tuple[Series, ...]], *, root: Path) -> list[str]:
+    """A name for the mask file of each group: of its folder, with what tells it apart from the others in there.
+
+    It is what cases were once called, so that the masks written then, in an overlay folder too, are theirs.
+    """
     folders = [_common_folder(group) for group in groups]
-    count = Counter(folders)
-    names: list[str] = []
-    for group, folder in zip(groups, folders, strict=True):
-        shared = count[folder] > 1 or any(folder in other.parents for other in folders)
-        names.append(_description(group[0]) if shared and len(group) == 1 else folder.resolve().name)
+    names = [
+        _description(group[0]) if alone else folder.resolve().name
+        for group, folder, alone in zip(groups, folders, _shared(groups), strict=True)
+    ]
     # Patients whose series are called alike: with the folders that lead there.
     times = Counter(map(_key, names))
     for place, folder in enumerate(folders):
         if times[_key(names[place])] > 1:
             lead = [part for part in _parts(folder, root) if part != names[place]]
             names[place] = "_".join([*lead, names[place]])
+    return _numbered(names)
+
+
+def _shared(groups: Sequence[tuple[Series, ...]]) -> list[bool]:
+    """Whether each group is a series in whose folder, or below it, there are others."""
+    folders = [_common_folder(group) for group in groups]
+    count = Counter(folders)
+    return [
+        len(group) == 1 and (count[folder] > 1 or any(folder in other.parents for other in folders))
+        for group, folder in zip(groups, folders, strict=True)
+    ]
+
+
+def _words(folder: Path, group: Sequence[Series]) -> list[str]:
+    """Name of a folder, after those of the folders above up to the first that is not called after the series."""
+    place = folder.resolve()
+    words = [place.name]
+    while _names_nobody(words[0], group) and place.parent.name:
+        place = place.parent
+        words.insert(0, place.name)
+    return words
+
+
+def _names_nobody(folder: str, group: Sequence[Series]) -> bool:
+    """Whether a folder is called after a series or a kind of images, as those of other patients may be."""
+    described = {word for each in group for word in _split(each.description)}
+    words = _split(folder)
+    if all(word.isdigit() for word in words):
+        return folder in {str(each.number) for each in group}
+    return all(
+        word.isdigit() or word in described or guess_role(word) is not None or _NOBODY.fullmatch(word) for word in words
+    )
+
+
+def _split(name: str) -> list[str]:
+    return re.findall(r"[^\W_]+", name.lower())
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Names with a number behind those that were there before."""
+    names = list(names)
     taken: Counter[str] = Counter()
     for place, name in enumerate(names):
         taken[_key(name)] += 1
@@ -209,8 +278,8 @@ def _with_segmentations(cases: Sequence[DicomScan], headers: Sequence[SegHeader]
         if owner is not None:
             owned[owner].append(header)
     for case in cases:
-        own = f"{case.case_id}_seg.dcm"
-        ranked = sorted(owned[case.case_id], key=lambda each: (each.path.name == own, each.written, str(each.path)))
+        own = [f"{name}_seg.dcm" for name in (case.case_id, case.mask_name)]
+        ranked = sorted(owned[case.case_id], key=lambda each: (each.path.name in own, each.written, str(each.path)))
         if not ranked:
             yield case
             continue
@@ -230,6 +299,11 @@ def _owner(header: SegHeader, cases: Sequence[DicomScan], by_instance: set[str])
     for candidates in (by_instance, by_series):
         if candidates:
             # One multi-frame file may hold several volumes; the name tells whose mask it is.
-            named = {name for name in candidates if header.path.name == f"{name}_seg.dcm"}
+            named = {
+                case.case_id
+                for case in cases
+                if case.case_id in candidates
+                and header.path.name in (f"{case.case_id}_seg.dcm", f"{case.mask_name}_seg.dcm")
+            }
             return min(named or candidates)
     return by_space.pop() if len(by_space) == 1 else None
