@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QGridLayout, QLabel, QSizePol
 
 from napari_unet_seg.engine.metrics import Counts
 from napari_unet_seg.widgets.score_history import ScoreHistory
+from napari_unet_seg.widgets.steady_label import SteadyLabel
 
 NO_TRUTH = "(none)"
 _DASH = "\N{EN DASH}"
@@ -67,11 +68,11 @@ class ScoresPanel(QWidget):
         self._explanation.setWordWrap(True)
         self._explanation.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self._history = ScoreHistory()
-        self._slice_title = QLabel("Slice")
-        # Within their own bounds too: a label that once held a longer text stays as wide, see `_set`.
+        self._slice_title = SteadyLabel("Slice")
+        # Within their own bounds too: a label that once held a longer text stays as wide.
         self._slice_title.setAlignment(_NUMBERS)
-        self._truth_title = QLabel("Ground truth")
-        self._cells: dict[tuple[str, str], QLabel] = {}
+        self._truth_title = SteadyLabel("Ground truth")
+        self._cells: dict[tuple[str, str], SteadyLabel] = {}
 
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
@@ -83,7 +84,7 @@ class ScoresPanel(QWidget):
         for number, (key, title) in enumerate(rows.items(), 1):
             grid.addWidget(QLabel(title) if isinstance(title, str) else title, number, 0)
             for column, part in ((1, "slice"), (2, "volume")):
-                cell = QLabel(_DASH)
+                cell = SteadyLabel(_DASH)
                 cell.setObjectName(f"{key}_{part}")
                 cell.setAlignment(_NUMBERS)
                 cell.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -128,8 +129,8 @@ class ScoresPanel(QWidget):
     def set_board(self, board: ScoreBoard) -> None:
         """Show scores."""
         self._board = board
-        _set(self._slice_title, "Slice" if board.z is None else f"Slice {board.z}")
-        _set(self._truth_title, "Model's mask" if board.against_model else "Ground truth")
+        self._slice_title.setText("Slice" if board.z is None else f"Slice {board.z}")
+        self._truth_title.setText("Model's mask" if board.against_model else "Ground truth")
         parts = (("slice", board.slice, board.slice_voxels), ("volume", board.volume, board.volume_voxels))
         for part, counts, voxels in parts:
             texts = dict.fromkeys(("dice", "iou", "predicted", "true"), _DASH)
@@ -140,7 +141,7 @@ class ScoresPanel(QWidget):
                 texts["iou"] = f"{counts.iou:.3f}"
                 texts["true"] = _amount(counts.tp + counts.fn, board.voxel_ml)
             for key, text in texts.items():
-                _set(self._cells[key, part], text)
+                self._cells[key, part].setText(text)
         self._history.setValue(board.history)
         if board.volume_voxels is None:
             explanation = "Scores appear once there is a segmentation."
@@ -163,16 +164,3 @@ class ScoresPanel(QWidget):
 
 def _amount(voxels: int, voxel_ml: float | None) -> str:
     return f"{voxels} voxels" if voxel_ml is None else f"{voxels * voxel_ml:.2f} ml"
-
-
-def _set(label: QLabel, text: str) -> None:
-    """Show a number in a label that grows when it must and never shrinks.
-
-    Qt lays the whole dock out anew when the text of a label changes, unless the label's size is fixed: 5 ms with every
-    movement of the brush.
-    """
-    if label.text() != text:
-        label.setText(text)
-        size = label.sizeHint().expandedTo(label.minimumSize())
-        if size != label.minimumSize():
-            label.setFixedSize(size)

@@ -181,6 +181,19 @@ def test_shorter_numbers_stay_at_the_right(qtbot: QtBot) -> None:
         assert label.alignment() & Qt.AlignmentFlag.AlignRight, label.objectName()
 
 
+def test_numbers_are_whole_in_another_font(qtbot: QtBot) -> None:
+    panel = ScoresPanel()
+    qtbot.addWidget(panel)
+    panel.show()
+    panel.set_board(ScoreBoard(z=100, slice_voxels=12345, volume_voxels=1234567))
+    # As napari does where the user chooses a size.
+    for size in (24, 8):
+        panel.setStyleSheet(f"QLabel {{ font-size: {size}pt }}")
+        qtbot.wait(50)
+        for label in (panel._slice_title, panel._truth_title, *panel._cells.values()):
+            assert label.size() == label.sizeHint(), label.objectName()
+
+
 def test_new_numbers_lay_nothing_out(qtbot: QtBot) -> None:
     panel = ScoresPanel()
     qtbot.addWidget(panel)
