@@ -53,7 +53,7 @@ def test_cases_are_exchanged_after_the_question(docked: UNetDock, window: Viewer
         if box is None:
             QTimer.singleShot(50, answer)
             return
-        button = next(button for button in box.buttons() if button.text() == "Discard")
+        button = next(button for button in box.buttons() if button.text().replace("&", "") == "Discard")
         answered.append(box.text())
         QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
