@@ -36,6 +36,7 @@ class CorrectionCounts(QObject):
         self._lane = lane
         self._dataset: Dataset | None = None
         self._counts: dict[str, int] = {}
+        self._labelled: frozenset[str] | None = None
         session.dataset_changed.connect(self._on_dataset)
         session.saved.connect(self._on_saved)
 
@@ -48,6 +49,11 @@ class CorrectionCounts(QObject):
         """Name of each case that has any to their number, as of the last count."""
         return self._counts
 
+    def alone(self) -> bool:
+        """Whether one case has all the corrections, and no other came with a mask; False where that is not known."""
+        corrected = {case_id for case_id, count in self._counts.items() if count}
+        return len(corrected) == 1 and self._labelled is not None and self._labelled <= corrected
+
     def note(self, case_id: str, count: int) -> None:
         """Take what reading a case has shown anyway; other programs may have corrected it since the last count."""
         if self._counts.get(case_id, 0) != count:
@@ -57,7 +63,7 @@ class CorrectionCounts(QObject):
     def follow(self) -> None:
         """Count anew if another dataset is open, or the same one with its corrections in another folder."""
         if self._session.dataset is not self._dataset:
-            self._dataset, self._counts = self._session.dataset, {}
+            self._dataset, self._counts, self._labelled = self._session.dataset, {}, None
             self._count()
             self.valueChanged.emit()
 
@@ -67,6 +73,7 @@ class CorrectionCounts(QObject):
             return
         self._dataset = self._session.dataset
         self._counts = {case_id: each.corrected for case_id, each in stored.items() if each.corrected}
+        self._labelled = frozenset(case_id for case_id, each in stored.items() if each.truth)
         self.valueChanged.emit()
 
     def _on_saved(self, result: SaveResult) -> None:

@@ -291,6 +291,7 @@ class Retrain(QObject):
                 scan_slices=0 if case is None else counts.get(case.case_id, 0),
                 slices=sum(counts.values()),
                 cases=sum(count > 0 for count in counts.values()),
+                alone=self._counts.alone(),
                 unsaved=0 if work is None else len(work.mask.unsaved(thorough=False)),
             )
         )

@@ -36,6 +36,9 @@ class RetrainBoard:
     cases: int = 0
     """Cases that these belong to."""
 
+    alone: bool = False
+    """One case has all of those, and no other one came with a mask: nothing tells what a round does to other scans."""
+
     unsaved: int = 0
     """Slices of the open case that wait to be saved."""
 

@@ -252,6 +252,8 @@ class RetrainPanel(QWidget):
             return f"{count} not learned from; save {'it' if one else 'them'} first."
         if not board.learnable(settings.scope):
             return "Correct some slices and save them (panel Correct): a round learns from those."
+        if settings.scope == "model" and board.alone:
+            return "A round for all scans is used only if another scan can check it: correct a second one as well."
         return ""
 
     # Methods, not lambdas: Qt would hold the panel, and with it the viewer, by a lambda.

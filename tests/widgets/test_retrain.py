@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
@@ -69,6 +70,25 @@ def test_the_panel_counts_what_is_saved(corrected: UNetDock, dataset: FakeDatase
     assert not corrected.retrain_panel._start.isEnabled()
     choose_model_scope(corrected)
     assert corrected.retrain_panel._start.isEnabled()
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_it_knows_whether_another_scan_can_check_a_round(
+    segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle, labelled: bool
+) -> None:
+    for case in dataset.cases:
+        if case.case_id != "one":
+            case.mask = np.zeros(case.volume.shape, np.uint8) if labelled else None
+    segmented.loader.open_path(Path("scans"))
+    settle()
+    segmented.loader.open_case("one")
+    settle()
+    segmented.runner.segment()
+    settle()
+    viewer.layers["Segmentation"].paint((2, 5, 5), 1)
+    segmented.saver.save()
+    settle()
+    assert segmented.retrain_panel.board().alone != labelled
 
 
 def test_a_round_for_the_scan_asks_for_what_is_shown(
