@@ -45,6 +45,7 @@ def test_a_dataset_that_has_grown_is_refused(
 ) -> None:
     """A patient more, and patients that trained would be drawn for the test."""
     monkeypatch.setattr(reproduce, "RECIPES", {"tiny": lambda: recipe(kind)})
+    monkeypatch.setattr(reproduce, "SEEDS", ("tiny",))
     arguments = ["--data", str(data), "--output", str(tmp_path / "out"), "--recipes", "tiny", "--device", "cpu"]
     assert reproduce.main([*arguments, "--threads", "1"]) == 0
     assert reproduce.main([*arguments, "--threads", "1", "--evaluate"]) == 0
