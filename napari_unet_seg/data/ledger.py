@@ -23,11 +23,11 @@ class Ledger:
     ----------
     places : Places
     match : callable
-        Gives a line, and the folder that its file names start from, as it reads in this dataset; None if it is of
-        another one.
+        Given lines, and the folder that their file names start from: as they read in this dataset, without those of
+        others.
     """
 
-    def __init__(self, places: Places, match: Callable[[Correction, Path], Correction | None]) -> None:
+    def __init__(self, places: Places, match: Callable[[Iterable[Correction], Path], list[Correction]]) -> None:
         self._logs = [CorrectionLog(state / LOG) for state in places.states]
         self._bases = [places.base(state) for state in places.states]
         self._overlaid = places.overlay is not None
@@ -55,7 +55,7 @@ class Ledger:
                 return self._history
             *rest, (generation, count) = counts
             if self._taken and self._taken[:-1] == rest and self._taken[-1][0] == generation:
-                fresh = self._matched(lines[-1][self._taken[-1][1] : count], self._bases[-1])
+                fresh = self._match(lines[-1][self._taken[-1][1] : count], self._bases[-1])
                 for history in {id(each): each for each in (self._history, self._own)}.values():
                     history.add(fresh)
             else:
@@ -66,7 +66,7 @@ class Ledger:
 
     def _add_up(self, lines: Sequence[Sequence[Correction]]) -> None:
         """Take in all lines: those of logs that lie side by side in the order in which they were written."""
-        *below, own = [self._matched(found, base) for found, base in zip(lines, self._bases, strict=True)]
+        *below, own = [self._match(found, base) for found, base in zip(lines, self._bases, strict=True)]
         self._history = History()
         if self._overlaid:
             self._history.add(merge(*below, key=attrgetter("time")))
@@ -91,6 +91,3 @@ class Ledger:
             folders = [log.path.parent / "originals" for log in self._logs]
             for history in {id(each): each for each in (self._history, self._own)}.values():
                 find_lost_originals(history, lines=readable, damaged=damaged, folders=folders)
-
-    def _matched(self, lines: Iterable[Correction], base: Path) -> list[Correction]:
-        return [found for line in lines if (found := self._match(line, base)) is not None]

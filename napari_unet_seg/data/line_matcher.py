@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from napari_unet_seg.data.correction_log import Correction, FileChange
+from napari_unet_seg.data.file_state import sha256_of
 from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.scan import Scan
 from napari_unet_seg.errors import InputError
@@ -34,24 +36,31 @@ class LineMatcher:
         self._files: dict[str, dict[str, int]] = {}
         self._cases: dict[str, set[str]] | None = None
         self._single: dict[str, bool] = {}
+        self._moved: dict[str, str] = {}
 
-    def match(self, line: Correction, folder: Path) -> Correction | None:
-        """A line as it reads here; None if it is of nothing that is open.
+    def match(self, lines: Iterable[Correction], folder: Path) -> list[Correction]:
+        """Lines as they read here, without those that are of nothing that is open.
 
         In the dataset's own log, a line of a case that is gone stays as it is, and one of a mask file that is no
         longer its case's loses its slices.
 
         Parameters
         ----------
-        line : Correction
-            As logged.
+        lines : iterable of Correction
+            As logged, in order.
         folder : Path
-            What its file names start from.
+            What their file names start from.
         """
+        lines = list(lines)
+        if folder == self._places.folder:
+            self._find_moves(lines)
+        return [found for line in lines if (found := self._match(line, folder)) is not None]
+
+    def _match(self, line: Correction, folder: Path) -> Correction | None:
         if folder != self._places.folder:
             line = replace(line, files=tuple(self._from_here(change, folder) for change in line.files))
-        elif line.case in self._scans:
-            line = self._in_renamed_folder(line)
+        else:
+            line = self._moved_on(line)
         case_id = self._case_of(line)
         if case_id is not None:
             return self._renumbered(line if line.case == case_id else replace(line, case=case_id))
@@ -83,17 +92,29 @@ class LineMatcher:
                 path=self._places.folder,
             )
 
-    def _in_renamed_folder(self, line: Correction) -> Correction:
-        """A line whose mask files lie in a folder of another name by now: the same case, the same names of files."""
-        own = self.files(line.case)
-        if not line.files or any(change.file in own for change in line.files):
+    def _find_moves(self, lines: Sequence[Correction]) -> None:
+        """Find mask files that lie in a folder of another name by now: of the same case, name and content."""
+        first: dict[str, str | None] = {}
+        last: dict[str, str | None] = {}
+        for change in (change for line in lines for change in line.files):
+            first.setdefault(change.file, change.before)
+            last[change.file] = change.after
+        for line in lines:
+            own = self.files(line.case) if line.case in self._scans else {}
+            for file in {change.file for change in line.files} - own.keys() - self._moved.keys() if own else ():
+                there = [name for name in own if PurePosixPath(name).name == PurePosixPath(file).name]
+                if last[file] is None or len(there) != 1 or self._places.source(file) is not None:
+                    continue
+                (new,) = there
+                with suppress(InputError):
+                    # What it was before it was corrected under its new name, if it was.
+                    if last[file] == (first[new] if new in first else sha256_of(self._places.source(new))):
+                        self._moved[file] = new
+
+    def _moved_on(self, line: Correction) -> Correction:
+        if self._moved.keys().isdisjoint(change.file for change in line.files):
             return line
-        there = {PurePosixPath(name).name: name for name in own}
-        names = [PurePosixPath(change.file).name for change in line.files]
-        gone = not any(self._places.source(change.file) for change in line.files)
-        if not gone or len(there) < len(own) or not all(name in there for name in names):
-            return line
-        moved = (replace(change, file=there[name]) for change, name in zip(line.files, names, strict=True))
+        moved = (replace(change, file=self._moved.get(change.file, change.file)) for change in line.files)
         return replace(line, files=tuple(moved))
 
     def _from_here(self, change: FileChange, folder: Path) -> FileChange:

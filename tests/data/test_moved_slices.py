@@ -41,6 +41,22 @@ class TestKaggle:
         (root / "first patient").rename(root / CASE)
         assert content(root) == before
 
+    def test_another_patient_takes_the_place_of_one(self, tmp_path):
+        root = kaggle(tmp_path)
+        dataset, mask = opened(root)
+        line = dataset.save_correction(CASE, flipped(mask, 1), [1])
+        (root / CASE).rename(tmp_path / "put aside")
+        for file in kaggle(tmp_path / "other").joinpath(CASE).iterdir():
+            pixels = tifffile.imread(file)
+            (root / "second").mkdir(exist_ok=True)
+            tifffile.imwrite(root / "second" / file.name, 255 - pixels if "mask" in file.name else pixels)
+        before = content(root)
+        again = open_dataset(root)
+        assert again[CASE].corrected_slices() == []
+        with pytest.raises(InputError, match="no longer there"):
+            again.revert(line.id)
+        assert content(root) == before
+
     def test_a_file_before_it_is_removed(self, tmp_path):
         root = kaggle(tmp_path, slices=6)
         before = content(root)
