@@ -82,7 +82,7 @@ def judge(
     policy: TunePolicy,
     corrected: Collection[str],
     only_empty: bool,
-    for_all: bool = False,
+    one_scan: bool = False,
     contest: Contest | None = None,
 ) -> Verdict:
     """Weigh what a round gained on held-back slices against what it lost elsewhere.
@@ -97,8 +97,8 @@ def judge(
         Names of the cases that were corrected.
     only_empty : bool
         Whether every corrected slice is empty, so that nothing says where tumour is.
-    for_all : bool
-        Whether the weights are for every scan, not for the corrected one.
+    one_scan : bool
+        Whether weights that are for every scan were learned from a single one.
     contest : Contest, optional
         How the round does against the version in use.
     """
@@ -116,7 +116,7 @@ def judge(
         or _lost_own(own, policy, gained=gained, only_empty=only_empty, alone=not known)
         or _lost_others(others, policy)
         or _lost_known(known, policy)
-        or (_ONE_SCAN if for_all and len(corrected) == 1 and not known else "")
+        or (_ONE_SCAN if one_scan and not known else "")
     )
     if refusal:
         return Verdict(promoted=False, reason=refusal, before=before, after=after)

@@ -234,7 +234,7 @@ class Round:
             policy=self.policy,
             corrected=self._corrected,
             only_empty=not any((scan.mask[z] > 0).any() for scan in self.data.corrected for z in scan.corrected),
-            for_all=self.scope == "model",
+            one_scan=self.scope == "model" and sum(bool(scan.corrected) for scan in self.data.corrected) < 2,
             contest=None if self.incumbent is None else self._contest(self.incumbent, look),
         )
 

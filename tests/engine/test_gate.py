@@ -135,13 +135,10 @@ def test_agreement_counts_where_the_parent_was_sure() -> None:
 
 
 def test_one_scan_cannot_speak_for_all() -> None:
-    def of(*cases: CaseReport, corrected: set[str], for_all: bool = True) -> Verdict:
-        return judge(cases, policy=POLICY, corrected=corrected, only_empty=False, for_all=for_all)
-
-    sure, sample = case(CONFIDENT, 1.0, 0.99), case(CONFIDENT, 1.0, 0.99, "s")
-    refused = of(GAIN, sure, sample, corrected={"a"})
+    cases = GAIN, case(CONFIDENT, 1.0, 0.99), case(CONFIDENT, 1.0, 0.99, "s")
+    told = {"policy": POLICY, "corrected": {"a"}, "only_empty": False}
+    refused = judge(cases, **told, one_scan=True)  # type: ignore[arg-type]
     assert not refused.promoted
     assert refused.reason.startswith("slices of one scan cannot tell what becomes of other scans; correct a second one")
-    assert of(GAIN, sure, sample, corrected={"a"}, for_all=False).promoted
-    assert of(GAIN, sure, sample, case(REHEARSAL, 0.9, 0.9, "r"), corrected={"a"}).promoted
-    assert of(GAIN, sure, sample, corrected={"a", "b"}).promoted
+    assert judge(cases, **told).promoted  # type: ignore[arg-type]
+    assert judge([*cases, case(REHEARSAL, 0.9, 0.9, "r")], **told, one_scan=True).promoted  # type: ignore[arg-type]
