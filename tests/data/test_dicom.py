@@ -223,6 +223,21 @@ def test_name_does_not_depend_on_the_folder_opened(tmp_path, folder, name):
     assert [case.case_id for case in dicom.open_cases(tmp_path / folder / "IM0000")] == [name]
 
 
+@pytest.mark.parametrize(
+    ("numbers", "names"),
+    [
+        ({"1": 1, "2": 1, "3": 1}, ["1", "2", "3"]),
+        ({"1": 1, "2": 2, "30": 30}, ["data_1", "data_2", "data_30"]),
+        ({"1": 1, "2": 2, "p3": 1}, ["data_1", "data_2", "p3"]),
+    ],
+)
+def test_folders_that_are_numbers_are_called_alike(tmp_path, numbers, names):
+    for folder, number in numbers.items():
+        write_series(tmp_path / "data" / folder, values(), study=folder, description="ax dwi", number=number)
+    assert sorted(case.case_id for case in dicom.open_cases(tmp_path / "data")) == names
+    assert [only(tmp_path / "data" / folder).case_id for folder in sorted(numbers)] == names
+
+
 def test_predictions_of_two_patients_lie_side_by_side(tmp_path):
     for patient in ("p1", "p2"):
         write_series(tmp_path / patient / "t1", values(), study=patient, description="t1")

@@ -1,7 +1,8 @@
 """DICOM series as cases.
 
 A case is called after its folder; where that is called after the series, ``T1``, with the folders above it that name
-somebody: ``p1_T1``, whichever of them was opened.
+somebody: ``p1_T1``, whichever of them was opened. A folder that is a bare number is called after
+the series if all such folders beside it are.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from napari_unet_seg.data.formats import atomic, dicom, dicom_seg
 from napari_unet_seg.data.formats.dicom import Series
-from napari_unet_seg.data.formats.dicom_header import SegHeader, read_header
+from napari_unet_seg.data.formats.dicom_header import ImageHeader, SegHeader, read_header
+from napari_unet_seg.data.layouts.listing import list_folder
 from napari_unet_seg.data.roles import guess_role
 from napari_unet_seg.data.scan import MaskFile, Scan
 from napari_unet_seg.data.volume import Array, Mask, Volume
@@ -30,6 +34,9 @@ _NOBODY = re.compile(
     r"|(exam|scan|se|series|ses|session|st|study|visit)\d*"
 )
 """Words that folders of many patients are called alike by."""
+
+_FILES_TRIED = 32
+"""How many files of a folder are read before it is taken for one without an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,9 +176,12 @@ def _readable(series: Series) -> bool:
 
 def _names(groups: Sequence[tuple[Series, ...]], *, root: Path) -> list[str]:
     """A name for each group that is the same whichever folder above it was opened."""
+    numbered = cache(_numbers_series)
     shared = _shared(groups)
     names = [
-        "_".join([*_words(_common_folder(group), group), *([_description(group[0])] if alone else [])])
+        "_".join(
+            [*_words(_common_folder(group), group, numbered=numbered), *([_description(group[0])] if alone else [])]
+        )
         for group, alone in zip(groups, shared, strict=True)
     ]
     times = Counter(map(_key, names))
@@ -210,25 +220,48 @@ def _shared(groups: Sequence[tuple[Series, ...]]) -> list[bool]:
     ]
 
 
-def _words(folder: Path, group: Sequence[Series]) -> list[str]:
-    """Name of a folder, after those of the folders above up to the first that is not called after the series."""
+def _words(folder: Path, group: Sequence[Series], *, numbered: Callable[[Path], bool]) -> list[str]:
+    """Name of a folder, after those of the folders above up to the first that is not called after the series.
+
+    `numbered` is `_numbers_series`, which remembers.
+    """
     place = folder.resolve()
     words = [place.name]
-    while _names_nobody(words[0], group) and place.parent.name:
+    while _names_nobody(place, group, numbered=numbered) and place.parent.name:
         place = place.parent
         words.insert(0, place.name)
     return words
 
 
-def _names_nobody(folder: str, group: Sequence[Series]) -> bool:
+def _names_nobody(folder: Path, group: Sequence[Series], *, numbered: Callable[[Path], bool]) -> bool:
     """Whether a folder is called after a series or a kind of images, as those of other patients may be."""
     described = {word for each in group for word in _split(each.description)}
-    words = _split(folder)
+    words = _split(folder.name)
     if all(word.isdigit() for word in words):
-        return folder in {str(each.number) for each in group}
+        return folder.name in {str(each.number) for each in group} and numbered(folder.parent)
     return all(
         word.isdigit() or word in described or guess_role(word) is not None or _NOBODY.fullmatch(word) for word in words
     )
+
+
+def _numbers_series(folder: Path) -> bool:
+    """Whether each folder in there that is called by a bare number holds the series of that number.
+
+    Those that were not opened count too, lest the same scan be called otherwise from above. Patients are numbered as
+    well, and the first series of each may have the number of one of them.
+    """
+    numbered = (folder / name for name in list_folder(folder, root=folder).folders if name.isdigit())
+    return all(str(_number(each)) == each.name for each in numbered)
+
+
+def _number(folder: Path) -> int | None:
+    """Number of the series of the first image in a folder."""
+    for name in list_folder(folder, root=folder).files[:_FILES_TRIED]:
+        with suppress(InputError):
+            header = read_header(folder / name)
+            if isinstance(header, ImageHeader):
+                return header.number
+    return None
 
 
 def _split(name: str) -> list[str]:
