@@ -238,6 +238,13 @@ def test_folders_that_are_numbers_are_called_alike(tmp_path, numbers, names):
     assert [only(tmp_path / "data" / folder).case_id for folder in sorted(numbers)] == names
 
 
+def test_names_that_two_folders_have_depend_on_the_folder_opened(tmp_path):
+    for hospital in ("h1", "h2"):
+        write_series(tmp_path / hospital / "p1" / "t1", values(), study=hospital, description="t1")
+        assert only(tmp_path / hospital).case_id == "p1_t1"
+    assert sorted(case.case_id for case in dicom.open_cases(tmp_path)) == ["h1_p1_t1", "h2_p1_t1"]
+
+
 def test_predictions_of_two_patients_lie_side_by_side(tmp_path):
     for patient in ("p1", "p2"):
         write_series(tmp_path / patient / "t1", values(), study=patient, description="t1")

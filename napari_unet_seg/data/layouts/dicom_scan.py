@@ -1,8 +1,9 @@
 """DICOM series as cases.
 
 A case is called after its folder; where that is called after the series, ``T1``, with the folders above it that name
-somebody: ``p1_T1``, whichever of them was opened. A folder that is a bare number is called after
-the series if all such folders beside it are.
+somebody: ``p1_T1``, whichever of them was opened. Cases that would be called alike so have all the folders below the
+one that was opened: ``h1_p1_T1`` and ``h2_p1_T1``, which are ``p1_T1`` both where ``h1`` or ``h2`` is opened. A folder
+that is a bare number is called after the series if all such folders beside it are.
 """
 
 from __future__ import annotations
@@ -175,7 +176,10 @@ def _readable(series: Series) -> bool:
 
 
 def _names(groups: Sequence[tuple[Series, ...]], *, root: Path) -> list[str]:
-    """A name for each group that is the same whichever folder above it was opened."""
+    """A name for each group: the same whichever folder above it was opened, but for groups with one name.
+
+    Those have the folders that lead there from the one opened, and the short name where no other has it.
+    """
     numbered = cache(_numbers_series)
     shared = _shared(groups)
     names = [
