@@ -384,6 +384,45 @@ def test_where_0_is_white_the_mask_is_not_read_inside_out(tmp_path, kind):
     np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), edited)
 
 
+CLASSES = {"one": [0, 1], "two": [0, 1, 2], "high": [0, 2, 255], "none": [0]}
+
+
+@pytest.mark.parametrize("options", [{}, {"metadata": None, "software": "theirs"}])
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+@pytest.mark.parametrize("labels", CLASSES.values(), ids=CLASSES)
+def test_numbers_of_classes_are_kept_whatever_is_said_to_be_white(tmp_path, labels, kind, options):
+    path = tmp_path / "a_mask.tif"
+    mask = np.zeros((1, 16, 24), kind)
+    mask[0].flat[: 4 * len(labels)] = np.repeat(labels, 4)
+    tifffile.imwrite(path, mask[0], photometric="miniswhite", **options)
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), mask)
+    for edited in (mask[:, ::-1], mask * 0, mask * 0 + 255, np.where(mask > 0, mask.dtype.type(255), 0)):
+        path.write_bytes(tiff.encode_mask(edited, former=path, like=path))
+        np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), edited)
+
+
+@pytest.mark.parametrize("labels", [[0, 0], [255, 255], [0, 1], [1, 255], [0, 255]])
+def test_where_0_is_white_any_correction_is_read_again(tmp_path, labels):
+    path = tmp_path / "a_mask.tif"
+    stored = np.full((16, 24), 255, np.uint8)
+    stored[3:7, 5:12] = 0
+    tifffile.imwrite(path, stored, photometric="miniswhite")
+    edited = np.array(labels, np.uint8)[(stored > 0).astype(int)][np.newaxis]
+    path.write_bytes(tiff.encode_mask(edited, former=path, like=path))
+    np.testing.assert_array_equal(tiff.read_labels(path, shape=edited.shape), edited)
+
+
+@pytest.mark.parametrize("compression", [None, "jpeg"])
+def test_where_0_is_white_a_blurred_mask_is_not_read_inside_out(tmp_path, compression):
+    path = tmp_path / "a_mask.tif"
+    mask = np.zeros((24, 32), np.uint8)
+    mask[6:14, 10:24] = 255
+    picture = Image.fromarray(mask).resize((64, 48), Image.Resampling.BICUBIC)
+    tifffile.imwrite(path, 255 - np.asarray(picture), photometric="miniswhite", compression=compression)
+    labels = tiff.read_labels(path, shape=(1, 48, 64))
+    np.testing.assert_array_equal(labels[0] > 127, np.asarray(picture) > 127)
+
+
 def test_the_inverse_of_few_bits():
     np.testing.assert_array_equal(inverse(np.array([0, 1, 15], np.uint8), bits=4), [15, 14, 0])
     np.testing.assert_array_equal(inverse(np.array([0, 1], np.uint16)), [65535, 65534])

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from napari_unet_seg.data.blurred_mask import is_blurred
 from napari_unet_seg.data.formats import atomic, tiff_spacing
 from napari_unet_seg.data.formats.lossy_mask import JPEG_TOLERANCE, cut_jpeg
 from napari_unet_seg.data.formats.number_type import type_for
 from napari_unet_seg.data.formats.tiff_axes import TiffAxes, find_axes
 from napari_unet_seg.data.formats.tiff_file import opened, whole_series
 from napari_unet_seg.data.formats.tiff_rewrite import rewrite
-from napari_unet_seg.data.formats.tiff_white import inverse, white_is_zero
+from napari_unet_seg.data.formats.tiff_white import inverse, is_white_on_black, white_is_zero
 from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask, screen_affine, whole_labels
 from napari_unet_seg.errors import InputError
 
@@ -119,7 +120,7 @@ def read_labels(path: Path, *, shape: tuple[int, int, int]) -> Array:
     """
     with opened(path) as tif:
         series = whole_series(tif, path)
-        values, lossy = _values(tif, series), _is_jpeg(tif, series)
+        (values, _), lossy = _mask_values(tif, series), _is_jpeg(tif, series)
         fitted = _fitted(tif, series, values, shape, path)
         if fitted is not None:
             labels = _native(fitted)
@@ -156,9 +157,10 @@ def encode_mask(labels: Array, *, former: Path | None, like: Path) -> bytes:
         return _new_mask(labels, like=like)
     with opened(former) as tif:
         series = whole_series(tif, former)
-        values = _values(tif, series)
+        values, inverted = _mask_values(tif, series)
         kind = type_for(labels, former=values.dtype)
-        stays_white = kind == values.dtype and white_is_zero(tif, series.keyframe)
+        # In another type white would be another value.
+        tagged = kind == values.dtype
         values = values.astype(kind)
         # A view: what is set in it is set in the array on the file's own axes.
         fitted = _fitted(tif, series, values, labels.shape, former)
@@ -172,7 +174,11 @@ def encode_mask(labels: Array, *, former: Path | None, like: Path) -> bytes:
                     path=former,
                 )
             arranged[:3] = labels
-        return rewrite(tif, inverse(values) if stays_white else values, former)
+        if white_is_zero(tif, series.keyframe):
+            # It stays so where it is read the same way again.
+            tagged = tagged and inverted and is_white_on_black(inverse(values), bits=8 * kind.itemsize)
+            values = inverse(values) if tagged else values
+        return rewrite(tif, values, former, white_is_zero=tagged)
 
 
 def write_mask(path: Path, mask: Mask, *, like: Path) -> None:
@@ -258,6 +264,19 @@ def _values(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Array:
     values: Array = series.asarray()
     page = series.keyframe
     return inverse(values, bits=page.bitspersample) if white_is_zero(tif, page) else values
+
+
+def _mask_values(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> tuple[Array, bool]:
+    """Pixels of a mask on the file's own axes, and whether they are the inverse of what is stored."""
+    stored: Array = series.asarray()
+    page = series.keyframe
+    if not white_is_zero(tif, page):
+        return stored, False
+    values = inverse(stored, bits=page.bitspersample)
+    grays = _is_jpeg(tif, series) or is_blurred(values.reshape(-1, *values.shape[-2:]))
+    if grays or is_white_on_black(stored, bits=page.bitspersample):
+        return values, True
+    return stored, False
 
 
 def _is_jpeg(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> bool:

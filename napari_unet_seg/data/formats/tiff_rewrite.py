@@ -27,7 +27,7 @@ OF_THE_OLD = frozenset((
 """Tags that are wrong in the new file: ranges of values, how JPEG coded the colours, and places in the old file."""
 
 
-def rewrite(tif: tifffile.TiffFile, values: Array, path: Path) -> bytes:
+def rewrite(tif: tifffile.TiffFile, values: Array, path: Path, *, white_is_zero: bool) -> bytes:
     """The content of an open TIFF with other pixel values.
 
     Parameters
@@ -38,6 +38,8 @@ def rewrite(tif: tifffile.TiffFile, values: Array, path: Path) -> bytes:
         Pixels of the series, on the axes of tifffile; its number type becomes that of the file.
     path : Path
         The file's name, for errors.
+    white_is_zero : bool
+        Whether the tag that says so is kept, where there is one.
     """
     series = tif.series[0]
     pages = [page for page in series.pages if page is not None]
@@ -51,11 +53,12 @@ def rewrite(tif: tifffile.TiffFile, values: Array, path: Path) -> bytes:
         for number, group in enumerate(groups):
             page = tif.pages[pages[number].index]
             for plane in group:
-                _write_page(writer, page if isinstance(page, tifffile.TiffPage) else page.aspage(), plane)
+                page = page if isinstance(page, tifffile.TiffPage) else page.aspage()
+                _write_page(writer, page, plane, white_is_zero=white_is_zero)
     return payload.getvalue()
 
 
-def _write_page(writer: tifffile.TiffWriter, page: Any, values: Array) -> None:
+def _write_page(writer: tifffile.TiffWriter, page: Any, values: Array, *, white_is_zero: bool) -> None:
     tags = page.tags
     compression = tifffile.COMPRESSION(page.compression).name
     compression = compression if compression in LOSSLESS else "ADOBE_DEFLATE"
@@ -72,8 +75,7 @@ def _write_page(writer: tifffile.TiffWriter, page: Any, values: Array) -> None:
         photometric = "rgb"
         options |= {"planarconfig": page.planarconfig, "extrasamples": tuple(page.extrasamples) or None}
     else:
-        # Where the type is another one, white would be another value.
-        photometric = "miniswhite" if page.photometric == 0 and values.dtype == page.dtype else "minisblack"
+        photometric = "miniswhite" if page.photometric == 0 and white_is_zero else "minisblack"
         if page.samplesperpixel > 1:
             options |= {"planarconfig": page.planarconfig, "extrasamples": tuple(page.extrasamples) or None}
     if 282 in tags and 283 in tags:

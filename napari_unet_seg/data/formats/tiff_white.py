@@ -20,6 +20,24 @@ def white_is_zero(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
     return not (tif.is_imagej or (page.dtype.kind == "b" and by_tifffile))
 
 
+def is_white_on_black(values: Array, *, bits: int) -> bool:
+    """Whether a mask whose tag says that 0 is white holds black and white only, not the numbers of classes.
+
+    Those are kept, whatever the tag says. So is a file of nothing but 0: far more masks are empty than full.
+
+    Parameters
+    ----------
+    values : ndarray
+        As they are stored, on any axes.
+    bits : int
+        How many each of them has.
+    """
+    if values.dtype == bool:
+        return True
+    black = values == 2**bits - 1
+    return bool(black.any() and (black | (values == 0)).all())
+
+
 def inverse(values: Array, *, bits: int | None = None) -> Array:
     """Black for white: values of `bits` bits, by default of all that their type has."""
     if values.dtype == bool:
