@@ -12,6 +12,9 @@ _END = 16
 _LEVELS = 5
 """A blur gives at least as many levels of gray, white among them."""
 
+_QUARTERS = np.array([64, 128, 192, 256])
+"""The four levels that means of 2x2 pixels have; programs round them up or down."""
+
 _RAMP = 0.9
 """Part of the gray pixels that lie between a darker and a brighter neighbour at an edge that was blurred."""
 
@@ -45,7 +48,8 @@ def is_blurred(values: Array) -> bool:
     if levels[0] < _END and levels[-2] >= 256 - _END and np.count_nonzero(between) <= bright.size / 2:
         off = (gray > 0) & (gray != np.bincount(bright).argmax())
         return bool((darkest == brightest)[off].mean() <= 1 - _RAMP)
-    if len(levels) < _LEVELS or not between.any():
+    quarters = len(levels) == len(_QUARTERS) and np.abs(levels - _QUARTERS).max() <= 1
+    if (len(levels) < _LEVELS and not quarters) or not between.any():
         return False
     return bool(((darkest < gray) & (brightest > gray))[between].mean() >= _RAMP)
 
