@@ -13,7 +13,7 @@ import numpy as np
 from napari_unet_seg.data.autosave import UNKNOWN, Autosave, autosave_path, read_autosave, write_autosave
 from napari_unet_seg.data.given_mask import as_given, as_slices
 from napari_unet_seg.data.overlay import Places
-from napari_unet_seg.data.scan import Scan
+from napari_unet_seg.data.scan import Scan, former_id
 from napari_unet_seg.data.stored_mask import StoredMask
 from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.data.write_lock import now
@@ -46,12 +46,12 @@ class Autosaves:
     def find(self, scan: Scan) -> Path:
         """The file of a case, which may have had another name before there were others of that name."""
         path = self.path(scan.case_id)
-        if path.exists() or self._root.is_file():
+        if path.exists():
             return path
         with suppress(InputError, OSError):
-            mask, shape = self._mask_of(scan), scan.read_shape()
-            for other in sorted(path.parent.glob("*.npz")):
-                if mask and self._has_no_case(other, mask=mask, shape=shape):
+            former = self.path(former_id(scan))
+            for other in [former] if self._root.is_file() else sorted(path.parent.glob("*.npz")):
+                if self._is_former(other, scan):
                     return other
         return path
 
@@ -151,13 +151,17 @@ class Autosaves:
             part for file in scan.mask_files()[:1] for part in (self._places.relative(file.path), *file.names[:1])
         )
 
-    def _has_no_case(self, path: Path, *, mask: str, shape: tuple[int, int, int]) -> bool:
-        """Whether a file is of a mask, and the case that it names is no longer called so."""
+    def _is_former(self, path: Path, scan: Scan) -> bool:
+        """Whether a file is of a scan, and the case that it names is no longer called so."""
         with suppress(InputError):
             autosave = read_autosave(path)
             if autosave is None or autosave.case in self._scans or path != self.path(autosave.case):
                 return False
-            return (autosave.mask, autosave.shape) == (mask, shape)
+            if autosave.mask:
+                return (autosave.mask, autosave.shape) == (self._mask_of(scan), scan.read_shape())
+            # It was written before the mask was noted.
+            called_so = (each for each in self._scans.values() if former_id(each) == autosave.case)
+            return [each.case_id for each in called_so if each.read_shape() == autosave.shape] == [scan.case_id]
         return False
 
 

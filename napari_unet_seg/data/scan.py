@@ -102,6 +102,14 @@ class Scan(Protocol):
         """
 
 
+def former_id(scan: Scan) -> str:
+    """What a case was called before names told of the folders above it: what was kept by that name is still its own.
+
+    That is the scan's `former_id`, where its layout has changed its names; two cases may have had the same one in turn.
+    """
+    return str(getattr(scan, "former_id", scan.case_id))
+
+
 def slice_numbers(slices: Sequence[int]) -> str:
     """The first eight slice numbers, for the user: ``3, 4, 5``."""
     return ", ".join(map(str, slices[:8])) + (" …" if len(slices) > 8 else "")

@@ -1,14 +1,17 @@
 import errno
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from napari_unet_seg.data.autosave import autosave_path
+from napari_unet_seg.data.autosave import autosave_path, read_autosave, write_autosave
 from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.layouts import dicom_scan
 from napari_unet_seg.errors import InputError
 from tests.data.corrected import CASE, content, flipped, kaggle, nifti, opened
-from tests.data.test_dataset import make_sequences
+from tests.data.dicom_files import write_series
+from tests.data.test_dataset import make_sequences, save_nifti
 
 
 def test_is_found_again(tmp_path):
@@ -112,6 +115,42 @@ def test_of_a_subject_is_found_when_there_are_more(tmp_path):
     again = open_dataset(tmp_path)
     assert again.read_autosave("sub-01").slices == (1,)
     assert again.read_autosave("sub-02") is None
+
+
+def without_mask(root):
+    """Rewrite the one autosave of a dataset as it was before the mask was noted."""
+    (path,) = (root / ".unetseg" / "autosave").iterdir()
+    write_autosave(path, replace(read_autosave(path), mask=""))
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_that_notes_no_mask_is_found_by_the_former_name(tmp_path, monkeypatch, single):
+    write_series(tmp_path / "p1" / "t1", np.zeros((4, 7, 8), np.int16), description="t1")
+    root = tmp_path / "p1" / "t1"
+    opened_as = root / "IM0000" if single else root
+    with monkeypatch.context() as former:
+        former.setattr(dicom_scan, "_names", dicom_scan._mask_names)
+        open_dataset(opened_as).autosave("t1", np.ones((4, 7, 8), np.uint8), [1])
+    without_mask(root)
+    again = open_dataset(opened_as)
+    assert again.read_autosave("p1_t1").slices == (1,)
+    again.drop_autosave("p1_t1")
+    assert list((root / ".unetseg" / "autosave").iterdir()) == []
+
+
+@pytest.mark.parametrize(("slices", "found"), [(5, False), (4, True)])
+def test_that_notes_no_mask_is_given_to_nobody_in_doubt(tmp_path, slices, found):
+    make_sequences(tmp_path / "sub-01" / "anat", name="sub-01")
+    dataset, mask = opened(tmp_path)
+    kept = replace(dataset.autosave("sub-01", flipped(mask, 1), [1]), case="anat", mask="")
+    dataset.drop_autosave("sub-01")
+    write_autosave(autosave_path(tmp_path / ".unetseg" / "autosave", "anat"), kept)
+    assert open_dataset(tmp_path).read_autosave("sub-01").slices == (1,)
+    for suffix in ("flair", "t1"):
+        path = tmp_path / "sub-02" / "anat" / f"sub-02_{suffix}.nii.gz"
+        save_nifti(path, np.zeros((9, 10, slices), np.int16))
+    again = open_dataset(tmp_path)
+    assert (again.read_autosave("sub-01") is not None, again.read_autosave("sub-02")) == (found, None)
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a zip", None])

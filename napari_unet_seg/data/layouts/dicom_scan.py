@@ -62,6 +62,11 @@ class DicomScan:
         return self.segmentation is not None
 
     @property
+    def former_id(self) -> str:
+        """See `scan.former_id`."""
+        return self.mask_name or self.case_id
+
+    @property
     def foreground(self) -> int:
         """1: segments are numbered from there."""
         return 1

@@ -57,6 +57,11 @@ class SequencesScan:
     notes: tuple[str, ...] = ()
 
     @property
+    def former_id(self) -> str:
+        """See `scan.former_id`: the name of its folder."""
+        return self.mask.parent.resolve().name
+
+    @property
     def foreground(self) -> int:
         """1, as NIfTI masks have it."""
         return 1
