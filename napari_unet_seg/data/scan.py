@@ -110,6 +110,11 @@ def former_id(scan: Scan) -> str:
     return str(getattr(scan, "former_id", scan.case_id))
 
 
+def identity(scan: Scan) -> str:
+    """What tells a scan from others wherever it lies, as series of DICOM have it; ``""`` where its files' names do."""
+    return str(getattr(scan, "identity", ""))
+
+
 def slice_numbers(slices: Sequence[int]) -> str:
     """The first eight slice numbers, for the user: ``3, 4, 5``."""
     return ", ".join(map(str, slices[:8])) + (" …" if len(slices) > 8 else "")

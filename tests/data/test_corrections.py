@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import threading
@@ -15,6 +16,8 @@ from napari_unet_seg.data.file_state import sha256_of
 from napari_unet_seg.data.write_lock import write_lock
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 from tests.data.corrected import CASE, content, flipped, kaggle, nifti, opened
+from tests.data.dicom_files import write_series
+from tests.data.test_dataset import make_sequences
 
 
 def mask_file(root, z):
@@ -512,6 +515,49 @@ class TestOverlay:
         assert open_dataset(root, overlay=tmp_path / "over")[CASE].corrected_slices() == [0]
         with pytest.raises(InputError, match="holds the corrections of another dataset"):
             open_dataset(root.rename(tmp_path / "again") / CASE / f"{CASE}_1.tif", overlay=tmp_path / "over")
+
+    @staticmethod
+    def series(folder, *, patient):
+        """A series of DICOM."""
+        write_series(folder, np.zeros((4, 7, 8), np.int16), study=patient, description="t1")
+        return folder
+
+    @staticmethod
+    def subject(folder, *, patient):
+        """The images of a subject in BIDS."""
+        make_sequences(folder, suffixes=("flair", "t1"), name=patient)
+        (folder / f"{patient}_seg.nii.gz").unlink()
+        return folder
+
+    @pytest.mark.parametrize("signed_before", [False, True])
+    @pytest.mark.parametrize(
+        ("make", "folder", "patients", "names"),
+        [
+            ("series", "t1", ("p1", "p2"), ("p1_t1", "disk_t1")),
+            ("subject", "anat", ("sub-01", "sub-02"), ("sub-01", "sub-01")),
+            ("subject", "ses-1", ("sub-01", "sub-02"), ("sub-01_ses-1", "sub-01_ses-1")),
+        ],
+    )
+    def test_of_a_folder_that_was_moved_from_those_it_is_called_after(
+        self, tmp_path, make, folder, patients, names, signed_before
+    ):
+        root = getattr(self, make)(tmp_path / "p1" / folder, patient=patients[0])
+        dataset = open_dataset(root, overlay=tmp_path / "over")
+        (case,) = dataset
+        assert case.case_id == names[0]
+        dataset.save_correction(case.case_id, np.ones(case.scan.read_shape(), np.uint8), [0])
+        if signed_before:
+            note = tmp_path / "over" / ".unetseg" / "overlay-of.txt"
+            name, place, _ = note.read_text().split("\n")
+            note.write_text("\n".join((name, place, hashlib.sha256(folder.encode()).hexdigest())))
+        (tmp_path / "disk").mkdir()
+        moved = root.rename(tmp_path / "disk" / folder)
+        (case,) = open_dataset(moved, overlay=tmp_path / "over")
+        assert case.case_id == names[1]
+        assert case.corrected_slices() == [0]
+        other = getattr(self, make)(tmp_path / "p2" / folder, patient=patients[1])
+        with pytest.raises(InputError, match="holds the corrections of another dataset"):
+            open_dataset(other, overlay=tmp_path / "over")
 
     def test_that_names_the_folder_alone(self, tmp_path):
         root = kaggle(tmp_path)

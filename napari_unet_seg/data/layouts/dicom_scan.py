@@ -67,6 +67,11 @@ class DicomScan:
         return self.mask_name or self.case_id
 
     @property
+    def identity(self) -> str:
+        """See `scan.identity`."""
+        return "\n".join(sorted(each.uid for each in self.series))
+
+    @property
     def foreground(self) -> int:
         """1: segments are numbered from there."""
         return 1
