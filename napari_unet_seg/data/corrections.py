@@ -315,8 +315,9 @@ class CorrectionStore:
         try:
             for name in ("originals", "versions", "pending"):
                 (state / name).mkdir(parents=True, exist_ok=True)
+            # A window's mark or an unsaved edit may have made the folder.
+            sign_overlay(self.places, self._scans)
             if made:
-                sign_overlay(self.places, self._scans)
                 atomic.sync_folder(state)
                 atomic.sync_folder(self.places.top)
         except OSError as error:

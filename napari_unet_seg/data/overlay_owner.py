@@ -21,8 +21,11 @@ above, which are others once it is moved. There was the first alone when cases h
 
 
 def sign_overlay(places: Places, scans: Mapping[str, Scan]) -> None:
-    """Say in an overlay folder, if there is one, whose corrections it holds; OSError if that cannot be written."""
-    if places.overlay is not None:
+    """Say in an overlay folder, if there is one, whose corrections it holds, where nothing says so yet.
+
+    OSError if that cannot be written.
+    """
+    if places.overlay is not None and not (places.state / OWNER).exists():
         lines = (places.folder.name, str(places.folder.resolve()), f"{_digest(scans)} {_digest(_masks(places, scans))}")
         # The name of a folder need not be text.
         (places.state / OWNER).write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")

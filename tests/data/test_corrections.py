@@ -505,6 +505,16 @@ class TestOverlay:
         with pytest.raises(InputError, match=rf"holds the corrections of another dataset, {one}; choose another one"):
             open_dataset(other, overlay=tmp_path / "over")
 
+    def test_of_another_dataset_that_was_claimed_and_autosaved_first(self, tmp_path):
+        one, other = kaggle(tmp_path / "a"), kaggle(tmp_path / "b")
+        dataset, mask = opened(one, overlay=tmp_path / "over")
+        dataset.claim()
+        dataset.autosave(CASE, flipped(mask, 0), [0])
+        dataset.save_correction(CASE, flipped(mask, 0), [0])
+        dataset.release()
+        with pytest.raises(InputError, match=rf"holds the corrections of another dataset, {one}; choose another one"):
+            open_dataset(other, overlay=tmp_path / "over")
+
     def test_of_a_dataset_that_was_moved(self, tmp_path):
         root = kaggle(tmp_path)
         dataset, mask = opened(root, overlay=tmp_path / "over")
