@@ -31,7 +31,7 @@ def is_blurred(values: Array) -> bool:
         ``(Z, Y, X)`` whole numbers as they are stored.
     """
     high = int(values.max(initial=0))
-    white = WHITE[0] if high <= WHITE[0] else WHITE[1]
+    white = white_of(values)
     if values.min(initial=0) < 0 or high > white or high <= white * (256 - _END // 2) // 256:
         return False
     gray = (values if white == WHITE[0] else values >> 8).astype(np.uint8)
@@ -54,8 +54,43 @@ def is_blurred(values: Array) -> bool:
     return bool(((darkest < gray) & (brightest > gray))[between].mean() >= _RAMP)
 
 
-def cut(values: Array) -> Array:
-    """A blurred mask as black and white, white from the middle on."""
-    white = WHITE[0] if values.max(initial=0) <= WHITE[0] else WHITE[1]
+def may_be_blurred(values: Array) -> bool:
+    """Whether these are grays of a blurred mask if others of the same scan are.
+
+    Areas of a few pixels do not reach white, and some give few levels; still no pixel of them lies amid its own kind.
+
+    Parameters
+    ----------
+    values : ndarray
+        As in `is_blurred`.
+    """
+    if values.min(initial=0) < 0 or values.max(initial=0) > WHITE[1]:
+        return False
+    gray = (values if white_of(values) == WHITE[0] else values >> 8).astype(np.uint8)
+    between = (gray >= _END) & (gray < 256 - _END)
+    if not between.any():
+        return False
+    from scipy import ndimage
+
+    near = (1, 3, 3)
+    amid = ndimage.minimum_filter(gray, near) == ndimage.maximum_filter(gray, near)
+    return bool(amid[between].mean() <= 1 - _RAMP)
+
+
+def white_of(values: Array) -> int:
+    """The value that is white among these grays."""
+    return WHITE[0] if values.max(initial=0) <= WHITE[0] else WHITE[1]
+
+
+def cut(values: Array, *, white: int | None = None) -> Array:
+    """A blurred mask as black and white, white from the middle on.
+
+    Parameters
+    ----------
+    values : ndarray
+    white : int, optional
+        The value of white; by default, `white_of` these.
+    """
+    white = white_of(values) if white is None else white
     cut: Array = np.where(values > white // 2, values.dtype.type(white), values.dtype.type(0))
     return cut

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_seg.data.blurred_mask import cut, is_blurred
+from napari_unet_seg.data.blurred_mask import cut, is_blurred, may_be_blurred
 from napari_unet_seg.data.correction_log import Correction
 from napari_unet_seg.data.file_state import Signature, sha256_of, signature
 from napari_unet_seg.data.formats.extensions import is_image, is_nifti, split_name
@@ -44,6 +44,9 @@ class _Part:
     blurred: bool = False
     """Whether it was cut at the middle."""
 
+    doubtful: bool = False
+    """Whether it is to be cut if another file of the scan was."""
+
 
 class MaskReader:
     """Reads masks; those of the case that was read last stay in memory.
@@ -64,7 +67,7 @@ class MaskReader:
         self._history = history
         self._damage = damage
         self._cache: tuple[str, dict[str, _Part]] = ("", {})
-        self._originals: tuple[str, dict[Path, Array | None]] = ("", {})
+        self._originals: tuple[str, dict[Path, _Part]] = ("", {})
         self._version: tuple[str, dict[int, Mask]] = ("", {})
 
     def name(self, file: MaskFile) -> str:
@@ -100,7 +103,7 @@ class MaskReader:
             Slices whose files are read whatever their time says.
         """
         files, history, wanted = scan.mask_files(), self._history(), set(fresh)
-        read = [self._read_part(scan, file, fresh=not wanted.isdisjoint(file.slices)) for file in files]
+        read = self._read_parts(scan, fresh=wanted)
         return assemble(
             files,
             [each.part for each in read],
@@ -115,7 +118,8 @@ class MaskReader:
 
     def notes(self, scan: Scan) -> tuple[str, ...]:
         """What had to be assumed to read the mask, in words for the user."""
-        blurred = [file.path.name for file in scan.mask_files() if self._read_part(scan, file).blurred]
+        read = zip(scan.mask_files(), self._read_parts(scan), strict=True)
+        blurred = [file.path.name for file, part in read if part.blurred]
         if not blurred:
             return ()
         more = f" and {len(blurred) - 1} more" if len(blurred) > 1 else ""
@@ -170,17 +174,22 @@ class MaskReader:
         """
         if first is None:
             return None
+        original = self._read_original_file(scan, file, first)
+        return self._cut_like(original, self._white(scan)).part if original.doubtful else original.part
+
+    def _read_original_file(self, scan: Scan, file: MaskFile, first: str) -> _Part:
+        """What a file by itself held before its first correction."""
         path = self.original_path(self.name(file), first)
         if not path.exists():
             present = self._places.source(self.name(file))
             if present is None or sha256_of(present) != first:
                 self._raise_lost(file, path)
-            return self._read_part(scan, file).part
+            return self._read_file(scan, file)
         if self._originals[0] != scan.case_id:
             self._originals = (scan.case_id, {})
         originals = self._originals[1]
         if path not in originals:
-            originals[path] = decode(scan, file, path)[0]
+            originals[path] = _decode_part(scan, file, path)
         return originals[path]
 
     def find_original(self, scan: Scan, file: MaskFile, first: str | None) -> Array | None:
@@ -233,8 +242,52 @@ class MaskReader:
                 made.add(index)
         return made
 
-    def _read_part(self, scan: Scan, file: MaskFile, *, fresh: bool = False) -> _Part:
-        """What a file holds; from memory where it has not been written to since."""
+    def _read_parts(self, scan: Scan, *, fresh: Collection[int] = ()) -> list[_Part]:
+        """What each file holds; those of the slices in `fresh` are read whatever their time says."""
+        files = scan.mask_files()
+        read = [self._read_file(scan, file, fresh=not set(fresh).isdisjoint(file.slices)) for file in files]
+        doubtful = {at for at, file in enumerate(files) if read[at].doubtful and self._is_as_first(file)}
+        if not doubtful:
+            return read
+        white = self._white(scan)
+        return [self._cut_like(part, white) if at in doubtful else part for at, part in enumerate(read)]
+
+    def _read_part(self, scan: Scan, file: MaskFile) -> _Part:
+        """What a file holds."""
+        read = self._read_file(scan, file)
+        return self._cut_like(read, self._white(scan)) if read.doubtful and self._is_as_first(file) else read
+
+    def _is_as_first(self, file: MaskFile) -> bool:
+        """Whether a file is not what a correction made of it: those write labels, not grays."""
+        known = self._history().file(self.name(file))
+        return known is None or known.last == known.first
+
+    def _white(self, scan: Scan) -> int | None:
+        """White in the files of a scan that are blurred, or were before they were corrected; None if there are none."""
+        history = self._history()
+        for file in scan.mask_files():
+            known = history.file(self.name(file))
+            try:
+                if known is None or known.first is None:
+                    read = self._read_file(scan, file)
+                else:
+                    read = self._read_original_file(scan, file, known.first)
+            except OriginalLostError:
+                continue
+            if read.blurred and read.part is not None:
+                return int(read.part.max())
+        return None
+
+    def _cut_like(self, read: _Part, white: int | None) -> _Part:
+        """A doubtful part as it is where white is this in the scan's blurred files."""
+        if white is None or read.part is None:
+            return read
+        # Not every type holds the other files' white.
+        kind = np.promote_types(read.part.dtype, np.min_scalar_type(white))
+        return replace(read, part=cut(read.part.astype(kind), white=white), blurred=True)
+
+    def _read_file(self, scan: Scan, file: MaskFile, *, fresh: bool = False) -> _Part:
+        """What a file by itself holds; from memory where it has not been written to since."""
         name = self.name(file)
         path = self._places.source(name)
         if self._cache[0] != scan.case_id:
@@ -247,15 +300,20 @@ class MaskReader:
         if cached is not None and cached.found == found and cached.settled and not fresh:
             return cached
         settled = found is not None and time.time_ns() - found[3] > SETTLED_NS
-        part, blurred = decode(scan, file, path)
-        if part is not None and part.dtype == bool:
-            part = part.astype(np.uint8)
-        read = cache[name] = _Part(found=found, part=part, settled=settled, blurred=blurred)
+        read = cache[name] = replace(_decode_part(scan, file, path), found=found, settled=settled)
         return read
 
 
+def _decode_part(scan: Scan, file: MaskFile, path: Path) -> _Part:
+    part, blurred = decode(scan, file, path)
+    if part is not None and part.dtype == bool:
+        part = part.astype(np.uint8)
+    doubtful = part is not None and not blurred and _may_be_picture(file) and may_be_blurred(part)
+    return _Part(found=None, part=part, blurred=blurred, doubtful=doubtful)
+
+
 def decode(scan: Scan, file: MaskFile, path: Path) -> tuple[Array | None, bool]:
-    """What `Scan.decode_mask` gives, without the grays of a picture whose black and white were blurred.
+    """What `Scan.decode_mask` gives, without the grays of a picture that by itself shows that it was blurred.
 
     Returns
     -------
@@ -263,11 +321,14 @@ def decode(scan: Scan, file: MaskFile, path: Path) -> tuple[Array | None, bool]:
         The labels, and whether they were cut at the middle.
     """
     part = scan.decode_mask(file, path)
-    # Other formats hold labels, not grays.
-    name = file.path.name
-    if part is None or not is_image(name) or is_nifti(name) or not is_blurred(part):
+    if part is None or not _may_be_picture(file) or not is_blurred(part):
         return part, False
     return cut(part), True
+
+
+def _may_be_picture(file: MaskFile) -> bool:
+    """Whether a file may hold grays: other formats hold labels."""
+    return is_image(file.path.name) and not is_nifti(file.path.name)
 
 
 def mask_path(files: Sequence[MaskFile]) -> Path | None:

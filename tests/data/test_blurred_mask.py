@@ -98,3 +98,56 @@ def test_a_blurred_mask_is_corrected_and_reverted(scan):
     again.revert(second.id)
     again.revert(line.id)
     assert path.read_bytes() == before
+
+
+@pytest.fixture
+def slices(tmp_path):
+    """A scan with a file a slice, halved; the area in the second slice was too small to stay white anywhere."""
+    folder = tmp_path / "in" / "TCGA_XX_1000_20000101"
+    folder.mkdir(parents=True)
+    small = np.zeros_like(DRAWN)
+    small[30:35, 20:24] = 255
+    for number, mask in enumerate((DRAWN, small), start=1):
+        image = np.random.default_rng(number).integers(1, 255, (24, 20, 3), dtype=np.uint8)
+        tifffile.imwrite(folder / f"{folder.name}_{number}.tif", image, photometric="rgb")
+        tifffile.imwrite(folder / f"{folder.name}_{number}_mask.tif", resized(mask, 0.5, LINEAR))
+    return folder
+
+
+def read_again(folder):
+    return open_dataset(folder.parent)[folder.name].read_mask()
+
+
+def test_a_small_area_is_cut_as_the_other_slices_are(slices):
+    second = tifffile.imread(slices / f"{slices.name}_2_mask.tif")
+    assert second.max() < 240
+    assert not is_blurred(second[np.newaxis])
+    case = open_dataset(slices.parent)[slices.name]
+    np.testing.assert_array_equal(case.read_mask()[1], second > 127)
+    (note,) = case.mask_notes()
+    assert "_1_mask.tif and 1 more has blurred edges" in note
+
+
+def test_without_a_blurred_slice_grays_are_numbers_of_classes(slices):
+    tifffile.imwrite(slices / f"{slices.name}_1_mask.tif", np.zeros((24, 20), np.uint8))
+    assert read_again(slices).max() > 1
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_small_area_stays_cut_when_slices_are_corrected_and_reverted(slices, order):
+    before = {path: path.read_bytes() for path in slices.glob("*_mask.tif")}
+    dataset = open_dataset(slices.parent)
+    mask = original = dataset[slices.name].read_mask()
+    lines = []
+    for z in order:
+        mask = mask.copy()
+        # Thin, and of a number that might be a gray.
+        mask[z, 2, 3:15] = 20
+        lines.append(dataset.save_correction(slices.name, mask, slices=[z]))
+        np.testing.assert_array_equal(read_again(slices), mask)
+    for line in lines:
+        dataset = open_dataset(slices.parent)
+        dataset.revert(line.id)
+        mask[list(line.slices)] = original[list(line.slices)]
+        np.testing.assert_array_equal(read_again(slices), mask)
+    assert {path: path.read_bytes() for path in before} == before
