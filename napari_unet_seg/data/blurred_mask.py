@@ -34,7 +34,7 @@ def is_blurred(values: Array) -> bool:
     white = white_of(values)
     if values.min(initial=0) < 0 or high > white or high <= white * (256 - _END // 2) // 256:
         return False
-    gray = (values if white == WHITE[0] else values >> 8).astype(np.uint8)
+    gray = _bytes_of(values)
     levels = np.flatnonzero(np.bincount(gray.ravel(), minlength=256)[1:]) + 1
     if len(levels) < 2:
         return False
@@ -66,7 +66,7 @@ def may_be_blurred(values: Array) -> bool:
     """
     if values.min(initial=0) < 0 or values.max(initial=0) > WHITE[1]:
         return False
-    gray = (values if white_of(values) == WHITE[0] else values >> 8).astype(np.uint8)
+    gray = _bytes_of(values)
     between = (gray >= _END) & (gray < 256 - _END)
     if not between.any():
         return False
@@ -94,3 +94,9 @@ def cut(values: Array, *, white: int | None = None) -> Array:
     white = white_of(values) if white is None else white
     cut: Array = np.where(values > white // 2, values.dtype.type(white), values.dtype.type(0))
     return cut
+
+
+def _bytes_of(values: Array) -> Array:
+    """Grays in 0..255; of 16 bits, the higher byte."""
+    gray: Array = (values if white_of(values) == WHITE[0] else values >> 8).astype(np.uint8)
+    return gray

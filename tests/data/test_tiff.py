@@ -7,7 +7,7 @@ import tifffile
 from PIL import Image
 
 from napari_unet_seg.data.formats import tiff
-from napari_unet_seg.data.formats.tiff_white import inverse
+from napari_unet_seg.data.formats.inverse import inverse
 from napari_unet_seg.errors import InputError
 
 Z, Y, X = 6, 20, 24

@@ -24,6 +24,7 @@ from napari_unet_seg.data.formats.dicom_header import (
     read_header,
 )
 from napari_unet_seg.data.formats.dicom_name import has_magic, promises_dicom
+from napari_unet_seg.data.formats.inverse import inverse
 from napari_unet_seg.data.volume import Array, Volume
 from napari_unet_seg.errors import InputError
 
@@ -196,7 +197,7 @@ def _read_frames(path: Path, indices: Sequence[int], *, shape: tuple[int, int]) 
         pixels = pixels.reshape(-1, *shape)
         pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         if data.PhotometricInterpretation == "MONOCHROME1":
-            pixels = _white_for_black(pixels, bits=int(data.BitsStored))
+            pixels = inverse(pixels, bits=int(data.BitsStored))
         scales = [_scale(data, index) for index in indices]
     for index, (slope, intercept) in zip(indices, scales, strict=True):
         values = pixels[index]
@@ -204,15 +205,6 @@ def _read_frames(path: Path, indices: Sequence[int], *, shape: tuple[int, int]) 
             yield values
         else:
             yield (values * slope + intercept).astype(np.float32)
-
-
-def _white_for_black(pixels: Array, *, bits: int) -> Array:
-    """Stored values of ``bits`` bits, the lowest of which is white, turned so that it is black."""
-    if pixels.dtype.kind == "i":
-        return ~pixels
-    white = np.array(2**bits - 1, pixels.dtype)
-    inverted: Array = white - np.minimum(pixels, white)
-    return inverted
 
 
 def _scale(data: Any, index: int) -> tuple[float, float]:

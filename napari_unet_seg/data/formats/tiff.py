@@ -13,12 +13,13 @@ import tifffile
 
 from napari_unet_seg.data.blurred_mask import is_blurred
 from napari_unet_seg.data.formats import atomic, tiff_spacing
+from napari_unet_seg.data.formats.inverse import inverse
 from napari_unet_seg.data.formats.lossy_mask import JPEG_TOLERANCE, cut_jpeg
 from napari_unet_seg.data.formats.number_type import type_for
 from napari_unet_seg.data.formats.tiff_axes import TiffAxes, find_axes
 from napari_unet_seg.data.formats.tiff_file import opened, whole_series
 from napari_unet_seg.data.formats.tiff_rewrite import rewrite
-from napari_unet_seg.data.formats.tiff_white import inverse, is_white_on_black, white_is_zero
+from napari_unet_seg.data.formats.tiff_white import is_white_on_black, white_is_zero
 from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask, screen_affine, whole_labels
 from napari_unet_seg.errors import InputError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import tifffile
 
 from napari_unet_seg.data.volume import Array
@@ -36,12 +35,3 @@ def is_white_on_black(values: Array, *, bits: int) -> bool:
         return True
     black = values == 2**bits - 1
     return bool(black.any() and (black | (values == 0)).all())
-
-
-def inverse(values: Array, *, bits: int | None = None) -> Array:
-    """Black for white: values of `bits` bits, by default of all that their type has."""
-    if values.dtype == bool:
-        return ~values
-    highest = np.array(2 ** (bits or 8 * values.dtype.itemsize) - 1, values.dtype)
-    inverted: Array = highest - values
-    return inverted
