@@ -85,6 +85,8 @@ def train_briefly(data: Path, output: Path, *, steps: int, memory: int) -> None:
 def peak_memory(command: Sequence[str]) -> int:
     """The most that a process and its children hold at any moment, in bytes; its own peak is the system's count.
 
+    What it reaches after the last look, a fiftieth of a second before its end on a quiet machine, is not seen.
+
     Raises
     ------
     subprocess.CalledProcessError
@@ -111,7 +113,7 @@ def _held(process: psutil.Process) -> int:
 
 
 def _high_water(pid: int) -> int:
-    """What Linux counts as the most memory that a process has held: no peak falls between two looks."""
+    """What Linux counts as the most memory that a process has held: no peak before a look is missed."""
     try:
         rows = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
