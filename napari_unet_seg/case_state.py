@@ -43,6 +43,9 @@ class LoadedCase:
     adaptation: str = ""
     """Name of the model that was adapted to this scan; empty for none."""
 
+    mask_notes: tuple[str, ...] = ()
+    """What had to be assumed to read the mask, in words for the user."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:

@@ -141,6 +141,7 @@ class Session:
             autosaved=None if dataset is None else dataset.read_autosave(case.case_id),
             image_hash=identity,
             adaptation=self._find_adaptation(identity) or "",
+            mask_notes=case.mask_notes(),
         )
 
     def load_segmenter(self, name: str) -> Segmenting:

@@ -101,6 +101,10 @@ class FakeCase:
         return np.full(self.volume.shape[0], self.has_mask)
 
     corrected: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def mask_notes(self) -> tuple[str, ...]:
+        return self.notes
 
     def corrected_slices(self) -> list[int]:
         return sorted(self.corrected)

@@ -122,8 +122,11 @@ class MaskReader:
         blurred = [file.path.name for file, part in read if part.blurred]
         if not blurred:
             return ()
-        more = f" and {len(blurred) - 1} more" if len(blurred) > 1 else ""
-        return (f"the mask {blurred[0]}{more} has blurred edges; it is cut at the middle between black and white",)
+        if len(blurred) == 1:
+            which, cut_so = f"the mask {blurred[0]} has", "it is"
+        else:
+            which, cut_so = f"the mask {blurred[0]} and {len(blurred) - 1} more have", "they are"
+        return (f"{which} blurred edges; {cut_so} cut at the middle between black and white",)
 
     def read_original(self, scan: Scan) -> StoredMask:
         """The mask as it was before the first correction."""

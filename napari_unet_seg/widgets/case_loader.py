@@ -191,7 +191,7 @@ class CaseLoader(QObject):
         self._viewer.reset_view()
         self.caseShown.emit(images, loaded)
         z, y, x = volume.shape
-        notes = "".join(f" {_as_sentence(note)}" for note in volume.notes)
+        notes = "".join(f" {_as_sentence(note)}" for note in (*volume.notes, *loaded.mask_notes))
         self.said.emit(
             f"{loaded.case.case_id}: {z} slice{'s' if z != 1 else ''} of {y} \N{MULTIPLICATION SIGN} {x}.{notes}"
         )

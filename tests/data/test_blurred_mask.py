@@ -125,7 +125,7 @@ def test_a_small_area_is_cut_as_the_other_slices_are(slices):
     case = open_dataset(slices.parent)[slices.name]
     np.testing.assert_array_equal(case.read_mask()[1], second > 127)
     (note,) = case.mask_notes()
-    assert "_1_mask.tif and 1 more has blurred edges" in note
+    assert "_1_mask.tif and 1 more have blurred edges; they are cut" in note
 
 
 def test_without_a_blurred_slice_grays_are_numbers_of_classes(slices):

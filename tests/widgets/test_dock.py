@@ -42,6 +42,16 @@ def test_a_case_s_sequences_become_layers(opened: UNetDock, viewer: ViewerModel)
     assert opened.roles.note() == ""
 
 
+def test_what_was_assumed_of_a_mask_is_said(dock: UNetDock, dataset: FakeDataset, settle: Settle) -> None:
+    dataset.cases[0].notes = ("the mask one_mask.png has blurred edges",)
+    dock.loader.open_path(dataset.root)
+    settle()
+    dock.loader.open_case("one")
+    settle()
+    assert dock.status.value().endswith("The mask one_mask.png has blurred edges.")
+    assert not dock.status.is_error
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_another_case_takes_the_place_of_the_first(
     segmented: UNetDock, viewer: ViewerModel, settle: Settle, own: bool
