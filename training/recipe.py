@@ -63,6 +63,9 @@ class Recipe:
     normalisation: Normalisation = "head-zscore"
     """How intensities are brought to one scale."""
 
+    prior: float | None = None
+    """Probability of tumour that the untrained network gives each pixel; None: about one half. See `UNet.set_prior`."""
+
     resize: tuple[int, int] | None = None
     """Height and width that whole slices are resized to; None: patches are cut out at the slices' own size."""
 
@@ -89,5 +92,7 @@ class Recipe:
             raise ValueError("AugmentConfig's ranges are in standard deviations: it needs normalisation='head-zscore'")
         if self.resize is not None and self.fit.patch != self.resize:
             raise ValueError(f"the network sees {self.resize}, so patch must say so, got {self.fit.patch}")
+        if self.prior is not None and not (0 < self.prior < 1 and self.network.architecture == "unet"):
+            raise ValueError(f"prior must lie between 0 and 1, and the network be a U-Net, got {self.prior}")
         if self.epochs is not None and self.epochs < 1:
             raise ValueError(f"epochs must be positive or None, got {self.epochs}")

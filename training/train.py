@@ -24,6 +24,7 @@ from napari_unet_seg.engine.fit_state import State
 from napari_unet_seg.engine.networks import build_network
 from napari_unet_seg.engine.processes import Processes
 from napari_unet_seg.engine.sampling import epoch_length
+from napari_unet_seg.engine.unet import UNet
 from napari_unet_seg.errors import InputError
 from training.recipe import Recipe
 from training.run_folder import RunFolder, check_free, check_own, folder_of
@@ -123,6 +124,9 @@ def train(
         raise InputError(f"the recipe {recipe.name} goes by the validation loss, and its split leaves nothing for that")
     torch.manual_seed(recipe.fit.seed)
     network, parent = build_network(recipe.network), None
+    if recipe.prior is not None:
+        assert isinstance(network, UNet)
+        network.set_prior(recipe.prior)
     licences = [recipe.licence] if any(name.startswith(recipe.licensed_prefix) for name in slices.cases) else []
     if initial is not None:
         network, description = load_checkpoint(initial)

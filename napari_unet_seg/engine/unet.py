@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import torch
@@ -52,6 +53,20 @@ class UNet(Network):
             channels = width
         self.dropout = nn.Dropout2d(config.dropout)
         self.head = nn.Conv2d(channels, config.classes, kernel_size=1)
+
+    def set_prior(self, prior: float) -> None:
+        """Have an untrained network call each pixel foreground with this probability, not with one half.
+
+        Where foreground is rare, the first hundreds of steps go into learning just that otherwise. Prior and bias as in
+        Lin et al. 2017 (Focal loss for dense object detection, sections 3.3 and 4.1).
+
+        Parameters
+        ----------
+        prior : float
+            Between 0 and 1.
+        """
+        assert self.head.bias is not None
+        nn.init.constant_(self.head.bias, math.log(prior / (1 - prior)))
 
     def logits(self, x: Tensor) -> Tensor:
         """See `Network.logits`."""

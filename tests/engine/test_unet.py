@@ -26,6 +26,15 @@ def test_context_and_classes_set_the_channels() -> None:
     assert network(torch.randn(1, 6, 16, 16)).shape == (1, 4, 16, 16)
 
 
+@pytest.mark.parametrize("prior", [0.02, 0.7])
+def test_an_untrained_network_says_about_its_prior(prior: float) -> None:
+    torch.manual_seed(0)
+    network = UNet(SMALL).eval()
+    network.set_prior(prior)
+    said = network(torch.randn(4, 3, 32, 32)).sigmoid()
+    assert said.mean().item() == pytest.approx(prior, rel=0.2)
+
+
 def test_order_decides_where_the_norm_stands() -> None:
     def kinds(order: str) -> list[str]:
         network = UNet(UNetConfig(features=(4, 8), convolutions=(1, 1), order=order))  # type: ignore[arg-type]

@@ -100,6 +100,17 @@ def test_seed_000_has_dropout_and_the_sizes_differ_in_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_the_published_projects_begin_without_a_prior(name: str) -> None:
+    assert RECIPES[name]().prior is None
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0])
+def test_a_prior_is_a_probability(prior: float) -> None:
+    with pytest.raises(ValueError, match="prior must lie between 0 and 1"):
+        dataclasses.replace(RECIPES["default"](), prior=prior)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_what_a_project_leaves_open_is_noted(name: str) -> None:
     assert len(RECIPES[name]().notes) >= 2
 
@@ -108,7 +119,7 @@ def test_the_shipped_model_s_recipe_is_as_it_was() -> None:
     recipe = RECIPES["default"]()
     assert recipe.fit == FitConfig(steps=2400, coarse_fraction=0.75, learning_rate=3e-3)
     assert (recipe.min_fraction, recipe.normalisation, recipe.resize) == (0.25, "head-zscore", None)
-    assert recipe.epochs is None
+    assert (recipe.epochs, recipe.prior) == (None, 0.018)
     assert recipe.split == SplitConfig(kind="patients", train=1, validation=0, test=0)
     assert describe(recipe)["parameters"] == 946_913
 

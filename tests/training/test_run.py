@@ -1,4 +1,5 @@
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description
 from napari_unet_seg.engine.registry import Registry
+from napari_unet_seg.engine.unet import UNet
 from training import cross_validate, release, run
 from training.recipes import RECIPES
 
@@ -59,6 +61,17 @@ def test_a_fold_is_left_out_and_named_in_the_header(tmp_path: Path, patients: Pa
     assert description.training["held_out"] == [names[1]]
     assert len(description.training["data_fingerprint"]) == 64
     assert "Pedano" in description.licence
+
+
+@pytest.mark.parametrize(("given", "prior"), [([], 0.018), (["prior=0.3"], 0.3), (["prior=null"], 0.5)])
+def test_a_training_begins_with_the_prior(tmp_path: Path, patients: Path, given: list[str], prior: float) -> None:
+    output = tmp_path / "m.safetensors"
+    assert run.main(["default", "--data", str(patients), "--output", str(output), *SHORT,
+                     *(word for one in given for word in ("--set", one))]) == 0  # fmt: skip
+    network = load_checkpoint(output)[0]
+    assert isinstance(network, UNet)
+    # Two steps of a warm-up move it by little; by default it is drawn from close to 0.
+    assert network.head.bias.item() == pytest.approx(math.log(prior / (1 - prior)), abs=0.4)
 
 
 def test_weights_carry_the_licence_of_what_trained_them_alone(tmp_path: Path, patients: Path) -> None:

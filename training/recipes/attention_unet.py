@@ -14,6 +14,7 @@ def recipe() -> Recipe:
     return replace(
         default.recipe(),
         name="attention_unet",
+        prior=None,
         network=UNetConfig(
             architecture="attention-unet",
             context=1,

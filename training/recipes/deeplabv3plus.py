@@ -11,4 +11,5 @@ from training.recipes import default
 
 def recipe() -> Recipe:
     """A ResNet-34 without pretraining as its encoder, trained as the shipped model."""
-    return replace(default.recipe(), name="deeplabv3plus", network=UNetConfig(architecture="deeplabv3plus", context=1))
+    network = UNetConfig(architecture="deeplabv3plus", context=1)
+    return replace(default.recipe(), name="deeplabv3plus", prior=None, network=network)

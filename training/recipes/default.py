@@ -17,6 +17,8 @@ def recipe() -> Recipe:
         network=DEFAULT_UNET,
         fit=FitConfig(steps=2400, coarse_fraction=0.75, learning_rate=3e-3),
         min_fraction=0.25,
+        # About what patches have of tumour.
+        prior=0.018,
         split=SplitConfig(kind="patients", train=1.0, validation=0.0, test=0.0),
         licence=LICENCE,
         licensed_prefix=PREFIX,
