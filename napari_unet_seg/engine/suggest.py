@@ -276,5 +276,5 @@ def _reason(z: int, signs: SliceSigns, *, region: float, told_by: tuple[int, int
     if signs.unsure_border[z] >= 0.1:
         return f"model unsure along {signs.unsure_border[z]:.0%} of the border"
     if signs.alone[z] >= 0.1 * signs.area[z]:
-        return f"{signs.alone[z]:.0f} pixels unlike those of both neighbouring slices"
-    return f"a border of {signs.border[z]:.0f} pixels, where masks are least exact"
+        return f"{signs.alone[z]:.0f} pixels unlike both neighbouring slices"
+    return f"{signs.border[z]:.0f} pixels of border, where masks err most"
