@@ -202,14 +202,17 @@ def test_corrections_that_only_remove_false_masks(open_phantoms: Callable[..., D
     network, description = load_checkpoint(shipped())
     from napari_unet_seg.engine.checkpoint import save_checkpoint
 
-    with torch.no_grad():
-        network.head.bias += 3.0
-    eager = tmp_path / "eager.safetensors"
-    save_checkpoint(eager, network, replace(description, name="eager"))
-    dataset = open_phantoms()
+    eager, dataset = tmp_path / "eager.safetensors", open_phantoms()
     volume, truth = dataset["a"].read_image(), truth_of("a")
-    said = load_model(eager).predict(volume) >= 0.5
-    false = [z for z in range(SLICES) if said[z].any() and not truth[z].any()]
+    # As much as this model, whichever is shipped, takes to see tumour where there is none.
+    for _ in range(10):
+        with torch.no_grad():
+            network.head.bias += 1.0
+        save_checkpoint(eager, network, replace(description, name="eager"))
+        said = load_model(eager).predict(volume) >= 0.5
+        false = [z for z in range(SLICES) if said[z].any() and not truth[z].any()]
+        if len(false) >= 2:
+            break
     assert len(false) >= 2, "the eager model has no false masks"
     dataset.save_correction("a", np.zeros_like(truth), slices=false[:2])
     report = run(dataset, model=str(eager), steps=15)
