@@ -1,4 +1,4 @@
-"""Which device and number format a network runs on here, and why, in words."""
+"""Which device and number format a network runs on here, and why, in words; and whether its memory ran out."""
 
 from __future__ import annotations
 
@@ -91,3 +91,11 @@ def why_no_cuda() -> str:
     if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
         return "the installed PyTorch is built for the CPU alone"
     return "no CUDA graphics card was found"
+
+
+def out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error of torch or NumPy means that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text

@@ -111,7 +111,7 @@ def _out_of_memory(error: BaseException) -> bool:
     """Whether Python or torch has run out of memory."""
     if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
         return isinstance(error, MemoryError)
-    from napari_unet_seg.engine.segmenter import out_of_memory
+    from napari_unet_seg.engine.device import out_of_memory
 
     return out_of_memory(error)
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.bfloat16 import in_bfloat16
+from napari_unet_seg.engine.borderline import borderline_slices
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
-from napari_unet_seg.engine.device import choose_device
+from napari_unet_seg.engine.device import choose_device, out_of_memory
 from napari_unet_seg.engine.fold import fold_batch_norm
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.postprocess import mask_from_probability
@@ -36,14 +37,6 @@ _PIXELS_SIDE_BY_SIDE = 8 * 256 * 256
 
 class Stopped(Exception):
     """The caller asked for the end; nothing was predicted."""
-
-
-def out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether an error of torch or NumPy means that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text
 
 
 class Segmenter:
@@ -76,16 +69,20 @@ class Segmenter:
         """Which device and precision, and why; it also says when memory forced a change."""
         self._precision = precision or choice.precision
         self._plain = network
-        self._network = self._placed()
+        self._place()
         # Weak: it holds views of the pixels, which are to go with their volume.
         self._prepared: WeakKeyDictionary[Volume, tuple[int, PreparedScan]] = WeakKeyDictionary()
 
-    def _placed(self) -> Network:
+    def _place(self) -> None:
+        self._network = self._placed(self._precision)
+        self._network_in_float32: Network | None = None
+
+    def _placed(self, precision: torch.dtype) -> Network:
         network = fold_batch_norm(self._plain).requires_grad_(False)
-        if self._precision == torch.bfloat16:
+        if precision == torch.bfloat16:
             network = in_bfloat16(network, on_processor=self.device.type == "cpu")
         else:
-            network = network.to(dtype=self._precision)
+            network = network.to(dtype=precision)
         return to_channels_last(network.to(self.device))
 
     def use(self, network: Network) -> None:
@@ -97,7 +94,7 @@ class Segmenter:
             In evaluation mode, with the inputs and classes of the one before.
         """
         self._plain = network
-        self._network = self._placed()
+        self._place()
 
     def predict(
         self,
@@ -124,7 +121,9 @@ class Segmenter:
         Returns
         -------
         ndarray
-            ``(Z, Y, X)`` float32 in 0..1; several classes: ``(K, Z, Y, X)``, each apart from the others.
+            ``(Z, Y, X)`` float32 in 0..1; several classes: ``(K, Z, Y, X)``, each apart from the others. Of a whole
+            scan in fewer digits than float32, the slices that decide over whole pieces of the mask are computed once
+            more in float32; see `borderline_slices`.
 
         Raises
         ------
@@ -140,14 +139,39 @@ class Segmenter:
         wanted = list(range(depth)) if slices is None else [int(z) for z in slices]
         if any(not 0 <= z < depth for z in wanted):
             raise InputError(f"slices must lie in 0..{depth - 1}, got {wanted}", path=volume.source)
-        classes = self.description.network.classes
+        described = self.description
+        classes = described.network.classes
         result = np.zeros((classes, depth, height, width), dtype=np.float32)
+        self._predict_into(result, prepared, wanted, progress=progress, should_stop=should_stop)
+        if classes == 1 and self._precision != torch.float32 and len(set(wanted)) == depth:
+            borderline = borderline_slices(
+                result[0],
+                threshold=described.threshold,
+                largest_component=described.largest_component,
+                min_fraction=described.min_fraction,
+            )
+            self._predict_into(result, prepared, borderline, should_stop=should_stop, in_float32=True)
+        return result[0] if classes == 1 else result
+
+    def _predict_into(
+        self,
+        result: NDArray[np.float32],
+        prepared: PreparedScan,
+        wanted: Sequence[int],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+        in_float32: bool = False,
+    ) -> None:
+        """Put the probabilities of some slices into ``(K, Z, Y, X)``."""
         batch, workers = self._at_a_time(prepared.size)
         done = 0
         while done < len(wanted):
             parts = [wanted[start : start + batch] for start in range(done, len(wanted), batch)]
             workers = min(workers, len(parts))
-            with closing(side_by_side(partial(self._predict_batch, prepared), parts, workers=workers)) as results:
+            network, precision = self._arithmetic(in_float32=in_float32)
+            predict = partial(self._predict_batch, prepared, network, precision)
+            with closing(side_by_side(predict, parts, workers=workers)) as results:
                 for part in parts:
                     if should_stop is not None and should_stop():
                         raise Stopped
@@ -165,7 +189,6 @@ class Segmenter:
             if done < len(wanted):
                 # The threads are gone, and what they held.
                 batch, workers = (batch, workers // 2) if workers > 1 else (self._smaller(batch, failed), 1)
-        return result[0] if classes == 1 else result
 
     def mask(
         self,
@@ -210,7 +233,7 @@ class Segmenter:
         choice = choose_device("cpu")
         self.device, self._precision = choice.device, choice.precision
         self.device_note = f"{choice.note} (moved here: the memory of {previous} was not enough for one slice)"
-        self._network = self._placed()
+        self._place()
         return 1
 
     def _prepare(self, volume: Volume) -> PreparedScan:
@@ -230,18 +253,28 @@ class Segmenter:
             return batch, 1
         return batch, max(1, min(torch.get_num_threads(), _PIXELS_SIDE_BY_SIDE // (batch * pixels)))
 
-    def _probability(self, stacked: Tensor) -> Tensor:
-        # Each class for itself, as the losses have it: none of them is the background.
-        logits: Tensor = self._network(stacked).float()
-        return logits.sigmoid()
+    def _arithmetic(self, *, in_float32: bool) -> tuple[Network, torch.dtype]:
+        if not in_float32 or self._precision == torch.float32:
+            return self._network, self._precision
+        if self._network_in_float32 is None:
+            self._network_in_float32 = self._placed(torch.float32)
+        return self._network_in_float32, torch.float32
 
     @torch.inference_mode()
-    def _predict_batch(self, prepared: PreparedScan, part: Sequence[int]) -> NDArray[np.float32]:
+    def _predict_batch(
+        self, prepared: PreparedScan, network: Network, precision: torch.dtype, part: Sequence[int]
+    ) -> NDArray[np.float32]:
         """Probabilities ``(K, B, rows, columns)`` of some slices, in the cut-out."""
-        stacked = prepared.stack(part, device=self.device, precision=self._precision)
-        probability = self._probability(stacked)
+
+        def probability_of(stacked: Tensor) -> Tensor:
+            # Each class for itself, as the losses have it: none of them is the background.
+            logits: Tensor = network(stacked).float()
+            return logits.sigmoid()
+
+        stacked = prepared.stack(part, device=self.device, precision=precision)
+        probability = probability_of(stacked)
         if self.description.flip:
-            probability = (probability + self._probability(stacked.flip(-1)).flip(-1)) / 2
+            probability = (probability + probability_of(stacked.flip(-1)).flip(-1)) / 2
         return prepared.restore(probability).swapaxes(0, 1).cpu().numpy()
 
 

@@ -105,6 +105,22 @@ def test_single_slices_are_those_of_the_volume() -> None:
     assert not some[[1, 2, 4]].any()
 
 
+@pytest.mark.parametrize("slices", [None, [2, 0, 1, 3, 4], [2, 3]])
+def test_slices_that_half_the_digits_may_have_decided_are_in_float32(
+    slices: list[int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_unet_seg.engine.segmenter.borderline_slices", lambda *_, **__: [2])
+    volume, network, described = phantom(), small_network(), Description(name="m", network=SMALL)
+    exact = Segmenter(network, described, device="cpu", precision=torch.float32).predict(volume)
+    model = Segmenter(network, described, device="cpu", precision=torch.bfloat16)
+    difference = np.abs(model.predict(volume, slices=slices) - exact).max(axis=(1, 2))
+    assert difference[3] > 1e-5
+    # Where some slices alone are asked for, no piece is whole.
+    assert (difference[2] < 1e-6) == (slices != [2, 3])
+    model.use(small_network(seed=1))
+    assert np.abs(model.predict(volume)[2] - exact[2]).max() > 1e-3
+
+
 @pytest.mark.parametrize("slices", [[-1], [5]])
 def test_slices_outside_are_refused(slices: list[int]) -> None:
     with pytest.raises(InputError, match=r"slices must lie in 0\.\.4"):
