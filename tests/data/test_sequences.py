@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.errors import InputError
 from tests.data.test_dataset import make_sequences, save_nifti
 
 BIDS = ("T1w", "FLAIR", "ce-gadolinium_T1w")
@@ -147,3 +148,66 @@ class TestEntities:
         assert open_dataset(tmp_path).cases[0].has_mask
         (tmp_path / "anat" / "sub-01_acq-hr_mask.nii.gz").unlink()
         assert open_dataset(tmp_path).cases[0].scan.mask.name == "sub-01_acq-hr_mask.nii.gz"
+
+
+class TestOddFiles:
+    """What a case's folder may hold beside its sequences, and what becomes of it."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        make_sequences(tmp_path / "P1")
+        make_sequences(tmp_path / "P2")
+        return tmp_path / "P2"
+
+    @pytest.mark.parametrize(
+        ("odd", "note"),
+        [
+            ("atlas.nii.gz", "atlas.nii.gz not used: the name is of no sequence"),
+            ("overview.tif", "overview.tif not used: the name is of no sequence"),
+            ("P2_t1.nii", "P2_t1.nii.gz not used: P2_t1.nii is taken for pre-contrast T1"),
+            ("P_t2.nii.gz", "P_t2.nii.gz not used: the other names begin with P2"),
+            ("brain_segmentation.nii.gz", "brain_segmentation.nii.gz not used: the name is of no sequence"),
+        ],
+    )
+    def test_one_hides_no_case(self, folder, odd, note):
+        (folder / odd).touch()
+        for above in (folder.parent, folder):
+            if above == folder and odd == "P_t2.nii.gz":
+                # Nothing beside it says that the images belong together.
+                continue
+            case = next(case for case in open_dataset(above) if case.case_id == "P2")
+            assert case.scan.notes == (note,)
+            assert case.has_mask
+
+    def test_a_lone_sequence_is_a_case_among_others(self, folder):
+        for name in ("P2_t1", "P2_t1ce"):
+            (folder / f"{name}.nii.gz").unlink(missing_ok=True)
+        save_nifti(folder / "P2_adc.nii.gz", np.ones((9, 10, 5), np.int16))
+        assert opened(folder.parent) == ("sequences", ["P1", "P2"])
+
+    def test_two_scans_in_a_folder_are_told(self, folder):
+        for name in ("P2b_flair", "P2b_t1"):
+            save_nifti(folder / f"{name}.nii.gz", np.ones((9, 10, 5), np.int16))
+        assert opened(folder.parent) == ("sequences", ["P1", "P2 (cannot be read)"])
+        with pytest.raises(InputError, match=r"P2: holds sequences of several scans \(P2, P2b\); give each of them a"):
+            open_dataset(folder.parent)["P2 (cannot be read)"].read_image()
+
+    @pytest.mark.parametrize(
+        "name", ["W39_1998.09.19_Segm", "P2_segm", "P2_tumor_segmentation", "P2_label-lesion_mask", "P2_Segmentation"]
+    )
+    def test_a_mask_by_another_name_is_found(self, folder, name):
+        (mask,) = (path for path in folder.iterdir() if "seg" in path.name)
+        mask.rename(folder / f"{name}.nii.gz")
+        truth = open_dataset(folder.parent)["P1"].read_mask()
+        for above in (folder.parent, folder):
+            case = next(case for case in open_dataset(above) if case.case_id == "P2")
+            np.testing.assert_array_equal(case.read_mask(), truth)
+            assert bool(case.scan.notes) == name.startswith("W39")
+
+    @pytest.mark.parametrize("name", ["brain_segmentation", "P2_brain_segmentation", "W39_mask", "P2_brain_mask"])
+    def test_a_mask_of_something_else_is_not_taken(self, folder, name):
+        (mask,) = (path for path in folder.iterdir() if "seg" in path.name)
+        mask.rename(folder / f"{name}.nii.gz")
+        case = open_dataset(folder.parent)["P2"]
+        assert not case.has_mask
+        assert case.scan.notes == (f"{name}.nii.gz not used: the name is of no sequence",)

@@ -11,18 +11,19 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.formats import atomic, nifti
-from napari_unet_seg.data.formats.extensions import is_image, is_nifti, is_picture, split_name, without_mask_ending
+from napari_unet_seg.data.formats.extensions import is_image, is_picture, split_name, without_mask_ending
 from napari_unet_seg.data.layouts import bids
 from napari_unet_seg.data.layouts.channels import read_channels
 from napari_unet_seg.data.layouts.listing import list_folder, listed
+from napari_unet_seg.data.layouts.sequence_names import names_of_scan, scans_among
+from napari_unet_seg.data.layouts.unreadable import UnreadableScan
 from napari_unet_seg.data.layouts.writing import UNKNOWN_SPACING, Notes, file_name, whole_case
-from napari_unet_seg.data.roles import TITLES, guess_role, role_suffix
+from napari_unet_seg.data.roles import guess_role, role_suffix
 from napari_unet_seg.data.scan import MaskFile, Scan
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
@@ -33,8 +34,6 @@ LOOKED_FOR = "folders whose NIfTI files are the sequences of a case (_flair, _t1
 ORDER = ("pre", "flair", "post", "t2")
 SUFFIXES = {"pre": "t1", "flair": "flair", "post": "t1ce", "t2": "t2"}
 """What a file is called that holds a sequence."""
-
-MASK_WORDS = ("seg", "mask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +121,16 @@ def detect(path: Path) -> bool:
 
 def open_cases(path: Path) -> list[Scan]:
     """The cases under a folder, without reading a pixel."""
-    found = list(_find_cases(path, root=path))
+    left: list[tuple[Path, list[str]]] = []
+    found = list(_find_cases(path, root=path, left=left))
+    several: list[Scan] = []
+    if any(len(case.sequences) > 1 for case in found):
+        for folder, images in left:
+            case = _case(folder, images, among_cases=True)
+            if case is not None:
+                found.append(case)
+            elif scans := scans_among(images):
+                several.append(_of_several_scans(folder, scans))
     names = [case.case_id for case in found]
     for other in (
         [case.prefix or case.case_id for case in found],
@@ -130,19 +138,35 @@ def open_cases(path: Path) -> list[Scan]:
     ):
         times = Counter(names)
         names = [new if times[name] > 1 else name for name, new in zip(names, other, strict=True)]
-    return [replace(case, case_id=name) for case, name in zip(found, names, strict=True)]
+    return [replace(case, case_id=name) for case, name in zip(found, names, strict=True)] + several
 
 
-def _find_cases(path: Path, *, root: Path, levels: int = 2) -> Iterator[SequencesScan]:
+def _of_several_scans(folder: Path, scans: list[str]) -> Scan:
+    problem = f"holds sequences of several scans ({listed(scans)}); give each of them a folder of its own"
+    return UnreadableScan(case_id=f"{folder.name} (cannot be read)", problem=problem, path=folder)
+
+
+def _find_cases(
+    path: Path, *, root: Path, levels: int = 2, left: list[tuple[Path, list[str]]] | None = None
+) -> Iterator[SequencesScan]:
+    """The cases in a folder; to `left` come the folders with images that are none."""
     names, folders = list_folder(path, root=root)
     images = [name for name in names if is_image(name) and not is_picture(name)]
     case = _case(path, images) if images else None
     if case is not None:
         yield case
         return
-    below = (_find_cases(path / name, root=root, levels=levels - (not _is_session(name))) for name in folders)
+    below = (
+        _find_cases(path / name, root=root, levels=levels - (not _is_session(name)), left=left) for name in folders
+    )
     cases = (each for found in below for each in found) if levels > 0 else iter(())
-    yield from _beside(images, cases) if images else cases
+    if not images:
+        yield from cases
+        return
+    beside = list(_beside(images, cases))
+    if not beside and left is not None and path != root:
+        left.append((path, images))
+    yield from beside
 
 
 def _is_session(folder: str) -> bool:
@@ -160,89 +184,23 @@ def _beside(images: list[str], cases: Iterator[SequencesScan]) -> Iterator[Seque
         yield from (replace(case, notes=(*case.notes, note)) for case in found)
 
 
-class _Image(NamedTuple):
-    """What the name of a file says."""
-
-    name: str
-    channel: str
-    role: str | None
-    prefix: str
-    """What stands before the sequence."""
-
-    scan: str
-    """The same without what BIDS tells the images of a scan by."""
-
-    of_bids: bool
-
-    @classmethod
-    def of(cls, name: str) -> _Image:
-        stem = split_name(name)[0]
-        prefix, channel = role_suffix(stem)
-        parsed = bids.BidsName.of(stem)
-        scan, channel = (prefix, channel) if parsed is None else (parsed.scan, parsed.sequence)
-        return cls(name, channel, guess_role(channel), prefix, scan, parsed is not None)
-
-
-def _case(folder: Path, images: list[str]) -> SequencesScan | None:
+def _case(folder: Path, images: list[str], *, among_cases: bool = False) -> SequencesScan | None:
     """The case that a folder's images make up, or None if they are not the sequences of one."""
-    by_role: dict[str, dict[str, _Image]] = {}
-    masks: dict[str, list[str]] = {}
-    ignored: list[str] = []
-    for name in images:
-        if not is_nifti(name):
-            return None
-        image = _Image.of(name)
-        head, word = _last_word(split_name(name)[0])
-        if image.role is not None:
-            by_role.setdefault(image.role, {})[name] = image
-        elif word in MASK_WORDS:
-            masks.setdefault(head, []).append(name)
-        else:
-            ignored.append(name)
-    shown = [image for files in by_role.values() for image in files.values()]
-    if len({image.scan for image in shown}) != 1:
+    names = names_of_scan(images, among_cases=among_cases)
+    if names is None:
         return None
-    of_bids = all(image.of_bids for image in shown)
-    if len(shown) > len(by_role) and not of_bids:
-        return None
-    chosen = bids.choose({role: list(files) for role, files in by_role.items()}, masked=list(masks))
-    if len(chosen) == 1 and sum(split_name(image.name)[0] in masks for image in shown) > 1:
-        # One sequence, and several files of it that somebody has drawn on: each of them is a case.
-        return None
-    scan = shown[0].scan
-    prefix = shown[0].prefix if len({image.prefix for image in shown}) == 1 else scan
-    # A mask drawn on FLAIR is often named after its file.
-    named = [prefix, scan, *([split_name(chosen["flair"])[0]] if "flair" in chosen else [])]
-    heads = [*named, *(head for head in sorted(masks) if role_suffix(head) == (prefix, "flair"))]
-    *others, mask = next((masks.pop(head) for head in heads if head in masks), [""])
-    ignored += [name for names in masks.values() for name in names]
-    # One sequence among files of other names is no case: each of them is.
-    if any(not name.startswith(scan) for name in ignored) or (ignored and len(chosen) == 1 and not of_bids):
-        return None
-    notes = [f"{', '.join(sorted(ignored))} not used: the name is of no sequence"] if ignored else []
-    notes += [f"{', '.join(others)} not used: {mask} is the mask"] if others else []
-    for role, files in by_role.items():
-        if left := [name for name in files if name != chosen[role]]:
-            notes.append(f"{', '.join(left)} not used: {chosen[role]} is taken for {TITLES[role]}")
     return SequencesScan(
-        case_id=bids.scan_name(folder, scan),
+        case_id=bids.scan_name(folder, names.scan),
         sequences=tuple(
-            (by_role[role][chosen[role]].channel, folder / chosen[role]) for role in ORDER if role in chosen
+            (names.sequences[role].channel, folder / names.sequences[role].name)
+            for role in ORDER
+            if role in names.sequences
         ),
-        mask=folder / (mask or (f"{prefix}_mask.nii.gz" if prefix else "mask.nii.gz")),
-        has_mask=mask != "",
-        prefix=prefix,
-        notes=tuple(notes),
+        mask=folder / (names.mask or (f"{names.prefix}_mask.nii.gz" if names.prefix else "mask.nii.gz")),
+        has_mask=names.mask != "",
+        prefix=names.prefix,
+        notes=names.notes,
     )
-
-
-def _last_word(stem: str) -> tuple[str, str]:
-    """Stem without its last word, and that word in lower case."""
-    for separator in "_-. ":
-        head, found, word = stem.rpartition(separator)
-        if found and word.lower() in MASK_WORDS:
-            return head, word.lower()
-    return "", stem.lower()
 
 
 def create(folder: Path) -> SequencesWriter:
