@@ -34,6 +34,7 @@ from napari_unet_seg.data.stored_mask import (
     Plane,
     StoredMask,
     choose_coding,
+    classes_of,
     mask_hash,
     plane_fingerprint,
 )
@@ -163,7 +164,14 @@ class CorrectionStore:
                 model_hash=str(model_hash),
                 seconds=None if seconds is None else float(seconds),
             )
-            found = self._found_elsewhere(scan, present, targets)
+            history = self._ledger.history()
+            # Where nothing stands in a file any more, whatever it holds is the original, and kept as that.
+            begun = {
+                z
+                for z in targets
+                if history.untouched(self.reader.name(present.files[present.place(z)[0]]), by=scan.case_id)
+            }
+            found = [z for z in self._found_elsewhere(scan, present, targets) if z not in begun]
             extra = [self._adoption(scan, present, found, line)] if found else []
             edits = {z: Plane(labels=plane) for z, plane in targets.items()}
             done = self._commit(scan, present, edits, line, extra)
@@ -406,6 +414,7 @@ class CorrectionStore:
             one=present.one,
             present=values,
             foreground=scan.foreground,
+            classes=classes_of(scan),
             path=mask_path(present.files),
         )
 

@@ -74,20 +74,23 @@ class FilePlanner:
             raise ChangedElsewhereError("another program is writing this mask; try again", path=path or file.path)
         content = None if path is None else read_bytes(path)
         before = None if content is None else hashlib.sha256(content).hexdigest()
-        target = self._target(file, part)
+        target = self._target(file, name, part)
         known = self.own.file(name)
-        first = before if known is None else known.first
+        begun = self.own.untouched(name, by=self.line.case)
+        first = before if known is None or begun else known.first
         original = None if first is None else path if first == before else self.reader.original_path(name, first)
         lost = original is not None and not original.exists()
         original = None if lost else original
-        as_first = known is not None and not lost and self._is_original(file, name, target, known, before)
+        as_first = False
+        if known is not None and not begun and not lost:
+            as_first = self._is_original(file, name, target, known, before)
         # A file that is to go holds the right pixels already where its slices are empty.
         goes = as_first and first is None
         if part is not None and np.array_equal(part, target) and not goes:
             return FilePlan(change=FileChange(file=name, before=before, after=before), write=None, kept={})
 
         kept = {}
-        if content is not None and before is not None and (known is None or before not in known.written):
+        if content is not None and before is not None and (known is None or begun or before not in known.written):
             # Nothing that another program wrote is lost, its header and all.
             kept[self.reader.original_path(name, before)] = content
         payload, check = None, None
@@ -113,12 +116,9 @@ class FilePlanner:
         change = FileChange(file=name, before=before, after=after, folders=folders)
         return FilePlan(change=change, write=write, kept=kept)
 
-    def _target(self, file: MaskFile, part: Array | None) -> Array:
+    def _target(self, file: MaskFile, name: str, part: Array | None) -> Array:
         """What a file is to hold, ``(slices of the file, Y, X)`` as stored."""
-        shape = self.present.labels.shape[1:]
-        # In a file of many scans the slices of this one that nobody has looked at are told from empty ones.
-        nothing: Array = np.full(shape, -1, np.int16) if file.shared else np.zeros(shape, np.uint8)
-        planes = list(part) if part is not None else [nothing] * len(file.slices)
+        planes = self._known_planes(file, name) if part is None else list(part)
         for place, z in enumerate(file.slices):
             edit = self.edits.get(z)
             if edit is None:
@@ -126,8 +126,29 @@ class FilePlanner:
             if edit.labels is not None:
                 planes[place] = self.coding.to_stored(edit.labels, like=planes[place])
             else:
-                planes[place] = nothing if edit.stored is None else edit.stored
+                planes[place] = self._nothing(file) if edit.stored is None else edit.stored
         return np.stack(planes)
+
+    def _nothing(self, file: MaskFile) -> Array:
+        """A slice that nobody has drawn on."""
+        # In a file of many scans the slices of this one that nobody has looked at are told from empty ones.
+        shape = self.present.labels.shape[1:]
+        return np.full(shape, -1, np.int16) if file.shared else np.zeros(shape, np.uint8)
+
+    def _known_planes(self, file: MaskFile, name: str) -> list[Array]:
+        """The slices of a file that says nothing of the scan: as they were where it was there once, and is gone."""
+        planes = [self._nothing(file)] * len(file.slices)
+        known = self.own.file(name)
+        if known is None or file.shared or not self.own.file_in_force(name):
+            return planes
+        original = self.reader.find_original(self.scan, file, known.first)
+        planes = planes if original is None else list(original)
+        for z, line in self.own.shown(self.line.case).items():
+            labels = self.reader.plane(self.scan, z, line).labels if z in file.slices else None
+            if labels is not None:
+                place = file.slices.index(z)
+                planes[place] = self.coding.to_stored(labels, like=planes[place])
+        return planes
 
     def _is_original(self, file: MaskFile, name: str, target: Array, known: FileHistory, before: str | None) -> bool:
         """Whether a file is to be what it was before its first correction."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from napari_unet_seg.data.correction_log import REVERTED, Correction
 
 
 @dataclass(kw_only=True)
 class FileHistory:
-    """What became of one file, as far as corrections did it."""
+    """What became of one file, as far as corrections did it.
+
+    Where all corrections in the file of one case have been taken back, the next one is a first one again: until then
+    the file is anyone's, and what is found in it is the original.
+    """
 
     first: str | None
     """SHA-256 of the content before the first correction; None where there was no file."""
@@ -47,6 +51,7 @@ class History:
     def add(self, corrections: Iterable[Correction]) -> None:
         """Take in further lines."""
         for line in corrections:
+            begun = {change.file for change in line.files if self.untouched(change.file, by=line.case)}
             self._by_id[line.id] = line
             # Before it is listed, as another thread may be reading. Of several logs, one that was written by another
             # clock may have reverted it already.
@@ -54,8 +59,11 @@ class History:
             self._by_case.setdefault(line.case, []).append(line)
             for change in line.files:
                 known = self._files.get(change.file)
-                if known is None:
-                    known = self._files[change.file] = FileHistory(first=change.before, last=change.before)
+                if known is None or change.file in begun:
+                    before = FileHistory(first=change.before, last=change.before)
+                    if known is not None:
+                        before = replace(before, written=known.written, folders=known.folders)
+                    known = self._files[change.file] = before
                 known.unbroken &= known.last == change.before
                 known.last = change.after
                 known.folders += [folder for folder in change.folders if folder not in known.folders]
@@ -106,6 +114,11 @@ class History:
         return known is not None and any(
             any(change.file == name for change in line.files) for case in known.cases for line in self._standing(case)
         )
+
+    def untouched(self, name: str, *, by: str) -> bool:
+        """Whether no correction stands in a file that none but this case's concerned."""
+        known = self._files.get(name)
+        return known is None or (known.cases <= {by} and not self.file_in_force(name))
 
     def followed_by(self, line: Correction) -> History:
         """The history as it would be with this line at its end; what it does to files is left open."""

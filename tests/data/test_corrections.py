@@ -256,6 +256,51 @@ class TestRevert:
         with pytest.raises(InputError, match="the original of p1_mask"):
             open_dataset(root).revert(line.id)
 
+    def test_of_a_mask_that_is_gone_brings_the_original_back(self, tmp_path):
+        root = nifti(tmp_path)
+        before = content(root)
+        dataset, mask = opened(root)
+        line = dataset.save_correction("p1", flipped(mask, 1), [1])
+        (root / "p1_mask.nii.gz").unlink()
+        open_dataset(root).revert(line.id)
+        assert content(root) == before
+
+    @pytest.mark.parametrize("masked", [True, False])
+    def test_a_mask_that_is_gone_has_what_is_known_of_it_again(self, tmp_path, masked):
+        root = nifti(tmp_path, mask=masked)
+        before = content(root)
+        dataset = open_dataset(root)
+        mask = dataset["p1"].read_mask() if masked else np.zeros((5, 12, 10), np.uint8)
+        lines = [dataset.save_correction("p1", flipped(mask, 1), [1])]
+        (root / "p1_mask.nii.gz").unlink()
+        dataset = open_dataset(root)
+        lines.append(dataset.save_correction("p1", flipped(mask, 1, 3), [3]))
+        np.testing.assert_array_equal(dataset["p1"].read_mask(), flipped(mask, 1, 3))
+        assert dataset["p1"].labelled_slices().tolist() == [masked, True, masked, True, masked]
+        for line in lines:
+            dataset.revert(line.id)
+        assert content(root) == before
+
+    @pytest.mark.parametrize("value", [1, 0])
+    def test_what_was_written_since_all_were_is_the_original(self, tmp_path, value):
+        root = nifti(tmp_path)
+        dataset, mask = opened(root)
+        dataset.revert(dataset.save_correction("p1", flipped(mask, 1), [1]).id)
+        path = root / "p1_mask.nii.gz"
+        image = nib.load(path)
+        values = np.asanyarray(image.dataobj).copy()
+        values[0, 0, 1] = value
+        image.header["descrip"] = b"checked"
+        nib.save(nib.Nifti1Image(values, image.affine, image.header), path)
+        before = content(root)
+        dataset, mask = opened(root)
+        line = dataset.save_correction("p1", flipped(mask, 1), [1])
+        assert [each.kind for each in dataset.corrections()] == ["hand", "reverted", "hand"]
+        np.testing.assert_array_equal(dataset["p1"].read_original_mask(), mask)
+        dataset.revert(line.id)
+        assert content(root) == before
+        assert dataset["p1"].corrected_slices() == []
+
 
 class TestClasses:
     def test_of_a_file_with_several_are_kept(self, tmp_path):
