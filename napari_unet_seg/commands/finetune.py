@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,11 +77,13 @@ class Finetune:
 
         if self.json is not None:
             check_writable(self.json)
+        from napari_unet_seg.engine.round_process import AS_IT_WAS, let_threads_sleep
+
+        let_threads_sleep(os.environ)
         from napari_unet_seg.engine.allocator import keep_freed_memory
         from napari_unet_seg.engine.events import RoundFinished
         from napari_unet_seg.engine.finetune import finetune_events
         from napari_unet_seg.engine.fit import LossNotFinite
-        from napari_unet_seg.engine.round_process import AS_IT_WAS
         from napari_unet_seg.engine.round_text import RoundProgress, report_text
 
         keep_freed_memory()

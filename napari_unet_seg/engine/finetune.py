@@ -17,7 +17,7 @@ from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.file_state import read_bytes
 from napari_unet_seg.data.formats.atomic import check_writable
 from napari_unet_seg.data.write_lock import write_lock
-from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
+from napari_unet_seg.engine.checkpoint import Description, load_checkpoint, read_description
 from napari_unet_seg.engine.device import choose_device, usable_cores
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
 from napari_unet_seg.engine.incumbent import check_comparable, find_incumbent, in_use
@@ -117,6 +117,9 @@ def finetune_events(
         raise InputError("models of several classes cannot be retrained yet", path=parent)
     if description.resize is not None or description.normalisation != "head-zscore":
         raise InputError("models of whole, resized slices cannot be retrained from corrections", path=parent)
+    if scope == "model" and description.training.get("scope") == "scan":
+        adapted_to = description.training.get("case")
+        raise InputError(f"this model was adapted to the scan {adapted_to}; begin with one for all scans", path=parent)
     with _threads(threads):
         data = read_round(
             dataset,
@@ -131,6 +134,8 @@ def finetune_events(
         _check_line(line, scope=scope, scan=hash_of_scan)
         # What an hour has learned is not to be lost for a folder that cannot be written to.
         check_writable(line.path)
+        if line.folder.exists():
+            check_writable(line.folder / line.path.name)
         replaced, incumbent = in_use(line, parent_hash), find_incumbent(line, parent_hash)
         if incumbent is not None:
             check_comparable(incumbent, data.corrected[0].volume, name=name)
@@ -232,10 +237,13 @@ def _check_line(line: VersionLine, *, scope: Scope, scan: str) -> None:
     versions = line.versions()
     # Version 0 is what the line began with, whatever that was.
     rounds = [version.description.training for version in versions if version.number and version.scope]
+    if not versions and line.path.is_file():
+        # Imported, from another machine perhaps.
+        rounds = [read_description(line.path).training]
     for known in rounds:
         if known.get("scope") == "scan" and (scope == "model" or known.get("image_hash") != scan):
             raise InputError(f"model {line.name!r} holds rounds for the scan {known.get('case')}; choose another name")
-    if scope == "scan" and line.path.is_file() and (not versions or any(k.get("scope") != "scan" for k in rounds)):
+    if scope == "scan" and line.path.is_file() and any(known.get("scope") != "scan" for known in rounds):
         raise InputError(f"model {line.name!r} is one for all scans; choose another name for a scan's own")
 
 

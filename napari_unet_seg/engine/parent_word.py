@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from napari_unet_seg.engine.hold_back import Key
 from napari_unet_seg.engine.round_clock import RoundClock, shared_out
 from napari_unet_seg.engine.round_data import SAMPLE, RoundData, Scan
 from napari_unet_seg.engine.round_scorer import PART, RoundScorer
@@ -41,12 +42,20 @@ class Asked:
     """Those that the new weights are checked by: other ones, and the corrected ones' other slices."""
 
 
-def ask_parent(data: RoundData, scorer: RoundScorer, clock: RoundClock) -> Asked:
+def ask_parent(data: RoundData, scorer: RoundScorer, clock: RoundClock, *, held_back: Collection[Key] = ()) -> Asked:
     """Have the parent predict what a round needs; where time is short fewer slices, but some of all that is checked.
 
     Unlabelled scans for which there was no time are taken out of the data.
+
+    Parameters
+    ----------
+    data : RoundData
+    scorer : RoundScorer
+    clock : RoundClock
+    held_back : collection of Key
+        Corrected slices that the round is to be judged by: they come before the others.
     """
-    _ask_about_corrected(data.corrected, scorer, clock)
+    _ask_about_corrected(data.corrected, scorer, clock, held_back)
     until = clock.moment(_OTHERS_UNTIL)
     soon = min(until, time.perf_counter() + _LABELLED_SHARE * clock.seconds)
     known = _ask_about_others(_half(data.labelled), scorer, until=soon)
@@ -59,10 +68,14 @@ def ask_parent(data: RoundData, scorer: RoundScorer, clock: RoundClock) -> Asked
     return Asked(others=others, checked=checked + [scan for scan in data.corrected if scorer.to_check(scan)])
 
 
-def _ask_about_corrected(scans: Sequence[Scan], scorer: RoundScorer, clock: RoundClock) -> None:
+def _ask_about_corrected(
+    scans: Sequence[Scan], scorer: RoundScorer, clock: RoundClock, held_back: Collection[Key]
+) -> None:
     until = time.perf_counter() + _HELD_BACK_SHARE * clock.seconds
     for scan, turn in shared_out(scans, until=until):
-        scorer.predict(scan, spread(scan.corrected), until=turn, least=_LEAST_HELD_BACK)
+        first = [z for z in scan.corrected if (scan.case_id, z) in held_back]
+        rest = [z for z in scan.corrected if z not in first]
+        scorer.predict(scan, [*spread(first), *spread(rest)], until=turn, least=_LEAST_HELD_BACK)
     least = PART
     for scan, turn in shared_out(scans, until=clock.moment(_CORRECTED_UNTIL)):
         rest = np.flatnonzero(~np.isin(np.arange(len(scan.mask)), scan.corrected)).tolist()

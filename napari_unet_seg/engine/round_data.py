@@ -22,6 +22,7 @@ from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.engine.round_clock import RoundClock, late
 from napari_unet_seg.engine.round_report import Scope
 from napari_unet_seg.engine.speckle import is_speckled
+from napari_unet_seg.engine.working_grid import working_factor
 from napari_unet_seg.errors import InputError
 
 SAMPLE = "sample of the package"
@@ -276,6 +277,9 @@ def _read(case: Case, channel_names: Sequence[str], *, scan_alone: bool) -> Scan
     corrected = tuple(z for z in wanted if z < len(labelled) and labelled[z])
     if scan_alone:
         labelled = np.isin(np.arange(len(mask)), corrected)
+    for axis in (1, 2):
+        # What cannot be brought to the model's grid is told here, where one scan may be left out for it.
+        working_factor(image, axis)
     volume, _ = arrange_channels(image, channel_names)
     return Scan(
         case_id=case.case_id,

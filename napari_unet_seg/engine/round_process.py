@@ -15,7 +15,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,12 +151,19 @@ def _start(command: Sequence[str]) -> ChildProcess:
         raise RoundError(f"the training process cannot be started ({reason(error)}); {AS_IT_WAS}") from error
 
 
+def let_threads_sleep(environment: MutableMapping[str, str]) -> None:
+    """Have torch's threads sleep while they wait for one another, in a process that has not loaded it yet.
+
+    Where they share the cores with other work, the window's say, they would burn the time that it leaves them.
+    """
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    environment.setdefault("KMP_BLOCKTIME", "0")
+
+
 def _environment() -> dict[str, str]:
     """Ours, and the child imports the package from where we did."""
     environment = dict(os.environ)
-    # Threads that spin while they wait for one another would burn the time that the window leaves them.
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    environment.setdefault("KMP_BLOCKTIME", "0")
+    let_threads_sleep(environment)
     home = str(Path(napari_unet_seg.__file__).resolve().parents[1])
     # What is installed the child finds by itself; first on its path, old backports there would hide Python's modules.
     if Path(home).name not in ("site-packages", "dist-packages"):

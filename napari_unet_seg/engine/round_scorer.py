@@ -60,7 +60,8 @@ class RoundScorer:
         self._corrected = corrected
         self._device = device
         self._should_stop = should_stop
-        self._segmenters: dict[str, Segmenter] = {}
+        self._segmenter: Segmenter | None = None
+        self._asked: Network | None = None
         self._slices = 0
         self._seconds = 0.0
         self.checked: dict[str, dict[int, Mask]] = {}
@@ -104,7 +105,6 @@ class RoundScorer:
     ) -> dict[int, NDArray[np.float32]]:
         """What a network says of the first of some slices, ``(Y, X)`` each; see `predict`."""
         said: dict[int, NDArray[np.float32]] = {}
-        segmenter: Segmenter | None = None
         while len(said) < len(slices):
             part = list(slices[len(said) : len(said) + PART])
             if late(until, expected=self.pace * len(part)):
@@ -112,31 +112,26 @@ class RoundScorer:
             if not part:
                 break
             began = time.perf_counter()
-            if segmenter is None:
-                segmenter = self._segmenter(scan, network)
-            probability = segmenter.predict(scan.volume, slices=part, should_stop=should_stop)
+            probability = self._segmenter_of(network).predict(scan.volume, slices=part, should_stop=should_stop)
             # Copies: a view would keep the whole array.
             said |= {z: probability[z].copy() for z in part}
             self._slices += len(part)
             self._seconds += time.perf_counter() - began
         return said
 
-    def _segmenter(self, scan: Scan, network: Network) -> Segmenter:
-        """One for each scan: it keeps what it works out about the volume it sees."""
-        if scan.case_id not in self._segmenters:
-            self._segmenters[scan.case_id] = Segmenter(network, self._description, device=self._device)
-        else:
-            self._segmenters[scan.case_id].use(network)
-        return self._segmenters[scan.case_id]
+    def _segmenter_of(self, network: Network) -> Segmenter:
+        """One for all: it keeps what it works out about each volume, and to make weights ready takes it a while."""
+        if self._segmenter is None:
+            self._segmenter = Segmenter(network, self._description, device=self._device)
+        elif network is not self._asked:
+            self._segmenter.use(network)
+        self._asked = network
+        return self._segmenter
 
     def parent_mask(self, scan: Scan) -> Mask:
         """The parent's mask of a scan that it has predicted, ``(Z, Y, X)``; nothing on slices that it was not asked."""
         assert scan.probability is not None
-        return self._segmenters[scan.case_id].mask(scan.probability)
-
-    def forget(self, scan: Scan) -> None:
-        """Let go of a scan that is not asked about any more; its pixels would be held with what is known of it."""
-        self._segmenters.pop(scan.case_id, None)
+        return self._segmenter_of(self._parent).mask(scan.probability)
 
     def before(self, keys: Collection[Key]) -> dict[str, float]:
         """Dice of the parent on corrected slices that it has predicted, by case."""
@@ -171,11 +166,11 @@ class RoundScorer:
     def dice_of(self, incumbent: Incumbent, keys: Collection[Key]) -> float:
         """Mean over the cases of the Dice of the version in use on some corrected slices."""
         planes: Planes = {}
+        # Of its own: it may take other channels and neighbours than the parent.
+        segmenter = Segmenter(incumbent.network, incumbent.description, device=self._device)
         for scan in self._corrected:
             wanted = [z for case, z in keys if case == scan.case_id]
             if wanted:
-                # Of its own: it may take other channels and neighbours than the parent.
-                segmenter = Segmenter(incumbent.network, incumbent.description, device=self._device)
                 said = segmenter.predict(scan.volume, slices=wanted)
                 planes |= {(scan.case_id, z): said[z].copy() for z in wanted}
         return mean(self.score(planes, threshold=incumbent.description.threshold))
@@ -216,7 +211,7 @@ class RoundScorer:
         before[slices] = scan.probability[slices]
         after[slices] = [said[z] for z in slices]
         if self._has_truth(scan):
-            segmenter = self._segmenters[scan.case_id]
+            segmenter = self._segmenter_of(network)
             old, new = (count(segmenter.mask(each)[slices], scan.mask[slices]).dice for each in (before, after))
             return CaseReport(case=scan.case_id, role=REHEARSAL, slices=len(slices), before=old, after=new)
         threshold = self._description.threshold

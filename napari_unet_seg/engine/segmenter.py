@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -293,6 +294,10 @@ def load_model(name_or_path: str | Path = "default", *, device: str = "auto") ->
     InputError
         If there is no such model, it is no checkpoint, or the device is not there.
     """
-    path = Registry().path(str(name_or_path))
+    registry = Registry()
+    path = registry.path(str(name_or_path))
     network, description = load_checkpoint(path)
+    if path.parent in (registry.folder, registry.shipped_folder):
+        # A copy has the name of what it was copied from in its header.
+        description = replace(description, name=path.stem)
     return Segmenter(network, description, device=device)

@@ -194,7 +194,9 @@ def _suggest_case(
     probability = segmenter.predict(volume, should_stop=should_stop)
     mask = segmenter.mask(probability)
     # The log also tells of slices that the scan has no longer.
-    corrected, stored = [z for z in case.corrected_slices() if z < len(mask)], None
+    # A mask file that is gone since says nothing.
+    labelled = case.labelled_slices()
+    corrected, stored = [z for z in case.corrected_slices() if z < len(mask) and labelled[z]], None
     if corrected:
         stored = case.read_mask()
     if stored is not None:

@@ -106,10 +106,11 @@ class Round:
             return
         # The first optimiser of a process takes seconds to be made: the time left is shared out when they are gone.
         torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
-        parent = ask_parent(data, self._scorer, self.clock)
-        checked = parent.checked
         learned = set(self.description.training.get("learned", []))
         held_back = turns(data.corrected, learned=learned, most=self.policy.folds, seed=self.seed)
+        keys = {key for turn in held_back for key in turn.held_back}
+        parent = ask_parent(data, self._scorer, self.clock, held_back=keys)
+        checked = parent.checked
         if not held_back and not any(self._scorer.tells(scan) for scan in checked if scan.case_id != SAMPLE):
             single = len(data.corrected) == 1 and len(data.corrected[0].mask) == 1
             self._refuse(_ONE_PICTURE if single else _ONE_SLICE)
@@ -212,9 +213,6 @@ class Round:
         self.learned_from = [
             scan.case_id for scan in parent.others if scan.labelled.any() and scan.case_id in pools.others
         ]
-        for scan in parent.others:
-            if scan not in parent.checked:
-                self._scorer.forget(scan)
         for scans in (parent.others, self.data.labelled, self.data.unlabelled):
             scans.clear()
         return pools

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_seg.data.file_state import Signature, read_bytes, signature
 from napari_unet_seg.data.formats.atomic import replace, sync_folder, write_through
-from napari_unet_seg.engine.checkpoint import Description, checkpoint_bytes, file_hash, read_description
+from napari_unet_seg.engine.checkpoint import Description, checkpoint_bytes, file_hash, read_description, read_weights
 from napari_unet_seg.engine.registry import SUFFIX, Registry
 from napari_unet_seg.errors import InputError, reason
 
@@ -191,7 +191,7 @@ class VersionLine:
         Raises
         ------
         InputError
-            If there is no such version, or the system refuses.
+            If there is no such version, its file is damaged, or the system refuses.
         """
         found = {version.number: version for version in self.versions()}
         if number not in found:
@@ -201,6 +201,7 @@ class VersionLine:
         # A damaged model is what one may want to go back from.
         if _is_checkpoint(self.path):
             self._keep_current()
+        read_weights(version.path)
         payload = read_bytes(version.path)
         with self._writing():
             replace(self.path, payload)

@@ -445,6 +445,36 @@ def test_a_general_model_does_not_become_a_scans_own(open_phantoms: Callable[...
         run(dataset)
 
 
+def test_an_adaptation_stays_one_when_it_was_imported(open_phantoms: Callable[..., Dataset], tmp_path: Path) -> None:
+    dataset = open_phantoms("ab")
+    for name in "ab":
+        dataset.save_correction(name, truth_of(name), slices=[3, 4])
+    finetune(
+        dataset, name="own", scope="scan", case="a", seconds=60, policy=replace(policy("scan", 2), **EASY), threads=1
+    )
+    path = Registry().export("own", tmp_path / "own.safetensors")
+    Registry().import_file(path, name="imported")
+    for scope, case in (("scan", "b"), ("model", None)):
+        with pytest.raises(InputError, match="model 'imported' holds rounds for the scan a"):
+            finetune(dataset, name="imported", scope=scope, case=case, policy=policy(scope, 2), threads=1)
+    again = finetune(dataset, name="imported", scope="scan", case="a", policy=policy("scan", 2), threads=1)
+    assert again["steps"] > 0
+    with pytest.raises(InputError, match="was adapted to the scan a; begin with one for all scans"):
+        finetune(dataset, model="own", name="all", scope="model", policy=policy("model", 2), threads=1)
+
+
+def test_a_folder_of_versions_that_cannot_be_written_is_told_before_the_training(
+    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", truth_of("a"), slices=[3, 4])
+    Registry().folder.mkdir(parents=True, exist_ok=True)
+    (Registry().folder / "mine.versions").touch()
+    monkeypatch.setattr("napari_unet_seg.engine.finetune.Round", pytest.fail)
+    with pytest.raises(InputError, match=r"mine\.versions"):
+        finetune(dataset, name="mine", scope="scan", case="a", policy=policy("scan", 2), threads=1)
+
+
 def test_an_adaptation_is_found_by_the_scan_as_it_is_read(tmp_path: Path) -> None:
     """FLAIR alone, as one file: the model sees it three times, the adaptation belongs to the file's own pixels."""
     volume, _ = make_phantom(slices=SLICES, size=SIZE, seed=ord("a"))

@@ -2,6 +2,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
@@ -128,6 +129,19 @@ def test_a_corrected_case_that_cannot_be_read_is_told_of(tmp_path: Path) -> None
     (tmp_path / "a" / "a_4.tif").write_bytes(b"damaged")
     with pytest.raises(InputError, match="_4"):
         read_round(dataset, scope="model", case=None, channel_names=ROLES)
+
+
+def test_a_corrected_case_of_impossible_pixels_is_told_of(tmp_path: Path) -> None:
+    for name, spacing in (("a", 1.0), ("b", 40.0)):
+        image = np.random.default_rng(0).integers(0, 200, (64, 64, 4), dtype=np.uint8)
+        nib.save(nib.Nifti1Image(image, np.diag([spacing, spacing, 3.0, 1.0])), tmp_path / f"{name}.nii.gz")
+    dataset = open_dataset(tmp_path)
+    for name in "ab":
+        dataset.save_correction(name, np.ones((4, 64, 64), np.uint8), slices=[2])
+    data = read_round(dataset, scope="model", case=None, channel_names=("flair",))
+    assert [scan.case_id for scan in data.corrected] == ["a"]
+    (said,) = data.left_out
+    assert said.startswith("case b was left out (")
 
 
 def many(folder: Path) -> Dataset:

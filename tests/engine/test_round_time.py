@@ -12,14 +12,24 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
 from napari_unet_seg.data.volume import Volume
-from napari_unet_seg.engine import round_data, slice_pools, trainings, tuning
-from napari_unet_seg.engine.events import CaseChecked, FitEvent, RoundEvent, RoundFinished, RoundStarted, StepDone
+from napari_unet_seg.engine import hold_back, round_data, slice_pools, trainings, tuning
+from napari_unet_seg.engine.events import (
+    CaseChecked,
+    FitEvent,
+    RoundEvent,
+    RoundFinished,
+    RoundStarted,
+    StepDone,
+    ValidationDone,
+)
 from napari_unet_seg.engine.finetune import finetune_events
+from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.round_data import Scan
 from napari_unet_seg.engine.round_report import RoundReport
 from napari_unet_seg.engine.samples import LabelledVolume
 from napari_unet_seg.engine.segmenter import Segmenter
+from napari_unet_seg.engine.slice_order import spread
 from tests.engine.datasets import SLICES, truth_of, write_phantoms
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -132,3 +142,30 @@ def test_who_has_stopped_does_not_wait_for_all_checks(
     # A step of four trainings and a look come before; there is something of every kind among what is checked.
     assert first.elapsed <= 130 + 4 * STEP + 6 * SLICE + 4
     assert now[0] - first.elapsed <= 4 + 3 * 8 * SLICE
+
+
+def test_what_is_held_back_is_asked_about_before_what_is_known(
+    many: Callable[[int], Dataset], now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a round in short time would be promoted on the word of nobody."""
+    last = spread(range(6))[-1]
+    monkeypatch.setattr(hold_back, "_fresh", lambda scan, learned: [scan.corrected[last]])
+    report, _ = round_of(many(6), seconds=25.0)
+    assert [(case.case, case.slices) for case in report.cases if case.role == "held back"] == [("a", 1), ("b", 1)]
+
+
+def test_weights_are_made_ready_once_for_all_scans(
+    many: Callable[[int], Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed, place = list[Network](), Segmenter._place
+
+    def count(self: Segmenter) -> None:
+        placed.append(self._plain)
+        place(self)
+
+    monkeypatch.setattr(Segmenter, "_place", count)
+    report, events = round_of(many(2), seconds=60.0)
+    looks = sum(isinstance(event, ValidationDone) for event in events)
+    # The parent, the blind trainings in each look, and the network of the round: twelve scans each.
+    assert len(placed) <= 1 + 2 * looks + 1
+    assert len(report.cases) > 6

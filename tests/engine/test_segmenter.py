@@ -16,6 +16,7 @@ from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.head_box import head_box
 from napari_unet_seg.engine.prepared_scan import glance
+from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter, Stopped, load_model
 from napari_unet_seg.engine.working_grid import working_factor
 from napari_unet_seg.errors import InputError, SegmentationError
@@ -285,3 +286,10 @@ def test_the_description_decides_on_the_largest_component_unless_told() -> None:
     model = Segmenter(small_network(), described, device="cpu")
     assert model.mask(probability).sum() == 9
     assert model.mask(probability, largest_component=False).sum() == 10
+
+
+def test_a_model_is_called_by_its_name_here(tmp_path: Path) -> None:
+    path = save_small(tmp_path / "theirs.safetensors")
+    Registry().import_file(path, name="mine")
+    assert load_model("mine").description.name == "mine"
+    assert load_model(path).description.name == "theirs"

@@ -220,6 +220,14 @@ def test_saved_corrections_are_known(dataset: Dataset) -> None:
     assert worst.slice not in reasons(suggest(dataset, Model(), cases=[case]))  # type: ignore[arg-type]
 
 
+def test_a_correction_whose_mask_file_is_gone_is_none(dataset: Dataset) -> None:
+    case = dataset.cases[0].case_id
+    worst = suggest(dataset, Model(), cases=[case])[0]  # type: ignore[arg-type]
+    dataset.save_correction(case, np.zeros((6, 32, 32), np.uint8), slices=[worst.slice])
+    (dataset.root / case / f"{case}_{worst.slice + 1}_mask.tif").unlink()
+    assert suggest(open_dataset(dataset.root), Model(), cases=[case])[0] == worst  # type: ignore[arg-type]
+
+
 def test_a_case_that_cannot_be_read_is_passed_over(dataset: Dataset) -> None:
     broken, whole = (case.case_id for case in dataset)
     (dataset.root / broken / f"{broken}_1.tif").write_bytes(b"")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint, read_description
@@ -253,6 +254,17 @@ def test_a_damaged_model_can_be_gone_back_from(line: VersionLine, parent: Path) 
     line.restore(0)
     assert line.path.read_bytes() == parent.read_bytes()
     assert current(line) == [0]
+
+
+def test_a_damaged_version_is_not_put_in_use(line: VersionLine, parent: Path) -> None:
+    line.begin(parent)
+    add(line)
+    former = line.path.read_bytes()
+    damaged = line.versions()[0].path
+    damaged.write_bytes(damaged.read_bytes()[:-4] + np.float32(np.nan).tobytes())
+    with pytest.raises(InputError, match=f"{damaged.name}: refused: it holds weights that are NaN"):
+        line.restore(0)
+    assert line.path.read_bytes() == former
 
 
 def test_names_with_dots_are_kept_apart(parent: Path) -> None:
