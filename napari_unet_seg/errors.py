@@ -21,7 +21,9 @@ class InputError(ValueError):
     def __init__(self, problem: str, *, path: Path | str | None = None) -> None:
         self.problem = " ".join(problem.split())
         self.path = Path(path) if path is not None else None
-        super().__init__(f"{self.path}: {self.problem}" if self.path is not None else self.problem)
+        # A name may hold a line break; spaces stay as they are, so that it can be looked for.
+        where = "" if self.path is None else f"{' '.join(str(self.path).splitlines())}: "
+        super().__init__(where + self.problem)
 
 
 def reason(error: OSError) -> str:

@@ -126,9 +126,9 @@ class CorrectionStore:
         mask: Any,
         slices: Iterable[int] | None,
         *,
-        model: str,
+        model: str | None,
         model_hash: str,
-        annotator: str,
+        annotator: str | None,
         kind: str,
         seconds: float | None,
         overwrite: bool,
@@ -139,28 +139,28 @@ class CorrectionStore:
         if kind not in KINDS:
             raise InputError(f"a correction cannot be of kind {kind!r}; choose one of {', '.join(KINDS)}")
         shape = scan.read_shape()
-        values = as_given(mask, shape, case_id=scan.case_id)
         wanted = None if slices is None else as_slices(slices, shape[0], case_id=scan.case_id)
+        values = as_given(mask, shape, case_id=scan.case_id, slices=wanted)
+        given = range(shape[0]) if wanted is None else wanted
         with self._writing():
-            present = self.reader.read(scan, fresh=range(shape[0]) if wanted is None else wanted)
-            labels = as_labels(values, classes=present.several)
+            present = self.reader.read(scan, fresh=given)
+            targets = dict(zip(given, as_labels(values, classes=present.several), strict=True))
             if wanted is None:
-                wanted = [z for z in range(shape[0]) if (labels[z] != present.labels[z]).any()]
-            if not wanted:
+                targets = {z: plane for z, plane in targets.items() if (plane != present.labels[z]).any()}
+            if not targets:
                 raise InputError(
                     f"{scan.case_id}: the mask is as stored, so there is nothing to save; name the slices that are to "
                     "be accepted as they are"
                 )
-            targets = {z: labels[z] for z in wanted}
             self._check_seen(scan, present, targets, overwrite=overwrite)
             line = Correction(
                 id=_new_id(),
                 time=now(),
                 case=scan.case_id,
-                slices=tuple(wanted),
+                slices=tuple(targets),
                 kind=kind,
-                annotator=str(annotator),
-                model=str(model),
+                annotator=_text(annotator),
+                model=_text(model),
                 model_hash=str(model_hash),
                 seconds=None if seconds is None else float(seconds),
             )
@@ -208,10 +208,12 @@ class CorrectionStore:
                 extra = [adoption, taken_back]
             return self._commit(scan, present, edits, line, extra)
 
-    def autosave(self, scan: Scan, mask: Any, slices: Iterable[int], *, model: str, annotator: str) -> Autosave:
+    def autosave(
+        self, scan: Scan, mask: Any, slices: Iterable[int], *, model: str | None, annotator: str | None
+    ) -> Autosave:
         """See `Dataset.autosave`."""
         seen = self._seen.get(scan.case_id, {})
-        return self._autosaves.write(scan, mask, slices, seen=seen, model=model, annotator=annotator)
+        return self._autosaves.write(scan, mask, slices, seen=seen, model=_text(model), annotator=_text(annotator))
 
     def read_autosave(self, scan: Scan) -> Autosave | None:
         """See `Dataset.read_autosave`."""
@@ -417,6 +419,11 @@ class CorrectionStore:
             classes=classes_of(scan),
             path=mask_path(present.files),
         )
+
+
+def _text(value: object) -> str:
+    """What the log says of a value; None is what was left out."""
+    return "" if value is None else str(value)
 
 
 def _changed_elsewhere(scan: Scan, slices: Sequence[int]) -> ChangedElsewhereError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any
 
@@ -12,8 +12,30 @@ from napari_unet_seg.data.volume import Array, Mask, foreground_values, whole_la
 from napari_unet_seg.errors import InputError
 
 
-def as_given(mask: Any, shape: tuple[int, int, int], *, case_id: str) -> Array:
-    """A mask ``(Z, Y, X)`` as whole numbers up to 255; InputError if it has another shape or is no mask."""
+def as_given(mask: Any, shape: tuple[int, int, int], *, case_id: str, slices: Sequence[int] | None = None) -> Array:
+    """A mask as whole numbers up to 255.
+
+    Parameters
+    ----------
+    mask : array
+        ``(Z, Y, X)``.
+    shape : tuple of int
+        The one that it must have.
+    case_id : str
+        Opens the error message.
+    slices : sequence of int, optional
+        Those that are looked at; all by default.
+
+    Returns
+    -------
+    ndarray
+        ``(Z, Y, X)`` of these slices alone.
+
+    Raises
+    ------
+    InputError
+        If the mask has another shape or these slices hold something else than labels.
+    """
     try:
         values = np.asarray(mask)
     except ValueError:
@@ -21,7 +43,7 @@ def as_given(mask: Any, shape: tuple[int, int, int], *, case_id: str) -> Array:
     if values.shape != shape:
         raise InputError(f"{case_id}: the mask has shape {values.shape} but the case {shape} (Z, Y, X)")
     try:
-        values = whole_labels(values)
+        values = whole_labels(values if slices is None else values[list(slices)])
     except InputError as error:
         raise InputError(f"{case_id}: {error.problem}") from None
     if (high := int(values.max(initial=0))) > 255:
@@ -30,7 +52,10 @@ def as_given(mask: Any, shape: tuple[int, int, int], *, case_id: str) -> Array:
 
 
 def as_labels(values: Array, *, classes: bool) -> Mask:
-    """Whole numbers ``(Z, Y, X)`` as labels: 0 and 255 are 0 and 1, unless the case has several classes."""
+    """Whole numbers, of as many slices as are to be saved, as labels ``(Z, Y, X)``.
+
+    0 and 255 alone are 0 and 1, unless the case has several classes.
+    """
     if foreground_values(values) == (255,) and not classes:
         return (values > 0).astype(np.uint8)
     labels: Mask = values.astype(np.uint8)

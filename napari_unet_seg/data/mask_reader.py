@@ -19,7 +19,7 @@ from napari_unet_seg.data.history import History
 from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.packed import unpack
 from napari_unet_seg.data.scan import MaskFile, Scan
-from napari_unet_seg.data.stored_mask import Plane, StoredMask, assemble
+from napari_unet_seg.data.stored_mask import Plane, StoredMask, assemble, classes_of
 from napari_unet_seg.data.transaction import version_path
 from napari_unet_seg.data.volume import Array, Mask
 from napari_unet_seg.errors import InputError
@@ -111,6 +111,7 @@ class MaskReader:
             shape=scan.read_shape(),
             one=history.one(scan.case_id),
             foreground=scan.foreground,
+            classes=classes_of(scan),
             partial=self._made_here(files, history),
             known=history.shown(scan.case_id).keys(),
             path=mask_path(files),
@@ -144,6 +145,7 @@ class MaskReader:
             shape=scan.read_shape(),
             one=None,
             foreground=scan.foreground,
+            classes=classes_of(scan),
             path=mask_path(files),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -20,9 +21,12 @@ RGB_NAMES = ("red", "green", "blue")
 _FLAIR = {"flair", "t2flair", "t2f"}
 _POST = {"post", "t1ce", "t1gd", "t1c", "t1post", "t1contrast", "postcontrast", "t1wce", "t1wc"}
 _PRE = {"pre", "t1pre", "t1n", "precontrast"}
-_T1 = {"t1", "t1w"}
+_T1 = {"t1", "t1w", "t1flair"}
 _T2 = {"t2", "t2w"}
 _CONTRAST = {"c", "ce", "gd", "gad", "gado", "gadolinium", "contrast", "post"}
+_WEIGHTED_T1 = {word for word in _POST | _PRE | _T1 if word.startswith("t1")}
+# After "pre" or "post" these tell when it was, not whether a contrast agent was given.
+_TREATMENT = {"op", "operation", "operative", "resection", "surgery", "surgical", "therapy", "treatment"}
 # Words that a file name may end on and that belong to the sequence; "c" alone is too short to be sure of.
 _WORDS = _FLAIR | _POST | _PRE | _T1 | _T2 | _CONTRAST - {"c"}
 
@@ -33,15 +37,16 @@ def guess_role(name: str) -> str | None:
     Parameters
     ----------
     name : str
-        Such as ``t1ce``, ``T1 post``, ``FLAIR``, ``T1w+C``.
+        Such as ``t1ce``, ``T1 post``, ``FLAIR``, ``T1w+C``. ``T1 FLAIR`` is a T1 that suppresses fluid.
 
     Returns
     -------
     str or None
         ``"pre"``, ``"flair"``, ``"post"`` or ``"t2"``; None if the name says nothing.
     """
-    words = set(re.findall(r"[a-z0-9]+", name.lower()))
-    if words & _FLAIR:
+    said = _without_treatment([word for _, word in _words(name)])
+    words = set(said)
+    if words & _FLAIR and not _is_t1_flair(said):
         return "flair"
     if words & (_POST - {"post"}):
         return "post"
@@ -69,20 +74,45 @@ def role_suffix(stem: str) -> tuple[str, str]:
     tuple of str
         ``("sub-01", "t1ce")`` for ``sub-01_T1CE``; the sequence is ``""`` where the stem ends on none.
     """
-    words = list(re.finditer(r"[A-Za-z0-9]+", stem))
+    words = _words(stem)
     first = len(words)
     while first:
-        word = words[first - 1].group().lower()
-        after_t1 = word == "c" and first > 1 and words[first - 2].group().lower() in _T1
+        _, word = words[first - 1]
+        after_t1 = word == "c" and first > 1 and words[first - 2][1] in _T1
         if word not in _WORDS and not after_t1:
             break
         first -= 1
     if first == len(words):
         return stem, ""
-    start = words[first].start()
+    start, _ = words[first]
     if guess_role(stem[start:]) is None:
         return stem, ""
     return stem[:start].rstrip("_-. +"), stem[start:].lower()
+
+
+def _words(name: str) -> list[tuple[int, str]]:
+    """Where each word of a name begins, and the word in lower case; letters of any script are letters."""
+    # So are their accents where these stand for themselves, and bytes that are no text, which are mostly umlauts.
+    letters = (
+        letter if letter.isalnum() or unicodedata.category(letter) in ("Mn", "Mc", "Cs") else " " for letter in name
+    )
+    return [(match.start(), match.group().lower()) for match in re.finditer("[^ ]+", "".join(letters))]
+
+
+def _without_treatment(words: Sequence[str]) -> list[str]:
+    """The words but for the "post" of "post-op" and its like."""
+    return [
+        word
+        for index, word in enumerate(words)
+        if word not in ("pre", "post") or _TREATMENT.isdisjoint(words[index + 1 : index + 2])
+    ]
+
+
+def _is_t1_flair(words: Sequence[str]) -> bool:
+    """Whether "flair" follows a T1, as in names that GE gives; with T2, or before a T1, it is what all call FLAIR."""
+    if "flair" not in words or not (_T2 | _FLAIR - {"flair"}).isdisjoint(words):
+        return False
+    return not _WEIGHTED_T1.isdisjoint(words[: words.index("flair")])
 
 
 def arrange_channels(

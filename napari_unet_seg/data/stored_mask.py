@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.file_state import Signature
-from napari_unet_seg.data.scan import MaskFile
+from napari_unet_seg.data.scan import MaskFile, Scan
 from napari_unet_seg.data.volume import Array, Mask, foreground_values, to_labels, value_of_one
 from napari_unet_seg.errors import InputError
 
@@ -91,6 +91,12 @@ class StoredMask:
         return (plane.stored > 0).astype(np.uint8) if self.one is None else to_labels(plane.stored, self.one)
 
 
+def classes_of(scan: Scan) -> Container[int]:
+    """Stored values that the dataset itself calls classes, as nnU-Net's `dataset.json` does; none in most layouts."""
+    classes: Container[int] = getattr(scan, "classes", ())
+    return classes
+
+
 def assemble(
     files: tuple[MaskFile, ...],
     parts: Sequence[Array | None],
@@ -99,6 +105,7 @@ def assemble(
     shape: tuple[int, int, int],
     one: int | None,
     foreground: int,
+    classes: Container[int] = (),
     partial: Collection[int] = (),
     known: Collection[int] = (),
     path: Path | None = None,
@@ -115,6 +122,8 @@ def assemble(
         What the case's corrections have settled, see `Correction.one`.
     foreground : int
         See `Scan.foreground`.
+    classes : container of int
+        See `classes_of`.
     partial : collection of int
         Numbers of the files whose slices are labelled only if they are among `known`, or show something: those that
         corrections made, in a format that cannot mark a slice as unlabelled.
@@ -154,7 +163,7 @@ def assemble(
     values = foreground_values(stack)
     several = one is not None or len(values) > 1
     if one is None:
-        one = value_of_one(values, foreground=foreground)
+        one = value_of_one(values, foreground=foreground, classes=classes)
         if len(values) < 2 and (known or values in ((), (one,))):
             one = None
     labels = (stack > 0).astype(np.uint8) if one is None else to_labels(stack, one, path=path)
@@ -183,7 +192,13 @@ class Coding:
 
 
 def choose_coding(
-    labels: Mask, *, one: int | None, present: Iterable[tuple[int, ...]], foreground: int, path: Path | None
+    labels: Mask,
+    *,
+    one: int | None,
+    present: Iterable[tuple[int, ...]],
+    foreground: int,
+    classes: Container[int] = (),
+    path: Path | None,
 ) -> Coding:
     """How to store labels beside what is stored already, so that all of it keeps its meaning.
 
@@ -197,6 +212,8 @@ def choose_coding(
         `foreground_values` of everything that is stored, or was in the beginning.
     foreground : int
         See `Scan.foreground`.
+    classes : container of int
+        See `classes_of`.
     path : Path, optional
         For the error message.
 
@@ -207,9 +224,9 @@ def choose_coding(
     """
     values = sorted({value for found in present for value in found})
     if one is None and len(values) > 1:
-        one = value_of_one(values, foreground=foreground)
+        one = value_of_one(values, foreground=foreground, classes=classes)
     elif one is None and labels.max(initial=0) > 1:
-        one = values[0] if values else value_of_one(values, foreground=foreground)
+        one = values[0] if values else value_of_one(values, foreground=foreground, classes=classes)
     if one is None:
         return Coding(one=None, foreground=values[0] if values else foreground)
     if one > 1 and (labels == one).any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,11 +131,12 @@ def foreground_values(stored: Array) -> tuple[int, ...]:
     return (int(between.min()), high) if between.size else (high,)
 
 
-def value_of_one(values: Sequence[int], *, foreground: int = 1) -> int:
+def value_of_one(values: Sequence[int], *, foreground: int = 1, classes: Container[int] = ()) -> int:
     """The stored value that stands for label 1; every other one stands for itself.
 
     A class that a case shows alone stays that class: 2 where there is edema but no necrosis. White is no class but the
-    tumour, by itself (255, as in pictures) and beside a class that was painted later; so is any gray by itself.
+    tumour, by itself (255, as in pictures) and beside a class that was painted later; so is any gray by itself. What
+    the dataset calls a class is one, however high.
 
     Parameters
     ----------
@@ -143,7 +144,11 @@ def value_of_one(values: Sequence[int], *, foreground: int = 1) -> int:
         As `foreground_values` gives them.
     foreground : int
         See `Scan.foreground`.
+    classes : container of int
+        What `stored_mask.classes_of` says.
     """
+    if foreground in classes and all(value in classes for value in values):
+        return foreground
     if values and values[0] != 1:
         low, high = values[0], values[-1]
         if high >= _LOWEST_GRAY and (low == high or (high in WHITE and low < _LOWEST_GRAY)):

@@ -52,6 +52,16 @@ class TestSave:
         changed = {name for name, data in content(root).items() if data != before[name]}
         assert changed == {f"{CASE}/{CASE}_3_mask.tif"}
 
+    @pytest.mark.parametrize("value", [np.nan, -1, 0.5, 300])
+    def test_other_slices_may_hold_anything(self, tmp_path, value):
+        dataset, mask = opened(kaggle(tmp_path))
+        edited = flipped(mask, 2).astype(float)
+        edited[0, 0, 0] = value
+        assert dataset.save_correction(CASE, edited, [2]).slices == (2,)
+        np.testing.assert_array_equal(dataset[CASE].read_mask(), flipped(mask, 2))
+        with pytest.raises(InputError, match=f"{CASE}: the mask"):
+            dataset.save_correction(CASE, edited)
+
     def test_all_that_differ_where_no_slice_is_named(self, tmp_path):
         dataset, mask = opened(kaggle(tmp_path))
         assert dataset.save_correction(CASE, flipped(mask, 1, 3)).slices == (1, 3)
@@ -118,6 +128,21 @@ class TestSave:
         dataset, mask = opened(kaggle(tmp_path))
         dataset.save_correction(CASE, flipped(mask, 0) * np.uint8(255), [0])
         np.testing.assert_array_equal(dataset[CASE].read_mask(), flipped(mask, 0))
+
+    def test_0_and_255_in_the_slices_named_are_0_and_1(self, tmp_path):
+        dataset, mask = opened(kaggle(tmp_path))
+        edited = flipped(mask, 0)
+        edited[0] *= 255
+        edited[1, 0, 0] = 1
+        dataset.save_correction(CASE, edited, [0])
+        np.testing.assert_array_equal(dataset[CASE].read_mask(), flipped(mask, 0))
+
+    def test_none_is_as_left_out(self, tmp_path):
+        dataset, mask = opened(kaggle(tmp_path))
+        line = dataset.save_correction(CASE, flipped(mask, 0), [0], model=None, annotator=None)
+        assert (line.model, line.model_hash, line.annotator) == ("", "", "")
+        kept = dataset.autosave(CASE, flipped(mask, 1), [1], model=None, annotator=None)
+        assert (kept.model, kept.annotator) == ("", "")
 
     def test_nothing_is_written_by_opening_and_reading(self, tmp_path):
         root = kaggle(tmp_path)

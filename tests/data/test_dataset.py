@@ -4,8 +4,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.layouts import files
 from napari_unet_seg.errors import InputError
 
 AFFINE = np.diag([-1.0, -1.0, 3.0, 1.0])
@@ -205,6 +207,51 @@ class TestFiles:
         tifffile.imwrite(tmp_path / "a.tif", np.ones((16, 18), np.uint8))
         save_nifti(tmp_path / "a.nii", np.ones((9, 10, 4), np.int16))
         assert [case.case_id for case in open_dataset(tmp_path)] == ["a.nii", "a.tif"]
+
+    @pytest.mark.parametrize(
+        ("names", "expected"),
+        [
+            (("A.tif", "a.tif", "A_mask.tif", "a_mask.tif"), {"A.tif": "A_mask.tif", "a.tif": "a_mask.tif"}),
+            (("A.tif", "a.tif", "a_mask.tif"), {"A.tif": None, "a.tif": "a_mask.tif"}),
+            (("a.tif", "A_mask.tif"), {"a.tif": "A_mask.tif"}),
+            (("s.jpg", "s.png", "s_mask.png"), {"s.jpg": None, "s.png": "s_mask.png"}),
+            (("s.jpg", "s.png", "s.jpg_mask.png"), {"s.jpg": "s.jpg_mask.png", "s.png": None}),
+            (("a.nii", "a.nii.gz", "a_mask.nii.gz"), {"a.nii": None, "a.nii.gz": "a_mask.nii.gz"}),
+            (("a.tif", "a.tiff", "a.TIF", "a_mask.TIF"), {"a.tif": None, "a.tiff": None, "a.TIF": "a_mask.TIF"}),
+            (("a.png", "a.tif", "a_mask.tif", "a_seg.tif"), {"a.png": None, "a.tif": "a_mask.tif"}),
+            (("a.tif", "a.tif.tif", "a.tif_mask.tif"), {"a.tif": None, "a.tif.tif": "a.tif_mask.tif"}),
+        ],
+    )
+    def test_no_mask_is_that_of_two_images(self, tmp_path, names, expected):
+        for name in names:
+            (tmp_path / name).touch()
+        found = {scan.image.name: scan for scan in files.open_cases(tmp_path)}
+        assert {name: scan.mask.name if scan.has_mask else None for name, scan in found.items()} == expected
+        # The new ones are found again as they were meant, whichever comes first.
+        for name, scan in found.items():
+            alone = {each.image.name: each for each in files.open_cases(tmp_path / name)}[name]
+            assert alone.mask == scan.mask
+            scan.mask.touch()
+            again = {each.image.name: each.mask for each in files.open_cases(tmp_path)}
+            assert again == {other: each.mask for other, each in found.items()}
+
+    def test_corrections_of_images_of_one_stem(self, tmp_path):
+        for name in ("a.jpg", "a.png"):
+            Image.fromarray(np.eye(16, dtype=np.uint8)).save(tmp_path / name)
+        dataset = open_dataset(tmp_path)
+        masks = {"a.jpg": np.eye(16, dtype=np.uint8)[np.newaxis], "a.png": np.ones((1, 16, 16), np.uint8)}
+        lines = [dataset.save_correction(name, mask) for name, mask in masks.items()]
+        for name, mask in masks.items():
+            np.testing.assert_array_equal(open_dataset(tmp_path)[name].read_mask(), mask)
+        for line in lines:
+            dataset.revert(line.id)
+        assert sorted(path.name for path in tmp_path.glob("a*")) == ["a.jpg", "a.png"]
+
+    def test_mask_of_the_whole_name_opened_as_an_image(self, tmp_path):
+        for name in ("a.jpg", "a.png", "a.jpg_mask.png"):
+            (tmp_path / name).touch()
+        with pytest.raises(InputError, match=r"this is the mask of a\.jpg"):
+            open_dataset(tmp_path / "a.jpg_mask.png")
 
     def test_mask_opened_as_an_image(self, tmp_path):
         tifffile.imwrite(tmp_path / "a.tif", np.ones((16, 18), np.uint8))

@@ -108,6 +108,37 @@ def test_nnunet_whose_only_class_is_not_1(tmp_path):
     np.testing.assert_array_equal(open_dataset(root)["b"].read_mask(), mask)
 
 
+@pytest.mark.parametrize(
+    ("classes", "stored", "labels"),
+    [
+        ([1, 77], [77], [0, 77]),
+        ([1, 255], [255], [0, 255]),
+        ([1, 2], [2, 255], [0, 1, 2]),
+        ([1], [255], [0, 1]),
+        ([255], [255], [0, 1]),
+        ([4], [4], [0, 1]),
+        ([100, 200], [200], [0, 200]),
+        ([100, 200], [100, 200], [0, 1, 200]),
+    ],
+)
+def test_what_nnunet_names_is_a_class_however_high(tmp_path, classes, stored, labels):
+    names = {"background": 0} | {f"class{value}": value for value in classes}
+    root = make_nnunet(tmp_path, names, a=stored)
+    assert labels_of(open_dataset(root)["a"]) == labels
+
+
+def test_a_high_class_that_nnunet_names_is_saved_as_it_is(tmp_path):
+    root = make_nnunet(tmp_path, {"background": 0, "gm": 1, "wmh": 77}, a=[77])
+    dataset = open_dataset(root)
+    mask = dataset["a"].read_mask()
+    mask[2, 0, :2] = 1, 77
+    line = dataset.save_correction("a", mask, [2])
+    assert stored(root / "labelsTr" / "a.nii.gz") == [0, 1, 77]
+    np.testing.assert_array_equal(open_dataset(root)["a"].read_mask(), mask)
+    dataset.revert(line.id)
+    assert stored(root / "labelsTr" / "a.nii.gz") == [0, 77]
+
+
 @pytest.mark.parametrize("value", [1, 2, 4])
 def test_a_lone_nifti_mask_has_the_labels_that_it_says(tmp_path, value):
     root = nifti(tmp_path, values=(0, value))

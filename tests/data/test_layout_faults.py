@@ -63,6 +63,33 @@ def test_one_number_twice(patients):
     the_good_one(patients)
 
 
+def test_name_with_a_line_break(tmp_path):
+    path = tmp_path / "two  spaces\nand a line.tif"
+    path.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"two  spaces and a line\.tif: this is not a TIFF") as caught:
+        files.open_cases(tmp_path)[0].read_image()
+    assert len(str(caught.value).splitlines()) == 1
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("image", ["tif", "tiff"])
+def test_of_two_masks_the_one_with_the_extension_of_the_image(patients, image):
+    (patients / "bad" / "bad_1.tif").rename(patients / "bad" / f"bad_1.{image}")
+    mask = patients / "bad" / "bad_1_mask.tif"
+    mask.with_suffix(".tiff").write_bytes(mask.read_bytes())
+    scan = by_name(kaggle.open_cases(patients), "bad")
+    assert scan.mask_paths[0] == mask.with_suffix(f".{image}")
+    spare = {"tif": "tiff", "tiff": "tif"}[image]
+    assert f"bad has two masks of one slice; not used: bad_1_mask.{spare}" in scan.read_image().notes
+
+
+def test_copy_of_a_patient_is_noted(patients):
+    (patients / "bad").rename(patients / "good (copy)")
+    (scan,) = open_dataset(patients).cases
+    note = "folders whose slices are not named after them are not used: good (copy)"
+    assert note in scan.read_image().notes
+
+
 def test_gap_in_the_numbers(patients):
     for number in (2, 3):
         (patients / "bad" / f"bad_{number}.tif").unlink()

@@ -235,6 +235,13 @@ def test_missing_channel(tmp_path):
         dataset["c1"].read_image()
 
 
+def test_missing_first_channel(tmp_path):
+    make(tmp_path)
+    (tmp_path / "imagesTr" / "c1_0000.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"c1_0001\.nii\.gz: the channel c1_0000\.nii\.gz \(T1\) is missing"):
+        open_dataset(tmp_path)["c1"].read_image()
+
+
 def test_mask_without_image(tmp_path):
     make(tmp_path)
     save(tmp_path / "labelsTr" / "c2.nii.gz", truth_with())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats import picture
 from napari_unet_seg.errors import InputError
 
@@ -43,6 +44,13 @@ def with_palette(path, labels, palette, **options):
     image.putpalette(palette)
     image.save(path, **options)
     return path
+
+
+def in_alpha(labels, colour):
+    """A mask ``(1, Y, X)`` as the transparency of a colour."""
+    values = np.empty((Y, X, len(colour) + 1), np.uint8)
+    values[..., :-1], values[..., -1] = colour, labels[0]
+    return values
 
 
 def replace(path, labels):
@@ -176,6 +184,19 @@ class TestLabels:
         path = with_palette(tmp_path / "a.png", truth[0] == 0, [255, 255, 255, 0, 0, 0])
         np.testing.assert_array_equal(picture.read_labels(path, shape=SHAPE), truth)
 
+    @pytest.mark.parametrize("colour", [(255,), (0,), (0, 0, 0), (255, 0, 0)])
+    def test_shape_in_the_transparency(self, tmp_path, truth, colour):
+        path = save(tmp_path / "a.png", in_alpha(truth, colour))
+        np.testing.assert_array_equal(picture.read_labels(path, shape=SHAPE), truth)
+
+    def test_nothing_to_be_seen_is_an_empty_mask(self, tmp_path, truth):
+        path = save(tmp_path / "a.png", in_alpha(truth * 0, (255, 255, 255)))
+        assert not picture.read_labels(path, shape=SHAPE).any()
+
+    def test_transparency_of_a_shape_is_not_looked_at(self, tmp_path, truth, gray):
+        path = save(tmp_path / "a.png", np.stack([truth[0], gray], axis=-1))
+        np.testing.assert_array_equal(picture.read_labels(path, shape=SHAPE), truth)
+
     @pytest.mark.parametrize("mode", ["L", "RGB"])
     def test_jpeg_is_thresholded(self, tmp_path, mode):
         truth = np.zeros((1, 32, 32), np.uint8)
@@ -206,6 +227,27 @@ class TestEncode:
         image = replace(path, 255 - truth)
         assert image.mode == mode
         assert image.info["dpi"] == pytest.approx((254, 254))
+
+    @pytest.mark.parametrize("colour", [(255,), (0,), (0, 0, 0), (255, 0, 0)])
+    def test_shape_stays_in_the_transparency(self, tmp_path, truth, colour):
+        path = save(tmp_path / "a.png", in_alpha(truth, colour), dpi=(254, 254))
+        for labels in (255 - truth, truth * 0, truth):
+            image = replace(path, labels)
+            np.testing.assert_array_equal(np.asarray(image), in_alpha(labels, colour))
+        assert image.info["dpi"] == pytest.approx((254, 254))
+        replace(path, truth * 0 + 255)
+
+    def test_correction_in_the_transparency_is_reverted(self, tmp_path, gray, truth):
+        save(tmp_path / "a.png", gray)
+        path = save(tmp_path / "a_mask.png", in_alpha(truth, (0, 0, 0)))
+        before = path.read_bytes()
+        dataset = open_dataset(tmp_path)
+        edited = 1 - dataset["a"].read_mask()
+        line = dataset.save_correction("a", edited)
+        np.testing.assert_array_equal(open_dataset(tmp_path)["a"].read_mask(), edited)
+        np.testing.assert_array_equal(Image.open(path).getchannel("A"), 255 * edited[0])
+        dataset.revert(line.id)
+        assert path.read_bytes() == before
 
     def test_sixteen_bits_are_kept(self, tmp_path, truth):
         path = save(tmp_path / "a.png", truth[0].astype(np.uint16))

@@ -25,11 +25,36 @@ def order_of(volume):
     ("role", "names"),
     list(
         {
-            "pre": ["t1", "T1w", "t1n", "t1pre", "T1 pre", "pre", "pre-contrast", "T1-weighted"],
-            "post": ["t1ce", "T1Gd", "t1c", "t1post", "t1+c", "post", "T1 post contrast", "ce-gadolinium_T1w", "T1_CE"],
-            "flair": ["FLAIR", "t2flair", "t2_flair", "t2f", "post flair"],
-            "t2": ["t2", "T2w"],
-            None: ["", "red", "c", "seg", "alpha", "dwi", "ct1x"],
+            "pre": [
+                "t1",
+                "T1w",
+                "t1n",
+                "t1pre",
+                "T1 pre",
+                "pre",
+                "pre-contrast",
+                "T1-weighted",
+                "Ax T1 FLAIR",
+                "T1FLAIR",
+                "pre-op T1",
+            ],
+            "post": [
+                "t1ce",
+                "T1Gd",
+                "t1c",
+                "t1post",
+                "t1+c",
+                "post",
+                "T1 post contrast",
+                "ce-gadolinium_T1w",
+                "T1_CE",
+                "T1 FLAIR +C",
+                "post-op T1 post",
+                "pre-op T1ce",
+            ],
+            "flair": ["FLAIR", "t2flair", "t2_flair", "t2f", "post flair", "T2 FLAIR", "FLAIR to T1", "t1 t2 flair"],
+            "t2": ["t2", "T2w", "post-op T2", "T2 pre surgery", "pät2 t2", "患者_t2"],
+            None: ["", "red", "c", "seg", "alpha", "dwi", "ct1x", "post-op", "pät2", "Müt1", "Mu\u0308t1", "M\udcfct1"],
         }.items()
     ),
 )
@@ -48,6 +73,11 @@ def test_roles_are_guessed(role, names):
         ("FLAIR", ("", "flair")),
         ("case_seg", ("case_seg", "")),
         ("contrast", ("contrast", "")),
+        ("Ax_T1_FLAIR", ("Ax", "t1_flair")),
+        ("p_post-op_T2", ("p_post-op", "t2")),
+        ("sät1", ("sät1", "")),
+        ("sa\u0308t1", ("sa\u0308t1", "")),
+        ("Mu\u0308ller_t1", ("Mu\u0308ller", "t1")),
     ],
 )
 def test_role_at_the_end_of_a_stem(stem, expected):

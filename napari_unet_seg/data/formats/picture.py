@@ -82,7 +82,8 @@ def read_labels(path: Path, *, shape: tuple[int, int, int]) -> Array:
     """Values of a mask, ``(1, Y, X)`` uint8 or uint16, as they are in the file.
 
     The indices of a palette are the labels, unless it is of black and white only: that, and one bit a pixel, give 0
-    and 255. So does JPEG, which is lossy: 255 from 128 on.
+    and 255. So does JPEG, which is lossy: 255 from 128 on. A picture of one colour throughout has the labels in its
+    transparency, if that is not the same throughout too; one that is not to be seen at all is empty.
 
     Parameters
     ----------
@@ -168,12 +169,21 @@ def _labels(image: ImageFile, path: Path) -> Array:
     if image.mode == "P" and not black_and_white(image):
         return upright(np.asarray(image), turned)
     jpeg, tolerance = image.format != "PNG", tolerance_of(image)
-    gray = _gray(alpha_apart(pixels_of(image))[0], tolerance=tolerance)
+    pixels = pixels_of(image)
+    gray = pixels[..., -1] if _is_in_alpha(pixels) else _gray(alpha_apart(pixels)[0], tolerance=tolerance)
     if gray is None:
         raise InputError("the mask is a colour image; save it as one channel of whole-number labels", path=path)
     if jpeg:
         gray = cut_jpeg(gray, path)
     return np.ascontiguousarray(upright(gray, turned))
+
+
+def _is_in_alpha(pixels: Array) -> bool:
+    """Whether a mask ``(Y, X, C)`` has one colour, and its shape is where that is opaque."""
+    colours, alpha = alpha_apart(pixels)
+    if alpha is None or (colours != colours[0, 0]).any():
+        return False
+    return bool(alpha.min() < alpha.max() or alpha.max() == 0)
 
 
 def _jpeg(values: Array, former: ImageFile) -> bytes:
@@ -191,10 +201,18 @@ def _png(values: Array, former: ImageFile) -> bytes | None:
     if mode.startswith("I"):
         return _saved(Image.fromarray(values.astype(np.uint16)), "PNG", **kept)
     # The values in 16 bits a colour go into one gray channel of as many.
-    if values.max(initial=0) > 255 or pixels_of(former).dtype != np.uint8:
+    pixels = pixels_of(former)
+    if values.max(initial=0) > 255 or pixels.dtype != np.uint8:
         return _saved(Image.fromarray(values.astype(np.uint16)), "PNG", **kept)
     picture = Image.fromarray(values.astype(np.uint8))
-    if mode in ("LA", "RGBA"):
+    if mode in ("LA", "RGBA") and _is_in_alpha(pixels):
+        # Where all is as opaque, the colour would be looked at.
+        if values.min() == values.max() > 0:
+            return None
+        shape, colour = picture, pixels[0, 0, :-1].tolist()
+        picture = Image.new(mode[:-1], shape.size, colour[0] if len(colour) == 1 else tuple(colour))
+        picture.putalpha(shape)
+    elif mode in ("LA", "RGBA"):
         alpha = (
             former.getchannel("A")
             if former.size == picture.size and turned_by(former) == 1

@@ -4,7 +4,7 @@
 ``annotations/instances_<split>.json`` beside their folder. An image is a case called after its file; images whose names
 have a sub-folder are the slices of one case called after that, unless it is called ``images`` or like a split. Where
 two cases of a file have the same name, the whole file name is used, where two splits have it, ``train/<name>``. What
-the labels are, and which images are unlabelled, says `coco_masks`.
+the labels are says `coco_labels`, which images are unlabelled `coco_masks`.
 """
 
 from __future__ import annotations
@@ -13,36 +13,27 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from napari_unet_seg.data.layouts import coco_json
 from napari_unet_seg.data.layouts.coco_json import CocoText, Entry
+from napari_unet_seg.data.layouts.coco_labels import Numbering
 from napari_unet_seg.data.layouts.coco_new import ANNOTATIONS, CocoWriter
 from napari_unet_seg.data.layouts.coco_scan import CocoScan, Picture
-from napari_unet_seg.data.layouts.listing import list_folder
+from napari_unet_seg.data.layouts.coco_splits import Split, find_others, find_splits, image_folder
 from napari_unet_seg.data.layouts.unreadable import UnreadableScan
 from napari_unet_seg.data.scan import Scan, natural_key
 from napari_unet_seg.errors import InputError
 
 NAME = "coco"
 LOOKED_FOR = ANNOTATIONS
-ENDING = ".coco.json"
-INSTANCES = "instances_"
 NO_CASE = ("", "image", "images", "img", "imgs", "train", "val", "valid", "validation", "test")
 """Folders that images lie in whatever they show."""
 
 
-class Split(NamedTuple):
-    """A JSON file, and the folder that its file names start from."""
-
-    name: str
-    json: Path
-    images: Path
-
-
 def detect(path: Path) -> bool:
     """Whether there is such a JSON file, by its name alone."""
-    return bool(_splits(path))
+    return bool(find_splits(path))
 
 
 def open_cases(path: Path) -> list[Scan]:
@@ -53,14 +44,16 @@ def open_cases(path: Path) -> list[Scan]:
     InputError
         If a JSON file cannot be read, is no COCO, or none of them lists an image.
     """
-    splits = _splits(path)
-    found: list[tuple[Split, CocoScan]] = []
+    splits = find_splits(path)
+    read: list[tuple[Split, CocoText]] = []
     broken: list[tuple[Split, InputError]] = []
     for split in splits:
         try:
-            found += [(split, case) for case in _cases_of(split)]
+            read.append((split, coco_json.load(split.json)))
         except InputError as error:
             broken.append((split, error))
+    numbering = Numbering.of([*(coco for _, coco in read), *find_others(path, splits)])
+    found = [(split, case) for split, coco in read for case in _cases_of(split, coco, numbering)]
     if broken and not found:
         raise broken[0][1]
     if splits and not found:
@@ -77,48 +70,18 @@ def open_cases(path: Path) -> list[Scan]:
     ]
 
 
-def _splits(path: Path) -> list[Split]:
-    if path.is_file():
-        return [_split_of(path)] if _is_annotations(path) else []
-    here = list_folder(path, root=path)
-    found = [Split("", path / ANNOTATIONS, path)] if ANNOTATIONS in here.files else []
-    for folder in here.folders:
-        if (path / folder / ANNOTATIONS).is_file():
-            found.append(Split(folder, path / folder / ANNOTATIONS, path / folder))
-    if "annotations" in here.folders:
-        names = list_folder(path / "annotations", root=path).files
-        found += [_split_of(path / "annotations" / name) for name in names if _is_instances(name)]
-    return found
-
-
-def _is_annotations(path: Path) -> bool:
-    return path.name.endswith(ENDING) or _is_instances(path.name)
-
-
-def _is_instances(name: str) -> bool:
-    return name.startswith(INSTANCES) and name.endswith(".json")
-
-
-def _split_of(path: Path) -> Split:
-    if not _is_instances(path.name):
-        return Split("", path, path.parent)
-    name = path.name[len(INSTANCES) : -len(".json")]
-    root = path.parent.parent
-    places = (root / name, root / "images" / name, root / "images")
-    return Split(name, path, next((place for place in places if place.is_dir()), root))
-
-
-def _cases_of(split: Split) -> Iterator[CocoScan]:
-    coco = coco_json.load(split.json)
+def _cases_of(split: Split, coco: CocoText, numbering: Numbering) -> Iterator[CocoScan]:
     groups: dict[str, list[Entry]] = {}
     for entry in coco.images:
         name = PurePosixPath(entry.value["file_name"].replace("\\", "/"))
         groups.setdefault(f"{name.parent.as_posix()}/" if _is_of_a_case(name) else name.as_posix(), []).append(entry)
     stems = Counter(_stem(key) for key in groups)
     ids = Counter(entry.value["id"] for entry in coco.images)
+    folder = image_folder(split, coco)
     for key, entries in groups.items():
         stem = _stem(key)
-        yield _case(split, coco, stem if stems[stem] == 1 or key.endswith("/") else key, entries, ids)
+        case_id = stem if stems[stem] == 1 or key.endswith("/") else key
+        yield _case(split, coco, case_id, entries, ids=ids, folder=folder, numbering=numbering)
 
 
 def _is_of_a_case(name: PurePosixPath) -> bool:
@@ -130,7 +93,16 @@ def _stem(key: str) -> str:
     return key[:-1] if key.endswith("/") else PurePosixPath(key).stem
 
 
-def _case(split: Split, coco: CocoText, case_id: str, entries: list[Entry], ids: Counter[int | str]) -> CocoScan:
+def _case(
+    split: Split,
+    coco: CocoText,
+    case_id: str,
+    entries: list[Entry],
+    *,
+    ids: Counter[int | str],
+    folder: Path,
+    numbering: Numbering,
+) -> CocoScan:
     entries = sorted(entries, key=lambda entry: natural_key(entry.value["file_name"]))
     names = Counter(entry.value["file_name"] for entry in entries)
     problem = ""
@@ -142,26 +114,34 @@ def _case(split: Split, coco: CocoText, case_id: str, entries: list[Entry], ids:
             problem = f"gives the id {entry.value['id']} to several images, {entry.value['file_name']} among them"
         if ".." in PurePosixPath(entry.value["file_name"]).parts:
             problem = f"names {entry.value['file_name']}, which lies outside of the dataset"
-    own = [one for entry in entries for one in coco.by_image.get(entry.value["id"], ())]
-    overlapping = len({one.value["category_id"] for one in own}) > 1
-    note = f"{case_id} has outlines of several categories; where they overlap, the later one counts"
+    own = [coco.by_image.get(entry.value["id"], []) for entry in entries]
+    notes = []
+    if len({one.value["category_id"] for each in own for one in each}) > 1:
+        notes.append(f"{case_id} has outlines of several categories; where they overlap, the later one counts")
+    if coco.strays and not all(own):
+        some = "1 annotation" if coco.strays == 1 else f"{coco.strays} annotations"
+        notes.append(
+            f"{split.json.name} has {some} whose image_id is that of no image and which count for nothing; "
+            f"{case_id} may lack them"
+        )
     return CocoScan(
         case_id=case_id,
         json=split.json,
-        pictures=tuple(_picture(split, entry.value) for entry in entries),
+        pictures=tuple(_picture(folder, entry.value) for entry in entries),
         has_mask=any(coco.labelled(entry.value) for entry in entries),
-        notes=(note,) if overlapping else (),
+        numbering=numbering,
+        notes=tuple(notes),
         problem=problem,
     )
 
 
-def _picture(split: Split, image: dict[str, Any]) -> Picture:
+def _picture(folder: Path, image: dict[str, Any]) -> Picture:
     name = image["file_name"]
     height, width = image.get("height"), image.get("width")
     size = None
     if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
         size = height, width
-    return Picture(name, split.images / name.replace("\\", "/"), size)
+    return Picture(name, folder / name.replace("\\", "/"), size)
 
 
 def create(folder: Path) -> CocoWriter:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.layouts.coco_json import IN_USE, LABELLED, CocoText, Entry
+from napari_unet_seg.data.layouts.coco_labels import Numbering
 from napari_unet_seg.data.layouts.coco_masks import (
     Image,
     components,
-    extended_order,
     find_image,
     outline_entry,
     pixels_of,
@@ -39,7 +39,9 @@ class ImageLabels:
         return int(self.labels.min()) >= 0
 
 
-def with_labels(former: CocoText, wanted: Sequence[ImageLabels], *, original: CocoText | None) -> CocoText:
+def with_labels(
+    former: CocoText, wanted: Sequence[ImageLabels], *, numbering: Numbering, original: CocoText | None
+) -> CocoText:
     """The file with other labels for some images.
 
     Annotations that still fit stay. Images that are to be as they were in the original get its annotations back.
@@ -49,27 +51,29 @@ def with_labels(former: CocoText, wanted: Sequence[ImageLabels], *, original: Co
     former : CocoText
         The file as it is.
     wanted : sequence of ImageLabels
-        What images are to have, in labels of ``former.label_order``, and of further categories after those.
+        What images are to have.
+    numbering : Numbering
+        What the labels stand for.
     original : CocoText, optional
         The file as it once was.
 
     Raises
     ------
     InputError
-        If there are more labels than categories, or a present annotation is malformed.
+        If a label has no category in the file, or a present annotation is malformed.
     """
-    high = max((int(each.labels.max()) for each in wanted), default=0)
-    order = extended_order(former, high)
+    labels = {label for each in wanted for label in np.unique(each.labels).tolist() if label > 0}
+    order = numbering.order_for(former, labels)
     edit = _Edit(former, original, order)
     for each in wanted:
         edit.set_labels(each)
-    return edit.finish(labels=max(high, len(former.label_order)))
+    return edit.finish(added=numbering.added(order, max(labels, default=0)))
 
 
 class _Edit:
     """Changes to the lists of a file, until they are written."""
 
-    def __init__(self, former: CocoText, original: CocoText | None, order: Sequence[int]) -> None:
+    def __init__(self, former: CocoText, original: CocoText | None, order: Sequence[int | None]) -> None:
         self.former = former
         self.original = original
         self.order = order
@@ -89,21 +93,22 @@ class _Edit:
         if self._restore(wanted):
             return
         if not wanted.labelled:
-            self.annotations = [entry for entry in self.annotations if entry.value["image_id"] != image["id"]]
+            self.annotations = [entry for entry in self.annotations if self.former.image_id(entry) != image["id"]]
             return
         self._replace(wanted, readable=present is not None)
 
-    def finish(self, *, labels: int) -> CocoText:
-        """The file, in which so many labels have a category."""
-        annotated = {entry.value["image_id"] for entry in self.annotations}
+    def finish(self, *, added: Collection[int]) -> CocoText:
+        """The file, in which some categories are in use beside those that were before."""
+        annotated = {number for entry in self.annotations if (number := self.former.image_id(entry)) is not None}
         images = [self._flag_image(entry, annotated) for entry in self.former.images]
         used = {entry.value["category_id"] for entry in self.annotations}
         categories = list(self.former.categories)
+        in_use = {*added, *self.former.label_order}
         if self.original is not None and _texts(self.annotations) == _texts(self.original.annotations):
-            labels = len(self.original.label_order)
+            in_use = set(self.original.label_order)
         for index, entry in enumerate(categories):
             number = entry.value["id"]
-            needed = number in self.order[:labels] and number not in used
+            needed = number in in_use and number not in used
             if needed != (entry.value.get(IN_USE) is True):
                 changed = self.style.with_flag(entry, IN_USE, True if needed else None)
                 categories[index] = _as_in(self.original.categories if self.original else (), changed)
@@ -123,7 +128,7 @@ class _Edit:
         once = read_if_possible(self.original, image, self.order, wanted.labels.shape)
         if once is None or not np.array_equal(once, wanted.labels):
             return False
-        rest = [entry for entry in self.annotations if entry.value["image_id"] != image["id"]]
+        rest = [entry for entry in self.annotations if self.former.image_id(entry) != image["id"]]
         places: dict[Any, int] = {entry.value.get("id"): index for index, entry in enumerate(rest)}
         back = self.original.by_image.get(image["id"], [])
         if any(entry.value.get("id") in places for entry in back):
@@ -132,7 +137,7 @@ class _Edit:
         before: dict[int, list[Entry]] = {}
         place = 0
         for entry in self.original.annotations:
-            if entry.value["image_id"] == image["id"]:
+            if self.original.image_id(entry) == image["id"]:
                 before.setdefault(place, []).append(entry)
             elif entry.value.get("id") in places:
                 place = places[entry.value.get("id")] + 1
@@ -151,14 +156,17 @@ class _Edit:
             kept, missing = self._keep(own, planes, wanted.labels)
         new = []
         for label, plane in components(missing):
-            value = outline_entry(plane, number=self._next, image_id=image_id, category=self.order[label - 1])
+            category = self.order[label - 1]
+            assert category is not None
+            value = outline_entry(plane, number=self._next, image_id=image_id, category=category)
             new.append(Entry(value, self.style.dumps(value)))
             self._next += 1
-        gone = [index for index, entry in enumerate(self.annotations) if entry.value["image_id"] == image_id]
+        ids = [self.former.image_id(entry) for entry in self.annotations]
+        gone = [index for index, number in enumerate(ids) if number == image_id]
         place = gone[-1] + 1 if gone else len(self.annotations)
         keep = {id(entry) for entry in kept}
         head, tail = self.annotations[:place], self.annotations[place:]
-        self.annotations = [e for e in head if e.value["image_id"] != image_id or id(e) in keep] + new + tail
+        self.annotations = [e for e, of in zip(head, ids, strict=False) if of != image_id or id(e) in keep] + new + tail
 
     def _keep(
         self, own: Sequence[Entry], planes: Sequence[NDArray[np.bool_]], labels: Array
@@ -185,7 +193,7 @@ class _Edit:
         """The entry of an image, so that it is read as labelled, or not, as it is to be."""
         number, flag = entry.value["id"], entry.value.get(LABELLED)
         flag = flag if isinstance(flag, bool) else None
-        by_itself = number in annotated or bool(self.annotations)
+        by_itself = number in annotated or bool(annotated)
         wanted = self.labelled[number]
         shown = by_itself if flag is None else flag
         # Annotations outweigh the flag, but it is not to contradict them.

@@ -86,8 +86,29 @@ class CocoText:
         """The annotations of each image that has any, under its id."""
         found: dict[int | str, list[Entry]] = {}
         for entry in self.annotations:
-            found.setdefault(entry.value["image_id"], []).append(entry)
+            number = self.image_id(entry)
+            if number is not None:
+                found.setdefault(number, []).append(entry)
         return found
+
+    @cached_property
+    def strays(self) -> int:
+        """How many annotations are of no image in the file."""
+        return len(self.annotations) - sum(map(len, self.by_image.values()))
+
+    def image_id(self, annotation: Entry) -> int | str | None:
+        """The id of the image that an annotation is of, as the image has it; None if there is no such image."""
+        number: int | str = annotation.value["image_id"]
+        return number if number in self._image_ids else self._ids_by_text.get(str(number))
+
+    @cached_property
+    def _image_ids(self) -> frozenset[int | str]:
+        return frozenset(entry.value["id"] for entry in self.images)
+
+    @cached_property
+    def _ids_by_text(self) -> Mapping[str, int | str]:
+        # Some programs write "1" in one list and 1 in the other.
+        return {str(number): number for number in self._image_ids}
 
     @cached_property
     def by_name(self) -> Mapping[str, Entry]:
@@ -96,7 +117,7 @@ class CocoText:
 
     @cached_property
     def label_order(self) -> list[int]:
-        """Ids of the categories in use: that of label 1 comes first."""
+        """Ids of the categories in use in this file, in their order; `coco_labels` numbers those of all splits."""
         kept = {entry.value["id"] for entry in self.categories if entry.value.get(IN_USE) is True}
         return sorted(kept.union(entry.value["category_id"] for entry in self.annotations))
 
@@ -105,7 +126,7 @@ class CocoText:
         if image["id"] in self.by_image:
             return True
         flag = image.get(LABELLED)
-        return flag if isinstance(flag, bool) else bool(self.annotations)
+        return flag if isinstance(flag, bool) else bool(self.by_image)
 
 
 def load(path: Path) -> CocoText:

@@ -1,9 +1,9 @@
 """Masks in a COCO file: read, and exchanged for others while everything else stays as it is.
 
-Label n is the n-th of the categories in use, in the order of their ids. In use is what has an annotation anywhere in
-the file; a category that has none any more, or none yet though a higher one has, is marked by ``"in_use": true``, so
-that labels keep their meaning. An image without annotations is empty, unless there are none in the whole file: then
-nobody has labelled it. ``"labelled": true`` or ``false`` in its entry says otherwise, and is written where it has to.
+Label n is the n-th of the categories in use, as `coco_labels` says. In use is what has an annotation; a category that
+has none any more, or none yet though a higher one has, is marked by ``"in_use": true``, so that labels keep their
+meaning. An image without annotations is empty, unless there are none in the whole file: then nobody has labelled it.
+``"labelled": true`` or ``false`` in its entry says otherwise, and is written where it has to.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ UNLABELLED = -1
 _AROUND = np.ones((3, 3), bool)
 
 
-def read_labels(coco: CocoText, image: Image, *, order: Sequence[int], shape: tuple[int, int]) -> NDArray[np.int16]:
+def read_labels(
+    coco: CocoText, image: Image, *, order: Sequence[int | None], shape: tuple[int, int]
+) -> NDArray[np.int16]:
     """Labels of an image, ``(Y, X)``, -1 throughout if unlabelled; a later annotation covers an earlier one.
 
     Parameters
@@ -34,8 +36,8 @@ def read_labels(coco: CocoText, image: Image, *, order: Sequence[int], shape: tu
         The file.
     image : mapping
         Its entry for the image.
-    order : sequence of int
-        Ids of the categories of label 1, 2, ...
+    order : sequence of int or None
+        Ids of the categories of label 1, 2, ...; None for one that the file lacks.
     shape : tuple of int
         ``(Y, X)``.
 
@@ -50,28 +52,6 @@ def read_labels(coco: CocoText, image: Image, *, order: Sequence[int], shape: tu
     for entry in coco.by_image.get(image["id"], ()):
         labels[pixels_of(coco, entry, image, shape)] = order.index(entry.value["category_id"]) + 1
     return labels
-
-
-def extended_order(coco: CocoText, count: int) -> list[int]:
-    """Ids of the categories of label 1, 2, ... as far as there are any, at least those in use.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than `count`.
-    """
-    order = coco.label_order
-    # Roboflow lists the parent of the others as a category of its own.
-    families = ((entry.value.get("supercategory"), entry.value.get("name")) for entry in coco.categories)
-    parents = {parent for parent, name in families if parent != name}
-    spare = sorted(entry.value["id"] for entry in coco.categories if entry.value.get("name") not in parents)
-    order = order + [number for number in spare if not order or number > order[-1]]
-    if len(order) < count:
-        raise InputError(
-            f"has no category for label {count}; add one to its categories, with a higher id than the others",
-            path=coco.path,
-        )
-    return order
 
 
 def outline_entry(plane: NDArray[np.bool_], *, number: int, image_id: int | str, category: int) -> dict[str, Any]:
@@ -108,7 +88,7 @@ def find_image(coco: CocoText, name: str) -> Image | None:
 
 
 def read_if_possible(
-    coco: CocoText, image: Image, order: Sequence[int], shape: tuple[int, ...]
+    coco: CocoText, image: Image, order: Sequence[int | None], shape: tuple[int, ...]
 ) -> NDArray[np.int16] | None:
     """Labels of an image; None if they are malformed, or have categories without a label."""
     height, width = shape

@@ -28,7 +28,7 @@ class CocoBuilder:
         self.annotations: list[dict[str, Any]] = []
 
     def add(
-        self, name: str, labels: Array | None, *, categories: Sequence[int], size: tuple[int, int] | None = None
+        self, name: str, labels: Array | None, *, categories: Sequence[int | None], size: tuple[int, int] | None = None
     ) -> None:
         """Add an image with its labels ``(Y, X)``, or with its size if it is unlabelled."""
         height, width = labels.shape if labels is not None else size or (0, 0)
@@ -39,13 +39,13 @@ class CocoBuilder:
             image[LABELLED] = labels is not None
         self.images.append(image)
         for label, plane in parts:
+            category = categories[label - 1]
+            assert category is not None
             self.annotations.append(
-                coco_masks.outline_entry(
-                    plane, number=len(self.annotations), image_id=number, category=categories[label - 1]
-                )
+                coco_masks.outline_entry(plane, number=len(self.annotations), image_id=number, category=category)
             )
 
-    def content(self, categories: Sequence[dict[str, Any]], *, in_use: Collection[int]) -> bytes:
+    def content(self, categories: Sequence[dict[str, Any]], *, in_use: Collection[int | None]) -> bytes:
         """The file, in which some categories have a label whether or not they have an annotation."""
         used = {annotation["category_id"] for annotation in self.annotations}
         listed = []

@@ -13,6 +13,7 @@ from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.data.layouts import coco_edit, coco_json, coco_masks
 from napari_unet_seg.data.layouts.coco_edit import ImageLabels
 from napari_unet_seg.data.layouts.coco_json import CocoText
+from napari_unet_seg.data.layouts.coco_labels import Numbering
 from napari_unet_seg.data.layouts.coco_new import CocoBuilder
 from napari_unet_seg.data.layouts.slice_files import read_slices, slices_shape
 from napari_unet_seg.data.scan import MaskFile
@@ -40,6 +41,7 @@ class CocoScan:
     json: Path
     pictures: tuple[Picture, ...]
     has_mask: bool
+    numbering: Numbering
     notes: tuple[str, ...] = ()
 
     problem: str = ""
@@ -49,6 +51,11 @@ class CocoScan:
     def foreground(self) -> int:
         """1, the label of the first category."""
         return 1
+
+    @property
+    def classes(self) -> range:
+        """The labels of all categories, however high: none is a gray level."""
+        return range(1, len(self.numbering.in_use) + len(self.numbering.spare) + 1)
 
     @property
     def mask_paths(self) -> tuple[Path, ...]:
@@ -81,11 +88,11 @@ class CocoScan:
         found = [coco_masks.find_image(coco, each.name) for each in self.pictures]
         if all(image is None for image in found):
             return None
-        shape = self._slice_shape()
+        shape, order = self._slice_shape(), self.numbering.order(coco)
         labels = np.full((len(found), *shape), coco_masks.UNLABELLED, np.int16)
         for z, image in enumerate(found):
             if image is not None:
-                labels[z] = coco_masks.read_labels(coco, image, order=coco.label_order, shape=shape)
+                labels[z] = coco_masks.read_labels(coco, image, order=order, shape=shape)
         return labels
 
     def encode_mask(self, file: MaskFile, labels: Array, *, former: Path | None, original: Path | None) -> bytes:
@@ -107,7 +114,7 @@ class CocoScan:
                 raise InputError(f"{each.name} is no longer among its images; open the folder again", path=self.json)
             wanted.append(ImageLabels(image=image, labels=plane))
         once = coco_json.load(original) if original is not None else None
-        return _content(coco_edit.with_labels(coco, wanted, original=once))
+        return _content(coco_edit.with_labels(coco, wanted, numbering=self.numbering, original=once))
 
     def write_prediction(self, mask: Mask, folder: Path) -> Path:
         """Write ``folder/<case>.coco.json`` with the images of the case alone, and the categories of the dataset."""
@@ -115,7 +122,7 @@ class CocoScan:
         if mask.shape != shape:
             raise InputError(f"the mask has shape {mask.shape} but the case {shape} (Z, Y, X)", path=self.json)
         coco = coco_json.load(self.json)
-        order = coco_masks.extended_order(coco, int(mask.max()))
+        order = self.numbering.order_for(coco, np.unique(mask).tolist())
         builder = CocoBuilder()
         for each, plane in zip(self.pictures, mask, strict=True):
             builder.add(each.name, plane, categories=order)

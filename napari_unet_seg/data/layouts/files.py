@@ -1,10 +1,12 @@
-"""Image files by themselves: each one a case, ``<stem>_mask`` or ``<stem>_seg`` beside it its mask."""
+"""Image files by themselves: each one a case, ``<stem>_mask`` or ``<stem>_seg`` beside it its mask.
+
+Of images with one stem, ``a.png`` and ``a.jpg``, each has a mask of its own: one is made as ``<whole name>_mask``.
+"""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,43 +110,89 @@ def open_cases(path: Path) -> list[Scan]:
     by_stem: dict[tuple[str, str], list[str]] = {}
     for name in names:
         by_stem.setdefault((image_file.kind_of(name), name_key(split_name(name)[0])), []).append(name)
+    images = [name for name in names if without_mask_ending(split_name(name)[0]) is None]
+    masks = _match(images, by_stem)
     if single:
         stem = split_name(path.name)[0]
         owner = without_mask_ending(stem)
-        images = _same_stem(path.name, owner, by_stem) if owner is not None else []
-        if images:
-            raise InputError(f"this is the mask of {images[0]}; open that file, or the folder", path=path)
-        return [_case(folder, path.name, stem, by_stem)]
-    images = [name for name in names if without_mask_ending(split_name(name)[0]) is None]
+        if owner is not None:
+            whose = [name for name in images if masks.get(name) == path.name] or _same_stem(path.name, owner, by_stem)
+            if whose:
+                raise InputError(f"this is the mask of {whose[0]}; open that file, or the folder", path=path)
+            # By itself it is an image.
+            masks = _match([path.name], by_stem)
+        return [_case(folder, path.name, stem, by_stem, masks)]
     count = Counter(name_key(split_name(name)[0]) for name in images)
     cases: list[FileScan] = []
     for name in images:
         stem = split_name(name)[0]
-        cases.append(_case(folder, name, stem if count[name_key(stem)] == 1 else name, by_stem))
-    taken = {os.fspath(case.mask) for case in cases}
-    orphans = [name for name in names if name not in images and os.fspath(folder / name) not in taken]
+        cases.append(_case(folder, name, stem if count[name_key(stem)] == 1 else name, by_stem, masks))
+    orphans = sorted(set(names).difference(images, masks.values()))
     if orphans:
         note = f"masks that belong to no image are not used: {listed(orphans)}"
         cases = [replace(case, notes=(note,)) for case in cases]
     return list(cases)
 
 
-def _case(folder: Path, name: str, case_id: str, by_stem: Mapping[tuple[str, str], Sequence[str]]) -> FileScan:
+def _match(images: Sequence[str], by_stem: Mapping[tuple[str, str], Sequence[str]]) -> dict[str, str]:
+    """The mask of each image that has one: the one whose name is nearest, and no file is that of two."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    claims = sorted((far, image, mask) for image in images for far, mask in _claims(image, by_stem))
+    for _, name, mask in claims:
+        if name not in found and mask not in taken:
+            found[name] = mask
+            taken.add(mask)
+    return found
+
+
+def _claims(
+    name: str, by_stem: Mapping[tuple[str, str], Sequence[str]]
+) -> Iterator[tuple[tuple[bool, int, bool, bool, bool, int], str]]:
+    """Masks that may be an image's, and how far fetched each is."""
     stem, extension = split_name(name)
-    masks = [mask for ending in MASK_ENDINGS for mask in _same_stem(name, stem + ending, by_stem)]
-    if not is_nifti(name):
-        # A TIFF beside a PNG of the same name has a mask of its own.
-        others = {image_file.kind_of(image) for image in _same_stem(name, stem, by_stem)} - {image_file.kind_of(name)}
-        masks = [mask for mask in masks if image_file.kind_of(mask) not in others]
-    # Of several, the one written like the image: same kind of file first.
-    masks.sort(
-        key=lambda mask: (
-            image_file.kind_of(mask) != image_file.kind_of(name),
-            split_name(mask)[1].lower() != extension.lower(),
-        )
-    )
-    mask = masks[0] if masks else f"{stem}_mask{image_file.mask_extension(name)}"
-    return FileScan(case_id=case_id, image=folder / name, mask=folder / mask, has_mask=bool(masks))
+    kind = image_file.kind_of(name)
+    # A TIFF beside a PNG of the same name has a mask of its own.
+    others = {image_file.kind_of(image) for image in _same_stem(name, stem, by_stem)} - {kind}
+    # The whole name is one image's alone, unless it is another one's stem, as beside a.tif that of a.tif.tif.
+    ranks = {name: 2 if _same_stem(name, name, by_stem) else 0, stem: 1}
+    for head, rank in ranks.items():
+        for order, ending in enumerate(MASK_ENDINGS):
+            for mask in _same_stem(name, head + ending, by_stem):
+                if head == stem and image_file.kind_of(mask) in others:
+                    continue
+                base, other = split_name(mask)
+                yield (
+                    (
+                        not base.startswith(head),
+                        rank,
+                        image_file.kind_of(mask) != kind,
+                        other.lower() != extension.lower(),
+                        other != extension,
+                        order,
+                    ),
+                    mask,
+                )
+
+
+def _case(
+    folder: Path,
+    name: str,
+    case_id: str,
+    by_stem: Mapping[tuple[str, str], Sequence[str]],
+    masks: Mapping[str, str],
+) -> FileScan:
+    mask = masks.get(name) or _new_mask(name, by_stem)
+    return FileScan(case_id=case_id, image=folder / name, mask=folder / mask, has_mask=name in masks)
+
+
+def _new_mask(name: str, by_stem: Mapping[tuple[str, str], Sequence[str]]) -> str:
+    """Name of an image's new mask, which is no other image's now, nor when the folder is opened again."""
+    stem = split_name(name)[0]
+    extension = image_file.mask_extension(name)
+    if len(by_stem.get((image_file.kind_of(name), name_key(stem)), ())) < 2:
+        return f"{stem}_mask{extension}"
+    return f"{name}{'_seg' if _same_stem(name, name, by_stem) else '_mask'}{extension}"
 
 
 def _same_stem(name: str, stem: str, by_stem: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:

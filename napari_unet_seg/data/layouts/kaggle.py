@@ -60,6 +60,12 @@ class KaggleScan:
     orphans: tuple[str, ...] = ()
     """Masks without an image."""
 
+    spare: tuple[str, ...] = ()
+    """Masks of images that have another one."""
+
+    notes: tuple[str, ...] = ()
+    """What the dataset holds beside its cases, in words for the user."""
+
     @property
     def has_mask(self) -> bool:
         """Whether any slice had a mask file."""
@@ -167,6 +173,9 @@ class KaggleScan:
             yield f"{self.case_id} lacks slice {listed(map(str, gaps))}; the scan is shown without the gap"
         if self.orphans:
             yield f"{self.case_id} has masks without an image, which are not used: {listed(self.orphans)}"
+        if self.spare:
+            yield f"{self.case_id} has two masks of one slice; not used: {listed(self.spare)}"
+        yield from self.notes
         if not spacing_known:
             what = "distance between slices" if in_plane else "spacing"
             yield f"{self.case_id} gives no {what}; 1 mm is assumed"
@@ -187,23 +196,29 @@ def detect(path: Path) -> bool:
 
 def open_cases(path: Path) -> list[Scan]:
     """The patients under a folder, without reading a pixel."""
-    return list(_find_cases(path, root=path))
+    left: list[str] = []
+    cases = list(_find_cases(path, root=path, left=left))
+    notes = (f"folders whose slices are not named after them are not used: {listed(left)}",) if left else ()
+    return [replace(case, notes=notes) for case in cases]
 
 
-def _find_cases(path: Path, *, root: Path, levels: int = 2) -> Iterator[KaggleScan]:
+def _find_cases(path: Path, *, root: Path, levels: int = 2, left: list[str] | None = None) -> Iterator[KaggleScan]:
+    """The patients in a folder; to `left` come the folders below the root with slices that are no patient's."""
     names, folders = list_folder(path, root=root)
     cases = _patients_in(path, names)
     yield from cases
+    if not cases and left is not None and path != root and any(map(_SLICE.fullmatch, names)):
+        left.append(path.relative_to(root).as_posix())
     if cases or levels == 0:
         return
     for folder in folders:
-        yield from _find_cases(path / folder, root=root, levels=levels - 1)
+        yield from _find_cases(path / folder, root=root, levels=levels - 1, left=left)
 
 
 def _patients_in(folder: Path, names: list[str]) -> list[KaggleScan]:
     spelled: dict[str, str] = {}
     images: dict[str, list[tuple[int, str]]] = {}
-    masks: dict[str, dict[str, str]] = {}
+    masks: dict[str, dict[str, list[str]]] = {}
     own = name_key(folder.name)
     for name in names:
         match = _SLICE.fullmatch(name)
@@ -214,7 +229,7 @@ def _patients_in(folder: Path, names: list[str]) -> list[KaggleScan]:
             continue
         spelled.setdefault(patient, match["patient"])
         if match["mask"]:
-            masks.setdefault(patient, {})[name_key(name).rpartition("_mask.")[0]] = name
+            masks.setdefault(patient, {}).setdefault(name_key(name).rpartition("_mask.")[0], []).append(name)
         else:
             images.setdefault(patient, []).append((number, name))
     return [
@@ -223,11 +238,28 @@ def _patients_in(folder: Path, names: list[str]) -> list[KaggleScan]:
     ]
 
 
-def _case(folder: Path, patient: str, images: list[tuple[int, str]], masks: Mapping[str, str]) -> KaggleScan:
-    keys = [name_key(name).rpartition(".")[0] for _, name in images]
-    slices = [Slice(number, folder, name, masks.get(key)) for (number, name), key in zip(images, keys, strict=True)]
-    orphans = sorted(masks[key] for key in masks.keys() - set(keys))
-    return KaggleScan(case_id=patient, folder=folder, slices=tuple(slices), orphans=tuple(orphans))
+def _case(folder: Path, patient: str, images: list[tuple[int, str]], masks: Mapping[str, list[str]]) -> KaggleScan:
+    slices: list[Slice] = []
+    spare: list[str] = []
+    left = dict(masks)
+    for number, name in images:
+        stem, _, extension = name.rpartition(".")
+        found = sorted(left.pop(name_key(stem), []), key=lambda mask: _distance(mask, stem, extension))
+        slices.append(Slice(number, folder, name, found[0] if found else None))
+        spare += found[1:]
+    return KaggleScan(
+        case_id=patient,
+        folder=folder,
+        slices=tuple(slices),
+        orphans=tuple(sorted(name for names in left.values() for name in names)),
+        spare=tuple(sorted(spare)),
+    )
+
+
+def _distance(mask: str, stem: str, extension: str) -> tuple[bool, bool, str]:
+    """How far the name of a mask is from that of its image."""
+    other = mask.rpartition(".")[2]
+    return mask != f"{stem}_mask.{extension}", other.lower() != extension.lower(), mask
 
 
 def create(folder: Path) -> KaggleWriter:

@@ -50,6 +50,11 @@ class NnunetScan:
         return self.description.foreground
 
     @property
+    def classes(self) -> frozenset[int]:
+        """Those that `dataset.json` names, however high: none is a gray level."""
+        return self.description.classes
+
+    @property
     def mask_paths(self) -> tuple[Path, ...]:
         """The one file."""
         return (self.mask,)
@@ -66,7 +71,7 @@ class NnunetScan:
         if len(self.channels) == 1:
             volume = image_file.read_image(reference)
             if len(names) not in (0, len(volume.data)):
-                raise self._missing(len(volume.data))
+                raise self._missing(len(volume.data) if 0 in self.channels else 0)
             return replace(volume, channel_names=names or volume.channel_names)
         for number in range(max(len(names), max(self.channels) + 1)):
             if number not in self.channels:
@@ -124,7 +129,9 @@ class NnunetScan:
         target = Path(folder) / f"{self.case_id}{self.description.ending}"
         used = [path for path in (*self.channels.values(), self.mask) if path.exists()]
         atomic.refuse_overwriting([target], inputs=used)
-        coding = choose_coding(mask, one=None, present=(), foreground=self.foreground, path=target)
+        coding = choose_coding(
+            mask, one=None, present=(), foreground=self.foreground, classes=self.classes, path=target
+        )
         stored = coding.to_stored(mask, like=mask)
         payload = image_file.encode_mask(stored, name=target.name, former=None, like=self._reference())
         atomic.write_bytes(target, payload)

@@ -21,11 +21,16 @@ class Description:
     ending: str = ".nii.gz"
     """Extension of every file."""
 
-    foreground: int = 1
-    """The lowest label that is neither background nor "ignore"."""
+    classes: frozenset[int] = frozenset()
+    """The labels that are neither background nor "ignore"."""
 
     ignore: int | None = None
     """The label of voxels that nobody has labelled."""
+
+    @property
+    def foreground(self) -> int:
+        """The lowest class; 1 where none is named."""
+        return min(self.classes, default=1)
 
 
 def read_description(path: Path) -> Description:
@@ -54,7 +59,7 @@ def read_description(path: Path) -> Description:
     return Description(
         channel_names=_channel_names(content.get("channel_names", content.get("modality", {})), path),
         ending=ending,
-        foreground=min((value for value in classes if value not in (0, ignore)), default=1),
+        classes=frozenset(classes - {0, ignore}),
         ignore=ignore,
     )
 
