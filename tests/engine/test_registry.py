@@ -226,7 +226,7 @@ def test_removing_a_model_removes_its_versions_first(tmp_path: Path, monkeypatch
     monkeypatch.setattr(shutil, "rmtree", interrupted)
     with pytest.raises(InputError, match="cannot be removed"):
         registry.remove("mine")
-    assert load_model("mine", device="cpu").description.name == "parent"
+    assert load_model("mine", device="cpu").description.name == "mine"
     monkeypatch.setattr(shutil, "rmtree", removed)
     registry.remove("mine")
     assert not line.path.exists()

@@ -50,7 +50,7 @@ def test_a_line_begins_with_a_byte_copy_of_its_parent(line: VersionLine, parent:
     assert version.path.read_bytes() == line.path.read_bytes() == parent.read_bytes()
     assert version.before is None
     assert version.reason == "as it was before"
-    assert load_model("mine", device="cpu").description.name == "parent"
+    assert load_model("mine", device="cpu").description.name == "mine"
 
 
 def test_only_a_promoted_round_takes_the_parent_s_place(line: VersionLine, parent: Path) -> None:
