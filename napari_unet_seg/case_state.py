@@ -12,11 +12,31 @@ from numpy.typing import NDArray
 from napari_unet_seg.data.scan import slice_numbers
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
-from napari_unet_seg.working_mask import Plane, WorkingMask
+from napari_unet_seg.working_mask import SliceState, WorkingMask
 
 if TYPE_CHECKING:
     from napari_unet_seg.data.autosave import Autosave
-    from napari_unet_seg.data.dataset import Case
+    from napari_unet_seg.data.dataset import Case, Dataset
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reading:
+    """What the dataset has of a case's mask, as it was read."""
+
+    mask: Mask | None = None
+    """``(Z, Y, X)``; None where there is none."""
+
+    corrected: tuple[int, ...] = ()
+    """Slices of it that were corrected and saved."""
+
+    saves: int = 0
+    """Saves of the case from this window before it was read; after another one it is outdated."""
+
+    def mask_of(self, shape: tuple[int, ...]) -> Mask | None:
+        """The mask, empty where there is none; None if it has another shape, ``(Z, Y, X)``."""
+        if self.mask is None:
+            return np.zeros(shape, np.uint8)
+        return self.mask if self.mask.shape == shape else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,8 +51,8 @@ class LoadedCase:
     labelled: NDArray[np.bool_]
     """``(Z,)``: slices that the truth speaks of."""
 
-    corrected: Mapping[int, Plane] = field(default_factory=dict)
-    """Slices that were corrected and saved before."""
+    reading: Reading = field(default_factory=Reading)
+    """The mask as it is now, corrections included."""
 
     autosaved: Autosave | None = None
     """Edits that were never saved, because the program ended."""
@@ -45,6 +65,11 @@ class LoadedCase:
 
     mask_notes: tuple[str, ...] = ()
     """What had to be assumed to read the mask, in words for the user."""
+
+    @property
+    def corrected(self) -> tuple[int, ...]:
+        """Slices that were corrected and saved before."""
+        return self.reading.corrected
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,6 +129,41 @@ class Stored:
 
     corrected: int
     """Slices that were corrected and saved."""
+
+    def words(self, work: Work | None) -> tuple[str, ...]:
+        """What there is of the case, in words.
+
+        ``ground truth`` (or ``no mask``), then how far it has come: ``predicted``, ``3 corrected`` (saved),
+        ``2 unsaved``.
+
+        Parameters
+        ----------
+        work : Work or None
+            What is being done to it in this window.
+        """
+        unsaved = 0
+        if work is not None:
+            unsaved = sum(state in (SliceState.EDITED, SliceState.ACCEPTED) for state in work.mask.states())
+        words = ["ground truth"] if self.truth else []
+        if self.corrected:
+            words.append(f"{self.corrected} corrected")
+        if unsaved:
+            words.append(f"{unsaved} unsaved")
+        elif work is not None and not self.corrected and work.probability.known.any():
+            words.append("predicted")
+        return tuple(words) or ("no mask",)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Overlay:
+    """The open dataset once more, read with its corrections in a folder of their own."""
+
+    dataset: Dataset
+    stored: Mapping[str, Stored]
+    """What the files have of each case, that folder included; by the case's name."""
+
+    reading: Reading | None = None
+    """What they have of the open case."""
 
 
 @dataclass(frozen=True, kw_only=True)

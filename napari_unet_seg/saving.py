@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_seg.data.scan import listed_slices
 from napari_unet_seg.data.volume import Mask
+from napari_unet_seg.errors import ChangedElsewhereError
 from napari_unet_seg.working_mask import Plane
 
 if TYPE_CHECKING:
@@ -37,6 +39,33 @@ class SaveJob:
     seconds: float
     """Time that a person has spent on them."""
 
+    contested: tuple[int, ...] = ()
+    """Those that the dataset has changed unseen; see `WorkingMask.contested`."""
+
+    @classmethod
+    def of(cls, mask: WorkingMask, *, thorough: bool, **told: Any) -> SaveJob | None:
+        """The job of saving what is not saved of a mask; None where that is nothing.
+
+        Parameters
+        ----------
+        mask : WorkingMask
+        thorough : bool
+            See `WorkingMask.unsaved`.
+        **told
+            The fields that the mask does not know.
+        """
+        slices = mask.unsaved(thorough=thorough)
+        if not slices:
+            return None
+        return cls(
+            work=mask,
+            # A layer of more bits takes labels that a mask has no room for: they are no holes.
+            planes={z: np.clip(mask.data[z], 0, 255).astype(np.uint8) for z in slices},
+            kinds={z: mask.kind(z) for z in slices},
+            contested=tuple(sorted(mask.contested() & set(slices))),
+            **told,
+        )
+
     def mask(self) -> Mask:
         """``(Z, Y, X)`` with the slices in their places and nothing elsewhere."""
         mask: Mask = np.zeros(self.work.model.shape, np.uint8)
@@ -46,6 +75,9 @@ class SaveJob:
 
     def save(self, *, overwrite: bool = False) -> SaveResult:
         """Write them into the dataset, a correction for each kind of edit; what fails is told in the result."""
+        if self.contested and not overwrite:
+            problem = f"the dataset has other pixels of {listed_slices(self.contested)} by now, which you have not seen"
+            return SaveResult(job=self, saved=[], error=ChangedElsewhereError(problem, slices=self.contested))
         mask = self.mask()
         saved: list[int] = []
         seconds: float | None = self.seconds

@@ -27,7 +27,8 @@ class LiveScores:
     Parameters
     ----------
     y_pred, y : array
-        Predicted and true mask, ``(Z, Y, X)`` each, any number type. They are read in place and never written.
+        Predicted and true mask, ``(Z, Y, X)`` each, any number type, lazy ones too. They are read in place and never
+        written.
     labelled : ndarray, optional
         ``(Z,)`` bool: slices that the truth speaks of; all by default. Of others nothing is known, so they count
         neither as right nor as wrong.
@@ -118,7 +119,7 @@ class LiveScores:
     def _reread_slice(self, side: Side, z: int) -> bool:
         # Most slices are unchanged, so the comparison is what costs: no array is made for it.
         now, difference = self._scratch
-        np.not_equal(self._masks[side][z], 0, out=now)
+        np.not_equal(np.asarray(self._masks[side][z]), 0, out=now)
         np.not_equal(now, self._seen[side][z], out=difference)
         if not difference.any():
             return False

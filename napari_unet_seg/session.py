@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_unet_seg.case_state import LoadedCase, Prediction, Stored, Work, Written
-from napari_unet_seg.data.file_state import signature
+from napari_unet_seg import loading
+from napari_unet_seg.case_state import LoadedCase, Prediction, Reading, Stored, Work, Written
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.loading import Segmenting
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
 from napari_unet_seg.saving import SaveJob, SaveResult
-from napari_unet_seg.working_mask import Plane, SliceState, WorkingMask
+from napari_unet_seg.working_mask import WorkingMask
 
 if TYPE_CHECKING:
     from napari_unet_seg.data.dataset import Case, Dataset
-    from napari_unet_seg.engine.checkpoint import Description
 
 
 _MOST_MODELS = 3
@@ -30,23 +30,6 @@ _MOST_MODELS = 3
 
 _MOST_ASIDE = 1 << 29
 """Bytes of work put aside from which the oldest is let go, where nothing of it is unsaved."""
-
-
-class Segmenting(Protocol):
-    """What the session needs of a model; `engine.segmenter.Segmenter` has it."""
-
-    description: Description
-    device_note: str
-
-    def predict(
-        self,
-        volume: Volume,
-        *,
-        slices: list[int] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        should_stop: Callable[[], bool] | None = None,
-    ) -> NDArray[np.float32]:
-        """Probabilities ``(Z, Y, X)`` or ``(K, Z, Y, X)``."""
 
 
 class Session:
@@ -66,8 +49,11 @@ class Session:
     """
 
     dataset_changed = Signal(object)
-    """Another dataset is open; its cases' names to what is `Stored` of them, as far as that is known."""
+    """Another dataset is open, or the same with its corrections in another folder; its cases' names to what is
+    `Stored` of them, as far as that is known."""
     case_changed = Signal()
+    reading_wanted = Signal()
+    """The open case's mask was read without being shown in full: `take_reading` should show it."""
     model_changed = Signal()
     work_leaving = Signal()
     """The work at hand is about to be put aside."""
@@ -85,11 +71,13 @@ class Session:
         load_model: Callable[[str], Segmenting] | None = None,
         find_adaptation: Callable[[str], str | None] | None = None,
     ) -> None:
-        self._open_dataset = open_dataset or _open_dataset
-        self._load_model = load_model or _load_model
-        self._find_adaptation = find_adaptation or _find_adaptation
+        self._open_dataset = open_dataset or loading.open_dataset
+        self._load_model = load_model or loading.load_model
+        self._find_adaptation = find_adaptation or loading.find_adaptation
         self._segmenters: dict[str, tuple[Hashable, Segmenting]] = {}
         self._shelf: dict[tuple[Path, str], Work] = {}
+        self._saves: Counter[str] = Counter()
+        self._reading: tuple[tuple[Path, str], Reading] | None = None
         self.dataset: Dataset | None = None
         self.case: Case | None = None
         self.work: Work | None = None
@@ -127,22 +115,34 @@ class Session:
         InputError
             If a file cannot be read, or image and mask differ in shape.
         """
-        volume, mask = case.read_image(), case.read_mask()
-        # A scan may have lost slices since.
-        corrected = {} if mask is None else {z: mask[z] for z in case.corrected_slices() if z < len(mask)}
-        truth, labelled = case.read_truth() if corrected else (mask, case.labelled_slices())
+        volume, reading = case.read_image(), self.read_mask(case)
+        truth, labelled = case.read_truth() if reading.corrected else (reading.mask, case.labelled_slices())
         dataset, identity = self.dataset, image_hash(volume)
         return LoadedCase(
             case=case,
             volume=volume,
             truth=truth,
             labelled=labelled,
-            corrected=corrected,
+            reading=reading,
             autosaved=None if dataset is None else dataset.read_autosave(case.case_id),
             image_hash=identity,
             adaptation=self._find_adaptation(identity) or "",
             mask_notes=case.mask_notes(),
         )
+
+    def read_mask(self, case: Case) -> Reading:
+        """What the dataset has of a case's mask; what it has changed is to be shown then, by `take_reading`.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read.
+        """
+        saves = self._saves[case.case_id]
+        mask = case.read_mask()
+        # A scan may have lost slices since.
+        corrected = () if mask is None else tuple(z for z in case.corrected_slices() if z < len(mask))
+        return Reading(mask=mask, corrected=corrected, saves=saves)
 
     def load_segmenter(self, name: str) -> Segmenting:
         """A model, loaded once, and again when its file has become another: by a round, or by going back a version.
@@ -152,7 +152,7 @@ class Session:
         InputError
             If there is no such model.
         """
-        stamp = _file_stamp(name)
+        stamp = loading.file_stamp(name)
         known = self._segmenters.pop(name, None)
         segmenter = known[1] if known is not None and known[0] == stamp else self._load_model(name)
         # The latest last. Every scan may have an adaptation of its own, so those used longest ago are let go.
@@ -205,28 +205,40 @@ class Session:
         self.dataset = dataset
         self.dataset_changed.emit(stored or {})
 
-    def take_case(self, case: Case, *, corrected: Mapping[int, Plane] | None = None, depth: int = 0) -> None:
+    def take_case(self, case: Case, *, reading: Reading | None = None) -> None:
         """Have another case open; its work is taken up where it was left.
 
         Parameters
         ----------
         case : Case
-        corrected : mapping, optional
-            Slices corrected and saved before, ``(Y, X)`` each; they open in the working mask.
-        depth : int
-            Number of slices of the scan.
+        reading : Reading, optional
+            What the dataset has of its mask; slices that were corrected open in the working mask.
         """
         self.close_case()
         self.case = case
         self.work = self._shelf.pop(self._key(case), None)
-        if corrected and self.work is None:
-            self.work = self._new_work((depth, *next(iter(corrected.values())).shape), of_case=True)
-        if corrected is not None and self.work is not None:
-            edited = set(self.work.mask.unsaved())
-            self.work.mask.forget_saved(set(self.work.mask.saved()) - set(corrected))
-            self.work.mask.put_saved({z: plane for z, plane in corrected.items() if z not in edited})
+        if reading is not None:
+            self._show(reading, anew=True)
         self.case_changed.emit()
         self.work_changed.emit()
+
+    def take_reading(self, reading: Reading) -> None:
+        """Show corrections of the open case as the dataset has them now, but for slices with unsaved edits.
+
+        What is not shown of what has changed is not replaced in the dataset without a question.
+        """
+        work = self.work
+        self._show(reading)
+        if self.work is not work:
+            self.work_changed.emit()
+
+    def is_outdated(self, reading: Reading, case: Case) -> bool:
+        """Whether the case was saved from here while, or after, this was read."""
+        return reading.saves != self._saves[case.case_id]
+
+    def is_open(self, case: Case) -> bool:
+        """Whether this case of the open dataset is the open one."""
+        return self.case is not None and self.case.case_id == case.case_id
 
     def close_case(self) -> None:
         """Put the open case's work aside, to be taken up when it is opened again."""
@@ -300,18 +312,18 @@ class Session:
         if prediction.z is None:
             assert isinstance(prediction.probability, ProbabilityMap)
             work.probability = prediction.probability
-            written = self._offer(self.compute_mask(work.probability, self.rule) if mask is None else mask)
+            written = self._follow_model(mask)
             return Written(slices=written.slices, kept=work.mask.edited())
         assert isinstance(prediction.probability, np.ndarray)
         work.probability.put(prediction.z, prediction.probability)
         if self.rule.looks_across_slices:
-            return self._offer(self.compute_mask(work.probability, self.rule))
+            return self._follow_model()
         done = work.mask.offer_slice(prediction.z, work.probability.slice_mask(prediction.z, self.rule))
         only = [prediction.z]
         return self._tell(Written(slices=only if done else [], kept=[] if done else only))
 
     def set_rule(self, rule: MaskRule, *, mask: Mask | None = None) -> Written:
-        """Turn the kept probabilities into a mask by another rule.
+        """Turn the kept probabilities into a mask by another rule; what no model has spoken of stays as it is.
 
         Parameters
         ----------
@@ -322,12 +334,12 @@ class Session:
         self.rule = rule
         if self.work is None:
             return Written(slices=[], kept=[])
-        return self._offer(self.compute_mask(self.work.probability, rule) if mask is None else mask)
+        return self._follow_model(mask)
 
     def preview_rule(self, rule: MaskRule, z: int) -> Written:
         """Show one slice by another rule's threshold, at once; `set_rule` has the last word on the volume."""
         self.rule = rule
-        if self.work is None or self.work.mask.edited([z]):
+        if self.work is None or not self.work.probability.known[z] or self.work.mask.edited([z]):
             return Written(slices=[], kept=[])
         done = self.work.mask.offer_slice(z, self.work.probability.slice_mask(z, rule))
         return self._tell(Written(slices=[z] if done else [], kept=[]))
@@ -363,25 +375,20 @@ class Session:
         work = self.case_work
         if work is None or self.case is None or self.dataset is None:
             return None
-        mask = work.mask
-        slices = mask.unsaved(thorough=thorough)
-        if not slices:
-            return None
-        return SaveJob(
+        return SaveJob.of(
+            work.mask,
             dataset=self.dataset,
             case_id=self.case.case_id,
-            work=mask,
-            # A layer of more bits takes labels that a mask has no room for: they are no holes.
-            planes={z: np.clip(mask.data[z], 0, 255).astype(np.uint8) for z in slices},
-            kinds={z: mask.kind(z) for z in slices},
             model=work.model,
             annotator=annotator,
             seconds=seconds,
+            thorough=thorough,
         )
 
     def take_saved(self, result: SaveResult) -> None:
         """Note what the dataset has now."""
         result.job.work.note_saved({z: result.job.planes[z] for z in result.saved})
+        self._saves[result.job.case_id] += 1
         self.saved.emit(result)
 
     def drop_edits(self) -> None:
@@ -389,13 +396,34 @@ class Session:
         if self.work is not None:
             self._tell(Written(slices=self.work.mask.drop_edits(), kept=[]))
 
-    def use_overlay(self, dataset: Dataset) -> None:
-        """Go on with the same dataset, whose corrections are written to an overlay folder from now on."""
+    def let_follow(self) -> None:
+        """Show the model's mask in slices whose edit was undone after the model had changed."""
+        slices = [] if self.work is None else self.work.mask.let_follow()
+        if slices:
+            self._tell(Written(slices=slices, kept=[]))
+
+    def use_overlay(
+        self, dataset: Dataset, *, stored: Mapping[str, Stored] | None = None, reading: Reading | None = None
+    ) -> None:
+        """Go on with the same dataset, whose corrections are written to an overlay folder from now on.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            It, opened with that folder.
+        stored : mapping, optional
+            What `read_stored` says of it.
+        reading : Reading, optional
+            What it has of the open case's mask: corrections that the folder holds already are shown.
+        """
         if self.dataset is not None:
             self.dataset.release()
         self.dataset = dataset
         if self.case is not None:
             self.case = dataset[self.case.case_id]
+        self.dataset_changed.emit(stored or {})
+        if reading is not None:
+            self.take_reading(reading)
 
     def take_edited(self, data: Array) -> None:
         """The array being painted on is another one now, ``(Z, Y, X)``."""
@@ -403,10 +431,7 @@ class Session:
             self.work.mask.data = data
 
     def state_of(self, case: Case, *, stored: Stored | None = None) -> tuple[str, ...]:
-        """What there is of a case, in words.
-
-        ``ground truth`` (or ``no mask``), then how far it has come: ``predicted``, ``3 corrected`` (saved),
-        ``2 unsaved``.
+        """What there is of a case, in words; see `Stored.words`.
 
         Parameters
         ----------
@@ -414,22 +439,44 @@ class Session:
         stored : Stored, optional
             What the files have of it, where that was just read; they are asked otherwise.
         """
-        at_hand = self.case_work if self._is_open(case) else None
+        at_hand = self.case_work if self.is_open(case) else None
         work = at_hand if at_hand is not None else self._shelf.get(self._key(case))
         if stored is None:
             stored = Stored(truth=case.has_original_mask, corrected=len(case.corrected_slices()))
-        corrected = stored.corrected
-        unsaved = 0
-        if work is not None:
-            unsaved = sum(state in (SliceState.EDITED, SliceState.ACCEPTED) for state in work.mask.states())
-        words = ["ground truth"] if stored.truth else []
-        if corrected:
-            words.append(f"{corrected} corrected")
-        if unsaved:
-            words.append(f"{unsaved} unsaved")
-        elif work is not None and not corrected and work.probability.known.any():
-            words.append("predicted")
-        return tuple(words) or ("no mask",)
+        return stored.words(work)
+
+    def _show(self, reading: Reading, *, anew: bool = False) -> None:
+        """Have what was read of the open case's mask in its work, at hand or put aside."""
+        assert self.case is not None
+        key = self._key(self.case)
+        before = self._reading[1] if self._reading is not None and self._reading[0] == key else None
+        self._reading = key, reading
+        work = self.case_work or self._shelf.get(key)
+        if work is None and reading.mask is not None and reading.corrected:
+            depth, height, width = reading.mask.shape
+            work = self._new_work((depth, height, width), of_case=True)
+            if self.work is None:
+                self.work = work
+            else:
+                self._shelf[key] = work
+        if work is None:
+            return
+        mask = reading.mask_of(work.mask.model.shape)
+        former = None if before is None else before.mask_of(work.mask.model.shape)
+        # Another shape: the scan itself has become another, and so will the work when it is segmented.
+        if mask is not None:
+            written = work.mask.take_dataset(mask, reading.corrected, former=former, anew=anew)
+            if work is self.work:
+                self._tell(Written(slices=written, kept=[]))
+
+    def _follow_model(self, mask: Mask | None = None) -> Written:
+        """Show the kept probabilities under the present rule; `mask` is that, where it is known already."""
+        assert self.work is not None
+        probability = self.work.probability
+        mask = self.compute_mask(probability, self.rule) if mask is None else mask
+        # Of these no model has spoken: they keep the mask that they began with.
+        mask[~probability.known] = self.work.mask.model[~probability.known]
+        return self._offer(mask)
 
     def _offer(self, mask: Mask) -> Written:
         assert self.work is not None
@@ -444,9 +491,6 @@ class Session:
     def _key(self, case: Case) -> tuple[Path, str]:
         assert self.dataset is not None
         return self.dataset.root, case.case_id
-
-    def _is_open(self, case: Case) -> bool:
-        return self.case is not None and self.case.case_id == case.case_id
 
     def _new_work(self, shape: tuple[int, int, int], *, of_case: bool) -> Work:
         case_id = self.case.case_id if of_case and self.case is not None else ""
@@ -467,33 +511,3 @@ class Session:
             if spare > 0 and not work.mask.unsaved():
                 del self._shelf[key]
                 spare -= work.size
-
-
-def _open_dataset(path: Path, *, overlay: Path | None = None) -> Dataset:
-    from napari_unet_seg.data.dataset import open_dataset
-
-    return open_dataset(path, overlay=overlay)
-
-
-def _file_stamp(name: str) -> Hashable:
-    """What changes when a model's file does; None where there is no file."""
-    from napari_unet_seg.engine.registry import Registry
-
-    try:
-        return signature(Registry().path(name))
-    except InputError:
-        return None
-
-
-def _find_adaptation(image_hash: str) -> str | None:
-    from napari_unet_seg.engine.registry import Registry
-
-    model = Registry().adaptation(image_hash)
-    return None if model is None else model.name
-
-
-def _load_model(name: str) -> Segmenting:
-    from napari_unet_seg.engine.segmenter import load_model
-
-    segmenter: Any = load_model(name)
-    return segmenter  # type: ignore[no-any-return]

@@ -46,6 +46,7 @@ class WorkingMask:
         """``(Z, Y, X)``: what the model says under the present threshold."""
         self._held: dict[int, Plane] = {}
         self._saved: dict[int, Plane] = {}
+        self._contested: set[int] = set()
         self._accepted: set[int] = set()
         self._interpolated: dict[int, Plane] = {}
         self._unsure: set[int] = set()
@@ -129,6 +130,15 @@ class WorkingMask:
         self.touch(changed)
         return written, kept
 
+    def let_follow(self) -> list[int]:
+        """Show the model's mask in slices whose edit was undone after the model had changed; those slices."""
+        back = [z for z in self._held if not self._is_kept(z)]
+        for z in back:
+            self.data[z] = self.model[z]
+            del self._held[z]
+        self.touch(back)
+        return back
+
     def offer_slice(self, z: int, model: Plane) -> bool:
         """Take what the model says of slice `z`, ``(Y, X)``; whether it was written (a person's edit stays)."""
         kept = self._is_kept(z)
@@ -166,23 +176,57 @@ class WorkingMask:
             self.data[z] = plane
         self.note_saved(planes)
 
-    def saved(self) -> list[int]:
-        """Slices that the dataset has, as far as it was told."""
-        return sorted(self._saved)
+    def take_dataset(
+        self, mask: Mask, corrected: Iterable[int], *, former: Mask | None = None, anew: bool = False
+    ) -> list[int]:
+        """Show corrections as the dataset has them now, but for slices that were edited and are not saved.
 
-    def forget_saved(self, slices: Iterable[int]) -> None:
-        """The dataset's corrections of these slices were reverted elsewhere: they follow the model again."""
-        for z in slices:
+        What it has changed without being shown here is `contested` from now on.
+
+        Parameters
+        ----------
+        mask : ndarray
+            ``(Z, Y, X)`` uint8, as the dataset has it now.
+        corrected : iterable of int
+            Slices of it that were corrected and saved. One that was before, and has been reverted elsewhere since,
+            follows the model again.
+        former : ndarray, optional
+            ``(Z, Y, X)`` uint8, as it was when it was read before, where that is known.
+        anew : bool
+            The case is opened with it, so of what nobody has edited nothing is contested.
+
+        Returns
+        -------
+        list of int
+            Slices of `data` that may show something else now.
+        """
+        unsaved, corrected = set(self.unsaved()), set(corrected)
+        shown = {z: mask[z] for z in corrected - unsaved}
+        self._contested.update(
+            z for z in range(len(mask)) if z not in shown and self._is_news(z, mask, former, corrected)
+        )
+        if anew:
+            self._contested &= unsaved
+        # What another program has written is no correction, and may have been taken for one here (`note_saved`).
+        reverted = {z for z in self._saved.keys() - corrected if anew or not np.array_equal(self._saved[z], mask[z])}
+        for z in reverted:
             edited = self._is_edited(z)
             del self._saved[z]
             if not edited:
                 self.data[z] = self._base(z)
-            self.touch([z])
+        self.touch(reverted)
+        self.put_saved(shown)
+        return sorted({*shown, *reverted})
+
+    def contested(self) -> set[int]:
+        """Slices that the dataset has changed unseen: they are not replaced there without a question."""
+        return set(self._contested)
 
     def note_saved(self, planes: Mapping[int, Plane]) -> None:
         """Remember what the dataset has of some slices now; what has been painted since stays an edit."""
         for z, plane in planes.items():
             self._saved[z] = plane
+            self._contested.discard(z)
             self._interpolated.pop(z, None)
             self._accepted.discard(z)
         self.touch(planes)
@@ -196,6 +240,11 @@ class WorkingMask:
         self._interpolated.clear()
         self.touch(edited)
         return edited
+
+    def _is_news(self, z: int, mask: Mask, former: Mask | None, corrected: set[int]) -> bool:
+        """Whether the dataset has other pixels of slice `z` now than when it was shown, saved or read last."""
+        known = self._saved.get(z, None if former is None else former[z])
+        return z in corrected if known is None else not np.array_equal(known, mask[z])
 
     def _is_edited(self, z: int) -> bool:
         return not np.array_equal(self.data[z], self._base(z))

@@ -151,3 +151,35 @@ def test_a_scan_is_opened_with_its_adaptation(session: Session) -> None:
     loaded = session.read_case(session.case)
     assert (loaded.image_hash, loaded.adaptation) == (image_hash(volume), "one-adapted")
     assert session.read_case(session.dataset["two"]).adaptation == ""
+
+
+RULES = [MaskRule(threshold=0.3), MaskRule(largest_component=True), MaskRule(min_fraction=0.25)]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=["threshold", "largest", "fraction"])
+def test_a_rule_leaves_the_mask_that_work_began_with(session: Session, rule: MaskRule) -> None:
+    truth = session.case.read_mask()
+    session.start_work((6, 32, 32), mask=truth)
+    session.set_rule(rule)
+    np.testing.assert_array_equal(session.work.mask.data, truth)
+    session.preview_rule(rule, 2)
+    np.testing.assert_array_equal(session.work.mask.data, truth)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=["threshold", "largest", "fraction"])
+def test_a_slice_segmented_alone_leaves_the_others_as_they_began(session: Session, rule: MaskRule) -> None:
+    truth = session.case.read_mask()
+    session.start_work((6, 32, 32), mask=truth)
+    session.set_rule(rule)
+    session.take_prediction(predict(session, z=0), shape=(6, 32, 32))
+    assert session.work.mask.data[0].any()
+    np.testing.assert_array_equal(session.work.mask.data[1:], truth[1:])
+    session.set_rule(MaskRule(threshold=0.6))
+    np.testing.assert_array_equal(session.work.mask.data[0], flair(session)[0] >= np.float32(0.6))
+    np.testing.assert_array_equal(session.work.mask.data[1:], truth[1:])
+
+
+def test_a_segmented_volume_replaces_the_mask_that_work_began_with(session: Session) -> None:
+    session.start_work((6, 32, 32), mask=session.case.read_mask())
+    session.take_prediction(predict(session), shape=(6, 32, 32))
+    np.testing.assert_array_equal(session.work.mask.data, flair(session) >= 0.5)

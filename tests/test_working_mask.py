@@ -108,3 +108,47 @@ def test_an_interpolated_slice_that_is_painted_on_is_one_by_hand() -> None:
     assert work.kind(0) == "interpolated"
     work.data[0, 0, 0] = 0
     assert work.kind(0) == "hand"
+
+
+def test_an_undone_edit_lets_the_slice_follow_the_model() -> None:
+    work = WorkingMask((2, 2, 2))
+    work.offer(mask_of(1, 1))
+    work.data[0] = 0
+    work.offer(mask_of(2, 1))
+    assert work.let_follow() == []
+    work.data[0] = 1
+    assert work.let_follow() == [0]
+    assert values_of(work) == [2, 1]
+    assert work.states() == [SliceState.OPEN, SliceState.OPEN]
+
+
+def test_corrections_made_elsewhere_are_shown_where_nobody_edits() -> None:
+    work = WorkingMask((3, 2, 2))
+    work.offer(mask_of(1, 1, 1))
+    work.data[1] = 0
+    assert work.take_dataset(mask_of(3, 3, 3), [0, 1], former=mask_of(0, 0, 3)) == [0]
+    assert values_of(work) == [3, 0, 1]
+    assert work.states() == [SliceState.SAVED, SliceState.EDITED, SliceState.OPEN]
+    assert work.contested() == {1}
+    work.note_saved({1: work.data[1].copy()})
+    assert work.contested() == set()
+
+
+def test_what_was_written_without_a_correction_is_contested_until_the_case_is_opened() -> None:
+    work = WorkingMask((2, 2, 2))
+    work.take_dataset(mask_of(0, 3), [], former=mask_of(0, 0))
+    assert values_of(work) == [0, 0]
+    assert work.contested() == {1}
+    work.take_dataset(mask_of(0, 3), [], former=mask_of(0, 0), anew=True)
+    assert work.contested() == set()
+
+
+def test_a_correction_reverted_elsewhere_follows_the_model_unless_it_is_edited() -> None:
+    work = WorkingMask((2, 2, 2))
+    work.offer(mask_of(1, 1))
+    work.put_saved({0: mask_of(3)[0], 1: mask_of(3)[0]})
+    work.data[1] = 4
+    assert work.take_dataset(mask_of(0, 0), [], anew=True) == [0, 1]
+    assert values_of(work) == [1, 4]
+    assert work.states() == [SliceState.OPEN, SliceState.EDITED]
+    assert work.contested() == {1}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_unet_seg.case_state import LoadedCase, Stored
+from napari_unet_seg.case_state import LoadedCase, Overlay, Reading, Stored
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.layers import image_layers, truth_layer
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
@@ -37,6 +37,8 @@ class CaseLoader(QObject):
         Where files are read.
     may_leave : callable
         Whether the open case may be closed now; asks the user where edits are not saved.
+    wait_for_saves : callable, optional
+        Called in the background: returns when all that was to be saved, or dropped, is so on the disk.
     """
 
     caseShown = Signal(object, object)
@@ -54,11 +56,13 @@ class CaseLoader(QObject):
         viewer: ViewerModel,
         lane: Lane,
         may_leave: Callable[[], bool],
+        wait_for_saves: Callable[[], None] = lambda: None,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._session = session
         self._may_leave = may_leave
+        self._wait_for_saves = wait_for_saves
         self._segmentation = segmentation
         self._viewer = viewer
         self._lane = lane
@@ -72,10 +76,12 @@ class CaseLoader(QObject):
         self._leave.setSingleShot(True)
         self._leave.setInterval(self._LEAVE_MS)
         self._leave.timeout.connect(self._clear)
+        session.reading_wanted.connect(self._read_mask)
 
     def disconnect_all(self) -> None:
         """Take nothing more out of the viewer."""
         self._leave.stop()
+        self._session.reading_wanted.disconnect(self._read_mask)
 
     def busy(self) -> bool:
         """Whether a dataset or a case is being read."""
@@ -114,24 +120,61 @@ class CaseLoader(QObject):
         except (KeyError, ValueError) as error:
             self.failed.emit(error)
             return
+        # The open case once more: it is asked first, for what is read before the answer is older than what is saved or
+        # discarded then. Of another case it is asked when that was read: who cannot open it has discarded nothing.
+        if self._session.is_open(case) and not self._may_leave():
+            return
         self.said.emit(f"Loading {case_id} …")
-        self._run(lambda task: self._session.read_case(case), self._take_case)
 
-    def open_overlay(self, folder: Path, returned: Callable[[Dataset], None]) -> None:
-        """Open the present dataset once more, its corrections in a folder of their own."""
+        def work(task: Task) -> LoadedCase:
+            self._wait_for_saves()
+            return self._session.read_case(case)
+
+        self._run(work, self._take_case)
+
+    def open_overlay(self, folder: Path, returned: Callable[[Overlay], None]) -> None:
+        """Open the present dataset once more, its corrections in a folder of their own.
+
+        Corrections that the folder has already are shown after `returned` has had the session take it.
+        """
         former, case = self._session.dataset, self._session.case
         if former is None:
             return
         root = former.root
 
-        def work(task: Task) -> Dataset:
+        def work(task: Task) -> Overlay:
             dataset = self._session.read_dataset(root, overlay=folder)
-            if case is not None:
-                # What is changed elsewhere from now on is noticed when the case is saved.
-                dataset[case.case_id].read_mask()
-            return dataset
+            reading = None if case is None else self._session.read_mask(dataset[case.case_id])
+            return Overlay(dataset=dataset, stored=self._session.read_stored(dataset), reading=reading)
 
-        self._run(work, returned)
+        def take(overlay: Overlay) -> None:
+            returned(overlay)
+            self._show_corrections()
+
+        self._run(work, take)
+
+    def _read_mask(self) -> None:
+        """Show what the dataset has of the open case's mask by now."""
+        case = self._session.case
+        if case is None:
+            return
+
+        def take(reading: Reading) -> None:
+            if self._session.case is not case:
+                return
+            if self._session.is_outdated(reading, case):
+                self._read_mask()
+                return
+            self._session.take_reading(reading)
+            self._show_corrections()
+
+        self._lane.submit(lambda task: self._session.read_mask(case), returned=take, failed=self.failed.emit)
+
+    def _show_corrections(self) -> None:
+        """Show the mask of the open case if there was none before."""
+        images = self.images
+        if images and self._segmentation.layer is None and self._session.case_work is not None:
+            self._segmentation.show_work(images[-1])
 
     def _run(self, work: object, returned: object) -> None:
         if self._newest is not None:
@@ -141,9 +184,10 @@ class CaseLoader(QObject):
 
     def _take_dataset(self, read: tuple[Dataset, dict[str, Stored]]) -> None:
         dataset, stored = read
+        # Before the question: if the answer is to save and that fails, the error stays.
+        self.said.emit("")
         # Asked now, when it is known that there is a dataset: what is discarded for it is gone.
         if not self._may_leave():
-            self.said.emit("")
             return
         self._close()
         self._leave.start()
@@ -155,12 +199,19 @@ class CaseLoader(QObject):
             self.open_case(dataset.cases[0].case_id)
 
     def _take_case(self, loaded: LoadedCase) -> None:
-        if not self._may_leave():
+        if self._session.is_open(loaded.case):
+            # It was asked before the case was read again, and what was painted since is kept; but what was saved since
+            # would be taken for reverted.
+            if self._session.is_outdated(loaded.reading, loaded.case):
+                self.open_case(loaded.case.case_id)
+                return
+        else:
             self.said.emit("")
-            return
+            if not self._may_leave():
+                return
         self._close()
         volume = loaded.volume
-        self._session.take_case(loaded.case, corrected=loaded.corrected, depth=volume.shape[0])
+        self._session.take_case(loaded.case, reading=loaded.reading)
         images: list[Layer] = [Image(pixels, **arguments) for pixels, arguments in image_layers(volume)]
         self._layers = list(images)
         if loaded.truth is not None:

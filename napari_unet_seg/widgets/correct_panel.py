@@ -161,9 +161,10 @@ class CorrectPanel(QWidget):
         for button in (self._accept, self._revert, self._clear, self._interpolate):
             button.setEnabled(state is not None)
         self._accept.setChecked(state == SliceState.ACCEPTED)
-        if self._save.isEnabled() != (board.can_save and not board.saving):
-            self._save.setEnabled(board.can_save and not board.saving)
-            self._save.setText("Saving …" if board.saving else "Save")
+        self._save.setEnabled(board.can_save and not board.saving)
+        text = "Saving …" if board.saving else "Save"
+        if self._save.text() != text:
+            self._save.setText(text)
         self._note.setValue(board.note)
 
     # Methods, not lambdas: Qt would hold the panel, and with it the viewer, by a lambda.

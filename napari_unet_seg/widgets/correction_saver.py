@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEventLoop, QObject, QTimer, Signal
 
-from napari_unet_seg.case_state import LoadedCase
+from napari_unet_seg.case_state import LoadedCase, Overlay
 from napari_unet_seg.data.scan import listed_slices
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 from napari_unet_seg.saving import ActiveTime, SaveJob, SaveResult
@@ -53,6 +53,7 @@ class CorrectionSaver(QObject):
     said = Signal(str)
     failed = Signal(object)
 
+    _closed_now = Signal()
     _AUTOSAVE_MS = 3000
 
     def __init__(
@@ -64,6 +65,7 @@ class CorrectionSaver(QObject):
         self._lane = lane
         self._clock = ActiveTime()
         self._task: Task | None = None
+        self._closed = False
         self._autosaved: Autosave | None = None
         self._mixed = False
         self._saved_note = ""
@@ -78,12 +80,18 @@ class CorrectionSaver(QObject):
         self._autosave.timeout.connect(self.autosave)
         session.work_leaving.connect(self._keep_aside)
         session.saved.connect(self._on_saved)
+        session.case_changed.connect(self._on_case_changed)
+        session.dataset_changed.connect(self._on_dataset_changed)
 
     def disconnect_all(self) -> None:
-        """Start nothing new, and disconnect."""
+        """Start nothing new, wait for nothing, and disconnect."""
+        self._closed = True
         self._autosave.stop()
         self._session.work_leaving.disconnect(self._keep_aside)
         self._session.saved.disconnect(self._on_saved)
+        self._session.case_changed.disconnect(self._on_case_changed)
+        self._session.dataset_changed.disconnect(self._on_dataset_changed)
+        self._closed_now.emit()
 
     def unsaved(self) -> list[int]:
         """Slices of the open case that are edited or accepted and not in the dataset."""
@@ -106,9 +114,8 @@ class CorrectionSaver(QObject):
 
     def take_case(self, loaded: LoadedCase) -> None:
         """Another case is shown: offer what an earlier run left unsaved of it."""
-        self._autosaved, self._conflict, self._mixed = loaded.autosaved, None, False
-        self.note = self._saved_note = ""
-        self._notices.clear()
+        self._forget()
+        self._autosaved = loaded.autosaved
         dataset = self._session.dataset
         if dataset is not None and not dataset.writable:
             self._ask_for_folder()
@@ -131,11 +138,8 @@ class CorrectionSaver(QObject):
         elif label == DISCARD:
             self.settle_recovery()
             self.autosave()
-        elif label == KEEP_MINE:
-            self._settle("conflict")
-            self.save(overwrite=True)
-        elif label == TAKE_THEIRS:
-            self._take_theirs()
+        elif label in (KEEP_MINE, TAKE_THEIRS):
+            self._settle_conflict(mine=label == KEEP_MINE)
         elif label == CHOOSE_FOLDER:
             self.folderWanted.emit()
         else:
@@ -172,13 +176,27 @@ class CorrectionSaver(QObject):
         return job
 
     def save_now(self) -> bool:
-        """Save, and return when it is done; whether nothing is left unsaved."""
-        self.save()
-        loop = QEventLoop()
-        while self._task is not None:
-            self._task.finished.connect(loop.quit)
-            loop.exec()
-        return not self.unsaved()
+        """Save, and return when it is done; whether nothing is left unsaved, and the dock is still open."""
+        # A save that runs may write what is older than what the user sees.
+        if self.wait() and self.unsaved():
+            self.save()
+        return self.wait() and not self.unsaved()
+
+    def wait(self) -> bool:
+        """Return when no save runs any more; whether the dock is still open.
+
+        The window is drawn meanwhile, but takes no clicks and no keys, nor its X: they come when this returns.
+        """
+        while self._task is not None and not self._closed:
+            task, loop = self._task, QEventLoop()
+            task.finished.connect(loop.quit)
+            self._closed_now.connect(loop.quit)
+            loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+            if not task.done and not self._closed:
+                # The application quits: no loop waits for anything any more.
+                self._lane.finish()
+                break
+        return not self._closed
 
     def autosave(self, *, final: bool = False) -> None:
         """Write what is not saved beside the dataset, in the background.
@@ -195,6 +213,9 @@ class CorrectionSaver(QObject):
             return
         self._mixed = job is not None and earlier is not None
 
+        def failed(error: Exception) -> None:
+            self._on_autosave_failed(dataset, error)
+
         if job is None:
 
             def forget(task: Task) -> None:
@@ -203,7 +224,7 @@ class CorrectionSaver(QObject):
                 else:
                     dataset.put_back_autosave(case_id, earlier)
 
-            self._lane.submit(forget, returned=lambda _: self._on_forgotten(case), failed=self._on_autosave_failed)
+            self._lane.submit(forget, returned=lambda _: self._on_forgotten(case), failed=failed)
             return
 
         def work(task: Task) -> str | None:
@@ -211,7 +232,7 @@ class CorrectionSaver(QObject):
             # Not before there is something to correct: looking at a dataset writes nothing into it.
             return dataset.claim()
 
-        self._lane.submit(work, returned=lambda other: self._on_autosaved(case, other), failed=self._on_autosave_failed)
+        self._lane.submit(work, returned=lambda other: self._on_autosaved(dataset, case, other), failed=failed)
 
     def discard(self) -> None:
         """Forget what is not saved."""
@@ -220,11 +241,11 @@ class CorrectionSaver(QObject):
         self.autosave()
         self.changed.emit()
 
-    def use_overlay(self, dataset: Dataset) -> None:
+    def use_overlay(self, overlay: Overlay) -> None:
         """Save into another folder from now on: the dataset is read-only."""
-        self._session.use_overlay(dataset)
+        self._session.use_overlay(overlay.dataset, stored=overlay.stored, reading=overlay.reading)
         self._settle("folder")
-        self.said.emit(f"Corrections are saved in {dataset.overlay}.")
+        self.said.emit(f"Corrections are saved in {overlay.dataset.overlay}.")
         self.changed.emit()
 
     def _job(self, *, final: bool = True) -> SaveJob | None:
@@ -237,24 +258,47 @@ class CorrectionSaver(QObject):
         if self.unsaved():
             self.autosave(final=True)
 
+    def _forget(self) -> None:
+        """Another case is open, or none: what there was to say and to decide was of the one before."""
+        self._autosaved, self._conflict, self._mixed = None, None, False
+        self.note = self._saved_note = ""
+        self._notices.clear()
+
+    def _on_case_changed(self) -> None:
+        self._forget()
+        self._show_notice()
+        self.changed.emit()
+
+    def _on_dataset_changed(self) -> None:
+        # Who has one dataset open may have the other open too.
+        self._other = None
+
     def _on_saved(self, result: SaveResult) -> None:
         error = result.error
         if error is None:
-            self.note = self._saved_note = f"Saved {listed_slices(result.saved)} at {_now()}."
             self.said.emit(f"Saved {listed_slices(result.saved)} of {result.job.case_id}.")
+        else:
+            self.failed.emit(error)
+        if not self._is_of_open_case(result.job):
+            return
+        if error is None:
+            self.note = self._saved_note = f"Saved {listed_slices(result.saved)} at {_now()}."
+            self._conflict = None
+            self._settle("conflict")
         elif isinstance(error, ChangedElsewhereError):
             self._conflict = result.job.work, error.slices
             self._ask("conflict", f"{error.problem[0].upper()}{error.problem[1:]}.", KEEP_MINE, TAKE_THEIRS)
-            self.failed.emit(error)
         elif isinstance(error, ReadOnlyError):
             self._ask_for_folder()
-            self.failed.emit(error)
-        else:
-            self.failed.emit(error)
         self.caseChanged.emit()
         self.changed.emit()
         # What could not be saved, or has been painted meanwhile.
         self._autosave.start()
+
+    def _is_of_open_case(self, job: SaveJob) -> bool:
+        case, dataset = self._session.case, self._session.dataset
+        same = dataset is not None and dataset.root == job.dataset.root
+        return same and case is not None and case.case_id == job.case_id
 
     def _on_finished(self) -> None:
         self._task = None
@@ -265,36 +309,58 @@ class CorrectionSaver(QObject):
             self.note = self._saved_note
             self.changed.emit()
 
-    def _on_autosaved(self, case: Case, other: str | None) -> None:
+    def _on_autosaved(self, dataset: Dataset, case: Case, other: str | None) -> None:
         # Of the one that was just left, perhaps.
         if case is self._session.case:
             self.note = f"Edits kept aside at {_now()}."
-        if other is not None and other != self._other:
+        if other is not None and other != self._other and dataset is self._session.dataset:
             self._other = other
             text = f"{other[0].upper()}{other[1:]}. What it changes is not overwritten without a question."
             self._ask("other", text, UNDERSTOOD)
         self.changed.emit()
 
-    def _on_autosave_failed(self, error: Exception) -> None:
+    def _on_autosave_failed(self, dataset: Dataset, error: Exception) -> None:
         if isinstance(error, ReadOnlyError):
-            self._ask_for_folder()
+            if dataset is self._session.dataset:
+                self._ask_for_folder()
         else:
             self.failed.emit(error)
 
-    def _take_theirs(self) -> None:
-        """Read the dataset's pixels of the slices that were changed elsewhere."""
-        conflict, self._conflict = self._conflict, None
-        self._settle("conflict")
-        case, work = self._session.case, self._session.work
-        if conflict is None or case is None or work is None or work.mask is not conflict[0]:
+    def _settle_conflict(self, *, mine: bool) -> None:
+        """Save over what was changed elsewhere, or take it."""
+        if self._conflict is None:
             return
-        slices = conflict[1]
+        mask, slices = self._conflict
+        if not self._is_at_hand(mask):
+            # Put aside: what is saved or overwritten must be what the question was about.
+            self.failed.emit(InputError("go on with the corrections of this case (panel Correct) first, then decide"))
+            return
+        self._conflict = None
+        self._settle("conflict")
+        if mine:
+            self.save(overwrite=True)
+        else:
+            self._take_theirs(mask, slices)
+
+    def _take_theirs(self, mask: WorkingMask, slices: tuple[int, ...]) -> None:
+        """Read the dataset's pixels of the slices that were changed elsewhere."""
+        case = self._session.case
+        assert case is not None
 
         def read(task: Task) -> dict[int, Plane]:
-            mask = case.read_mask()
-            return {} if mask is None else {z: mask[z] for z in slices}
+            stored = case.read_mask()
+            return {} if stored is None else {z: stored[z] for z in slices}
 
-        self._lane.submit(read, returned=self.theirsRead.emit, failed=self.failed.emit)
+        def show(planes: dict[int, Plane]) -> None:
+            # Another case may be open by now.
+            if self._is_at_hand(mask):
+                self.theirsRead.emit(planes)
+
+        self._lane.submit(read, returned=show, failed=self.failed.emit)
+
+    def _is_at_hand(self, mask: WorkingMask) -> bool:
+        work = self._session.case_work
+        return work is not None and work.mask is mask
 
     # What there is to decide.
 

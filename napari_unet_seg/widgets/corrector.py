@@ -79,7 +79,7 @@ class Corrector(QObject):
         self._look = QTimer(self)
         self._look.setSingleShot(True)
         self._look.setInterval(self._LOOK_MS)
-        self._look.timeout.connect(self._tell)
+        self._look.timeout.connect(self._look_again)
         segmentation.layerChanged.connect(self._on_layer)
         segmentation.edited.connect(self.note_edited)
         segmentation.replaced.connect(self._on_replaced)
@@ -123,12 +123,13 @@ class Corrector(QObject):
         reference = self._reference()
         if reference is None or not self._can_start():
             return
-        of_case = self._is_of_case(reference)
+        of_case, shape = self._is_of_case(reference), shape_of(reference)
+        self._segmentation.make_way(reference, of_case=of_case, shape=shape)
         work = self._session.take_up() if of_case else None
         if work is not None and not work.is_bare:
             self.said.emit("The mask is here again, as it was left.")
         else:
-            truth, shape = self._dataset_mask() if of_case else None, shape_of(reference)
+            truth = self._dataset_mask() if of_case else None
             mask = truth if truth is not None and truth.shape == shape else None
             self._session.start_work(shape, mask=mask, of_case=of_case)
         self._segmentation.show_work(reference)
@@ -215,6 +216,11 @@ class Corrector(QObject):
             self._look.start()
             self._saver.note_edit()
 
+    def _look_again(self) -> None:
+        # What follows the model again is no edit that was made now.
+        self._session.let_follow()
+        self._tell()
+
     def _on_written(self) -> None:
         if not self._look.isActive():
             self._look.start()
@@ -241,7 +247,7 @@ class Corrector(QObject):
         self._tell()
 
     def _recover(self, autosaved: Autosave) -> None:
-        if self._session.case_work is None:
+        if self._session.case_work is None and self._is_of_case_chosen():
             self.start()
         work = self._session.case_work
         if work is None or self._history is None:
@@ -271,6 +277,8 @@ class Corrector(QObject):
         self._history.write(planes)
         work.mask.note_saved(planes)
         self._history.forget_marks()
+        # With these slices all others were read: whatever has changed in them is shown too, and not saved over unseen.
+        self._session.reading_wanted.emit()
         self.said.emit(
             f"{listed_slices(sorted(planes)).capitalize()} as the dataset has them now; Ctrl+Z brings yours back."
         )
@@ -318,17 +326,19 @@ class Corrector(QObject):
 
     def _make_board(self) -> CorrectionBoard:
         work, can_start = self._session.work, self._can_start()
-        from_truth = can_start and self._dataset_mask() is not None and self._is_of_case_chosen()
+        case_starts = can_start and self._is_of_case_chosen()
+        from_truth = case_starts and self._dataset_mask() is not None
+        goes_on = case_starts and self._session.is_aside()
         if work is None or self._segmentation.layer is None:
-            return CorrectionBoard(
-                can_start=can_start, starts_from_truth=from_truth, goes_on=can_start and self._session.is_aside()
-            )
+            return CorrectionBoard(can_start=can_start, starts_from_truth=from_truth, goes_on=goes_on)
         of_case = bool(work.case_id)
         return CorrectionBoard(
             states=tuple(work.mask.states()),
             z=self._segmentation.shown_slice(),
-            can_start=can_start and from_truth,
+            # To an empty mask of the case's own, starting with another empty one would add nothing.
+            can_start=from_truth or (case_starts and not of_case),
             starts_from_truth=from_truth,
+            goes_on=goes_on,
             can_save=of_case,
             saving=self._saver.saving(),
             note=self._saver.note if of_case else "This scan belongs to no dataset: save the layer itself.",
@@ -337,8 +347,10 @@ class Corrector(QObject):
     def _can_start(self) -> bool:
         """Whether there is an image, and of it at most slices that were saved before."""
         work = self._session.work
-        bare = work is None or (bool(work.case_id) and work.is_bare)
-        return bare and self._reference() is not None
+        if work is not None and not work.case_id:
+            # It stays in its layer when the case has its own mask again.
+            return self._is_of_case_chosen()
+        return (work is None or work.is_bare) and self._reference() is not None
 
     def _is_of_case_chosen(self) -> bool:
         reference = self._reference()

@@ -104,29 +104,17 @@ class DataPanel(QWidget):
 
     def setValue(self, case_id: str) -> None:
         """Mark a case as the open one."""
-        if case_id == self._open_case:
-            return
-        self._open_case = case_id
-        for row in range(self._table.rowCount()):
-            item = self._table.item(row, 0)
-            if item is None:
-                continue
-            is_open = item.data(Qt.ItemDataRole.UserRole) == case_id
-            font = item.font()
-            font.setBold(is_open)
-            item.setFont(font)
-            if is_open:
-                self._table.selectRow(row)
-                self._table.scrollToItem(item)
-        self.valueChanged.emit(case_id)
+        if case_id != self._open_case:
+            self._open_case = case_id
+            self._mark_open()
+            self.valueChanged.emit(case_id)
 
     def set_path(self, path: Path) -> None:
         """Show where the open dataset lies."""
         self._path.setText(str(path))
 
     def set_cases(self, rows: Sequence[CaseRow]) -> None:
-        """List the cases of a dataset; the table is hidden while there are none."""
-        self._open_case = ""
+        """List the cases of a dataset, the open one marked; the table is hidden while there are none."""
         # A table in view measures all of its rows anew for each cell that is put in: a minute for 2,000 cases.
         self._table.setVisible(False)
         self._table.setRowCount(len(rows))
@@ -141,6 +129,8 @@ class DataPanel(QWidget):
             _show_state(cell, row.state)
             self._table.setItem(number, 1, cell)
         mark_shared(names)
+        if self._open_case:
+            self._mark_open()
         line = self._table.verticalHeader().defaultSectionSize()
         header = self._table.horizontalHeader().sizeHint().height()
         self._table.setFixedHeight(header + line * min(max(len(rows), 1), 5) + 6)
@@ -180,6 +170,19 @@ class DataPanel(QWidget):
     def dropEvent(self, event: QEvent) -> None:
         """Open what was dropped."""
         self.eventFilter(self, event)
+
+    def _mark_open(self) -> None:
+        for row in range(self._table.rowCount()):
+            item = self._table.item(row, 0)
+            if item is None:
+                continue
+            is_open = item.data(Qt.ItemDataRole.UserRole) == self._open_case
+            font = item.font()
+            font.setBold(is_open)
+            item.setFont(font)
+            if is_open:
+                self._table.selectRow(row)
+                self._table.scrollToItem(item)
 
     def _enter_path(self) -> None:
         text = self._path.text().strip()

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_unet_seg.case_state import LoadedCase, Stored, Written
-from napari_unet_seg.data.scan import listed_slices
 from napari_unet_seg.engine.events import RoundEvent
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.session import Session
@@ -24,7 +23,7 @@ from napari_unet_seg.widgets.corrector import Corrector
 from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
 from napari_unet_seg.widgets.keys import Keys
 from napari_unet_seg.widgets.layers import reference_of
-from napari_unet_seg.widgets.leaving import Answer, ask_about_edits
+from napari_unet_seg.widgets.leaving import Answer, Leaving, ask_about_edits
 from napari_unet_seg.widgets.next_slice import NextSlice
 from napari_unet_seg.widgets.panel_column import PanelColumn, fold
 from napari_unet_seg.widgets.retrain import Retrain, Versions
@@ -37,6 +36,7 @@ from napari_unet_seg.widgets.segment_runner import LoadedModel, SegmentRunner
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer, load_labels
 from napari_unet_seg.widgets.status_line import StatusLine
 from napari_unet_seg.widgets.truth_choice import TruthChoice
+from napari_unet_seg.widgets.window_watch import WindowWatch
 from napari_unet_seg.widgets.workers import Lane
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ class UNetDock(QWidget):
         super().__init__()
         self.setObjectName("unet_segmentation")
         self._viewer = viewer = napari_viewer
-        self._window: QWidget | None = None
         self._closed = False
         self._ask = ask or ask_about_edits
         self.session = session if session is not None else Session()
@@ -100,12 +99,18 @@ class UNetDock(QWidget):
         self.status = StatusLine(viewer=viewer)
         self.segmentation = SegmentationLayer(session=self.session, viewer=viewer, parent=self)
         self.scores = ScoreKeeper(session=self.session, segmentation=self.segmentation, viewer=viewer, parent=self)
+        self.saver = CorrectionSaver(session=self.session, segmentation=self.segmentation, lane=save_lane, parent=self)
+        self._leaving = Leaving(session=self.session, saver=self.saver, ask=lambda text: self._ask(self, text))
+        self._window = WindowWatch(may_close=lambda: self._closed or self._leaving.may_close(), parent=self)
+        self._window.closed.connect(self._on_window_closed)
+        self._window.stayed.connect(self._leaving.stay)
         self.loader = CaseLoader(
             session=self.session,
             segmentation=self.segmentation,
             viewer=viewer,
             lane=file_lane,
-            may_leave=self._may_leave,
+            may_leave=self._leaving.may_leave,
+            wait_for_saves=save_lane.wait,
             parent=self,
         )
         self.runner = SegmentRunner(
@@ -121,7 +126,6 @@ class UNetDock(QWidget):
         self.rule = RuleFollower(
             session=self.session, segmentation=self.segmentation, viewer=viewer, lane=file_lane, parent=self
         )
-        self.saver = CorrectionSaver(session=self.session, segmentation=self.segmentation, lane=save_lane, parent=self)
         self.corrector = Corrector(
             session=self.session,
             segmentation=self.segmentation,
@@ -169,6 +173,7 @@ class UNetDock(QWidget):
             self.segmentation,
             self.roles,
             self.status,
+            self._window,
         )
         self._lay_out()
         self._connect()
@@ -189,11 +194,13 @@ class UNetDock(QWidget):
         if self._closed:
             return
         try:
+            # A save that runs is finished, and nothing follows from it; what was discarded is not offered again.
+            with self.session.saved.blocked():
+                self._lanes[2].finish()
             if self.saver.unsaved():
                 # The last edits may be younger than the last autosave.
                 self.saver.autosave(final=True)
-            # A save that runs is finished, and what was discarded is not offered again.
-            self._lanes[2].wait()
+                self._lanes[2].wait()
         finally:
             self._end()
 
@@ -208,9 +215,6 @@ class UNetDock(QWidget):
         self._keys.close()
         for part in self._parts:
             part.disconnect_all()
-        if self._window is not None:
-            self._window.removeEventFilter(self)
-            self._window = None
 
     def event(self, event: QEvent) -> bool:
         """Notice being docked into a window, and being taken out of it for good."""
@@ -220,19 +224,6 @@ class UNetDock(QWidget):
             else:
                 QTimer.singleShot(0, self._watch_window)
         return bool(super().event(event))
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """End all work when napari's window closes: it tells its docks nothing."""
-        if watched is self._window and event.type() == QEvent.Type.Close:
-            if not self._may_leave():
-                event.ignore()
-                return True
-            if event.spontaneous():
-                # napari may still ask the user, and stay open.
-                QTimer.singleShot(0, self._shutdown_with_window)
-            else:
-                self.shutdown()
-        return bool(super().eventFilter(watched, event))
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """End all work."""
@@ -322,12 +313,12 @@ class UNetDock(QWidget):
 
     def _watch_window(self) -> None:
         window = self.window()
-        if not self._closed and window is not self and window is not self._window:
-            self._window = window
-            window.installEventFilter(self)
+        if not self._closed and window is not self:
+            self._window.watch(window)
 
-    def _shutdown_with_window(self) -> None:
-        if self._window is None or not self._window.isVisible():
+    def _on_window_closed(self) -> None:
+        if not self._closed:
+            self._leaving.discard()
             self.shutdown()
 
     def _on_settings(self, settings: SegmentSettings) -> None:
@@ -375,7 +366,7 @@ class UNetDock(QWidget):
 
     def _show_slice(self, z: int) -> None:
         layer = self.segmentation.layer
-        if layer is not None and self.segmentation.shown_slice() is None:
+        if layer is not None and not self.segmentation.shows_slices():
             # The point would move where nobody sees it.
             self.status.setValue("Slices are not in view; go back to two dimensions, with the slices' axis first.")
         elif layer is not None and layer.ndim > 2:
@@ -391,20 +382,6 @@ class UNetDock(QWidget):
         """The image to be corrected: what is chosen, or else the open case's own, whatever sequence that is."""
         chosen = reference_of(self.roles.value())
         return chosen if chosen is not None else next(reversed(self.loader.images), None)
-
-    def _may_leave(self) -> bool:
-        """Ask what to do with unsaved edits, and do it; whether the open case may be closed then."""
-        slices = self.saver.unsaved()
-        if self._closed or not slices or self.session.case is None:
-            return True
-        are = "is" if len(slices) == 1 else "are"
-        question = f"{self.session.case.case_id}: {listed_slices(slices)} {are} corrected but not saved."
-        answer = self._ask(self, question)
-        if answer is Answer.SAVE:
-            return self.saver.save_now()
-        if answer is Answer.DISCARD:
-            self.saver.discard()
-        return answer is not Answer.CANCEL
 
     def _list_cases(self, stored: Mapping[str, Stored]) -> None:
         dataset = self.session.dataset

@@ -39,7 +39,7 @@ class LabelsWatch(QObject):
     Parameters
     ----------
     layer : Labels
-        ``(Z, Y, X)`` or ``(Y, X)``.
+        ``(Z, Y, X)`` or ``(Y, X)``; given data of more axes, it is not watched until it has others.
     viewer : ViewerModel
         Its dims tell which slice is shown.
     """
@@ -128,14 +128,14 @@ class LabelsWatch(QObject):
             self.changed.emit(box)
 
     def _on_paint(self, event: Any) -> None:
-        if self._blocked:
+        if self._is_deaf():
             return
         self._pending += [self._box_of(atom) for atom in event.value]
         # Not now: called from layer.paint(), the pixels are written after this event.
         self._frame_timer.start(0)
 
     def _on_labels_update(self, event: Any) -> None:
-        if self._blocked:
+        if self._is_deaf():
             return
         box = [slice(0, length) for length in shown_mask(self.layer).shape]
         if self.layer.ndim > 2 and self.layer.n_edit_dimensions == 2:
@@ -155,7 +155,7 @@ class LabelsWatch(QObject):
             self._frame_timer.start(self._FRAME_MS)
 
     def _on_redrawn(self) -> None:
-        if self._blocked:
+        if self._is_deaf():
             return
         view = self._current_view()
         scrolled, self._view = view != self._view, view
@@ -168,7 +168,7 @@ class LabelsWatch(QObject):
             self.flush()
 
     def _on_unsure(self) -> None:
-        if not self._blocked:
+        if not self._is_deaf():
             self.verify()
 
     def _on_data(self) -> None:
@@ -179,6 +179,8 @@ class LabelsWatch(QObject):
             self.replaced.emit()
 
     def _sweep(self) -> None:
+        if self._is_deaf():
+            return
         if not self._unsure:
             self.flush()
             return
@@ -191,6 +193,9 @@ class LabelsWatch(QObject):
         else:
             self._unsure = False
             self.flush()
+
+    def _is_deaf(self) -> bool:
+        return self._blocked or self.layer.ndim not in (2, 3)
 
     def _current_view(self) -> tuple[Any, ...]:
         dims = self._viewer.dims

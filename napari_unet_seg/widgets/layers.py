@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,20 @@ def voxel_size(scale: Sequence[float]) -> tuple[float, float, float]:
     lengths = [abs(float(value)) or 1.0 for value in scale[-3:]]
     z, y, x = [1.0] * (3 - len(lengths)) + lengths
     return z, y, x
+
+
+def voxel_ml(layer: Layer) -> float | None:
+    """Millilitres of a voxel; None where nobody has said how long a unit of the layer's scale is.
+
+    That is known of a layer whose units are lengths, and of one that says so (see `origin_of`); a plain array has the
+    units ``pixel`` and the scale 1.
+    """
+    spacing, units = spacing_of(layer), layer.units[-3:]
+    if len(units) == 3 and all(unit.is_compatible_with("mm") for unit in units):
+        spacing = tuple(size * (1.0 * unit).m_as("mm") for size, unit in zip(spacing, units, strict=True))
+    elif not layer.metadata.get("spacing_known", False):
+        return None
+    return math.prod(spacing) / 1000
 
 
 def reference_of(sources: Mapping[str, ImageSource]) -> Layer | None:
@@ -224,7 +239,7 @@ def shape_of(layer: Layer) -> tuple[int, int, int]:
 
 
 def slice_of(layer: Layer, point: tuple[float, ...]) -> int:
-    """The slice of a layer, along its own first of three axes, at a point of the viewer.
+    """The slice of a layer, along its own first of three axes, that is nearest to a point of the viewer.
 
     Parameters
     ----------
@@ -233,8 +248,15 @@ def slice_of(layer: Layer, point: tuple[float, ...]) -> int:
     point : tuple of float
         World coordinates (``viewer.dims.point``).
     """
-    if layer.ndim < 3:
-        return 0
-    depth = shape_of(layer)[0]
-    position = float(layer.world_to_data(point)[-3])
-    return min(max(round(position), 0), depth - 1)
+    return min(max(_slice_at(layer, point), 0), shape_of(layer)[0] - 1)
+
+
+def slice_in_view(layer: Layer, point: tuple[float, ...]) -> int | None:
+    """As `slice_of`, but None where the point lies beyond the first or the last slice: napari shows none there."""
+    z = _slice_at(layer, point)
+    return z if 0 <= z < shape_of(layer)[0] else None
+
+
+def _slice_at(layer: Layer, point: tuple[float, ...]) -> int:
+    # Half-way between two slices it is the even one, as in napari.
+    return 0 if layer.ndim < 3 else round(float(layer.world_to_data(point)[-3]))

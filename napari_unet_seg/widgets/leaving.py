@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 from qtpy.QtWidgets import QMessageBox, QWidget
+
+from napari_unet_seg.data.scan import listed_slices
+from napari_unet_seg.session import Session
+from napari_unet_seg.widgets.correction_saver import CorrectionSaver
 
 
 class Answer(Enum):
@@ -29,3 +34,66 @@ def ask_about_edits(parent: QWidget, text: str) -> Answer:
     if clicked is save:
         return Answer.SAVE
     return Answer.DISCARD if clicked is discard else Answer.CANCEL
+
+
+class Leaving:
+    """Sees to unsaved edits before their case is left, or the window closes.
+
+    Parameters
+    ----------
+    session : Session
+    saver : CorrectionSaver
+    ask : callable
+        Asks the user a question about unsaved edits.
+    """
+
+    def __init__(self, *, session: Session, saver: CorrectionSaver, ask: Callable[[str], Answer]) -> None:
+        self._session = session
+        self._saver = saver
+        self._ask = ask
+        self._deciding = False
+        self._discard = False
+
+    def may_leave(self) -> bool:
+        """Ask what to do with unsaved edits, and do it; whether the open case may be left then.
+
+        It may not while another call still waits, for an answer or for a save.
+        """
+        answer = self._decide()
+        if answer is Answer.DISCARD:
+            self._saver.discard()
+        return answer is not Answer.CANCEL
+
+    def may_close(self) -> bool:
+        """As `may_leave`, before the window closes: nothing is discarded until `discard`, for it may stay yet."""
+        answer = self._decide()
+        self._discard = answer is Answer.DISCARD
+        return answer is not Answer.CANCEL
+
+    def discard(self) -> None:
+        """The window closes: do what the user answered to `may_close`."""
+        if self._discard:
+            self._discard = False
+            self._saver.discard()
+
+    def stay(self) -> None:
+        """The window stays, and with it what was to be discarded."""
+        self._discard = False
+
+    def _decide(self) -> Answer:
+        """What the user wants; SAVE if all is saved, CANCEL if that failed."""
+        if self._deciding:
+            return Answer.CANCEL
+        self._deciding = True
+        try:
+            # Before it is done, nobody can say what is unsaved, nor discard it.
+            if not self._saver.wait():
+                return Answer.CANCEL
+            slices, case = self._saver.unsaved(), self._session.case
+            if not slices or case is None:
+                return Answer.SAVE
+            are = "is" if len(slices) == 1 else "are"
+            answer = self._ask(f"{case.case_id}: {listed_slices(slices)} {are} corrected but not saved.")
+            return Answer.CANCEL if answer is Answer.SAVE and not self._saver.save_now() else answer
+        finally:
+            self._deciding = False

@@ -100,10 +100,16 @@ class RuleFollower(QObject):
         if work is None:
             return
         probability = work.probability
+        known = int(probability.known.sum())
 
         def take(mask: Mask) -> None:
-            if session.work is work and session.rule == rule and work.probability is probability:
+            if session.work is not work or session.rule != rule or work.probability is not probability:
+                return
+            if int(probability.known.sum()) == known:
                 self._tell(session.set_rule(rule, mask=mask))
+            else:
+                # A slice was segmented meanwhile, which this mask does not know of.
+                self._timer.start()
 
         self._lane.submit(lambda task: session.compute_mask(probability, rule), returned=take, failed=self.failed.emit)
 

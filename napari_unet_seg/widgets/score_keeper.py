@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
 
-from napari_unet_seg.case_state import Written
+from napari_unet_seg.case_state import Work, Written
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.saving import SaveResult
 from napari_unet_seg.scores import Box, LiveScores, Side
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.labels_watch import LabelsWatch
-from napari_unet_seg.widgets.layers import shown_mask, spacing_of
+from napari_unet_seg.widgets.layers import shown_mask, voxel_ml
 from napari_unet_seg.widgets.scores_panel import ScoreBoard
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 
@@ -56,6 +58,8 @@ class ScoreKeeper(QObject):
         self._segmentation = segmentation
         self._viewer = viewer
         self._truth: Labels | None = None
+        self._truth_of_case = False
+        self._scored_by: WeakKeyDictionary[Work, Any] = WeakKeyDictionary()
         self._truth_watch: LabelsWatch | None = None
         self._scores: LiveScores | None = None
         self._error: InputError | None = None
@@ -80,11 +84,14 @@ class ScoreKeeper(QObject):
         """The ground-truth layer."""
         return self._truth
 
-    def set_truth(self, layer: Labels | None) -> None:
-        """Compare with this layer from now on, or with the model's mask."""
+    def set_truth(self, layer: Labels | None, *, of_case: bool = False) -> None:
+        """Compare with this layer from now on, or with the model's mask.
+
+        `of_case`: it is the truth that the open case came with, in whatever layer the case is shown this time.
+        """
         if layer is self._truth:
             return
-        self._truth = layer
+        self._truth, self._truth_of_case = layer, of_case
         self._set_truth_watch(layer)
         self._restart()
 
@@ -106,8 +113,20 @@ class ScoreKeeper(QObject):
         """Add the volume's Dice to the history of the open scan: it was saved or segmented."""
         volume, work = self.settled().volume, self._session.work
         if work is not None and volume is not None and self._truth is not None:
+            if not self._goes_on(work):
+                # Scores by two truths are no history.
+                work.scores.clear()
+                self._scored_by[work] = self._judge()
             work.scores.append(volume.dice)
             self._tell()
+
+    def _judge(self) -> Any:
+        """What scores are made by: a layer, by its number, or the truth that the case came with."""
+        return None if self._truth is None or self._truth_of_case else self._truth.unique_id
+
+    def _goes_on(self, work: Work) -> bool:
+        """Whether the history of a scan was made by the present truth."""
+        return work in self._scored_by and self._scored_by[work] == self._judge()
 
     def _on_saved(self, result: SaveResult) -> None:
         work = self._session.work
@@ -115,16 +134,27 @@ class ScoreKeeper(QObject):
             self.note_progress()
 
     def _restart(self) -> None:
-        self._scores, error = None, None
         layer, work = self._segmentation.layer, self._session.work
-        if layer is not None and work is not None:
+        if layer is None or work is None:
+            self._scores = None
+            self._tell_of(None)
+        else:
             y = work.mask.model if self._truth is None else shown_mask(self._truth)
-            try:
-                self._scores = LiveScores(shown_mask(layer), y, labelled=self._labelled())
-            except InputError as found:
-                error = found
-        self._tell_of(error)
+            self._scores = self._read(lambda: LiveScores(shown_mask(layer), y, labelled=self._labelled()))
         self._tell()
+
+    def _read(self, read: Callable[[], LiveScores]) -> LiveScores | None:
+        """Scores, read from the masks; None, and the error is told, where they cannot be compared."""
+        scores, error = None, None
+        try:
+            scores = read()
+        except InputError as found:
+            error = found
+        except Exception as found:
+            # A lazy layer may raise anything.
+            error = InputError(f"the ground truth cannot be read ({type(found).__name__}: {found}); choose another one")
+        self._tell_of(error)
+        return scores
 
     def _tell_of(self, error: InputError | None) -> None:
         """Tell of an error, or that the one before has gone."""
@@ -149,8 +179,17 @@ class ScoreKeeper(QObject):
             self.noticed.emit(box)
 
     def _reread(self, side: Side, box: Box | None) -> bool:
-        changed = self._scores is not None and self._scores.reread(side, box)
-        if changed:
+        scores, changed = self._scores, False
+        if scores is None:
+            return False
+
+        def read() -> LiveScores:
+            nonlocal changed
+            changed = scores.reread(side, box)
+            return scores
+
+        self._scores = self._read(read)
+        if changed or self._scores is None:
             self._tell()
         return changed
 
@@ -170,14 +209,16 @@ class ScoreKeeper(QObject):
         self._replace("y", self._truth)
 
     def _replace(self, side: Side, layer: Labels | None) -> None:
-        if self._scores is None or layer is None:
+        scores = self._scores
+        if scores is None or layer is None:
             self._restart()
             return
-        try:
-            self._scores.replace(side, shown_mask(layer))
-        except InputError as error:
-            self._scores = None
-            self._tell_of(error)
+
+        def read() -> LiveScores:
+            scores.replace(side, shown_mask(layer))
+            return scores
+
+        self._scores = self._read(read)
         self._tell()
 
     def _on_dims(self, event: Any) -> None:
@@ -206,8 +247,6 @@ class ScoreKeeper(QObject):
         if self._scores is None or layer is None:
             return ScoreBoard()
         z = self._segmentation.shown_slice()
-        spacing, reference = spacing_of(layer), self._segmentation.reference
-        known = reference is None or reference.metadata.get("spacing_known", True)
         shown, labelled = None if z is None else min(z, self._scores.shape[0] - 1), self._scores.labelled()
         return ScoreBoard(
             z=z if layer.ndim > 2 else None,
@@ -216,7 +255,7 @@ class ScoreKeeper(QObject):
             slice_voxels=None if shown is None else self._scores.voxels(shown),
             volume_voxels=self._scores.voxels(),
             labelled=None if labelled[0] == labelled[1] else labelled,
-            voxel_ml=spacing[0] * spacing[1] * spacing[2] / 1000 if known else None,
-            history=() if self._truth is None or work is None else tuple(work.scores),
+            voxel_ml=voxel_ml(layer),
+            history=tuple(work.scores) if work is not None and self._truth is not None and self._goes_on(work) else (),
             against_model=self._truth is None,
         )

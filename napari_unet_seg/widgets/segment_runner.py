@@ -11,8 +11,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unet_seg.case_state import Prediction
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.loading import Segmenting
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
-from napari_unet_seg.session import Segmenting, Session
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.activity import Activity
 from napari_unet_seg.widgets.layers import ImageSource, reference_of, slice_of, volume_from
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
@@ -127,12 +128,14 @@ class SegmentRunner(QObject):
         self._live_timer.timeout.connect(self._predict_shown_slice)
         viewer.dims.events.current_step.connect(self._on_scrolled)
         session.case_changed.connect(self._on_case_changed)
+        session.work_changed.connect(self._on_work_changed)
 
     def disconnect_all(self) -> None:
         """Stop asking for anything new; the lanes end what runs."""
         self._live_timer.stop()
         self._viewer.dims.events.current_step.disconnect(self._on_scrolled)
         self._session.case_changed.disconnect(self._on_case_changed)
+        self._session.work_changed.disconnect(self._on_work_changed)
         self._activity.close()
 
     def load_model(self, name: str) -> None:
@@ -276,7 +279,7 @@ class SegmentRunner(QObject):
             self.said.emit("Another scan was opened meanwhile; the segmentation of the one before is dropped.")
             return
         of_case = self._is_of_case(result.reference)
-        self._make_way(result.reference, of_case=of_case, shape=result.volume.shape)
+        self._segmentation.make_way(result.reference, of_case=of_case, shape=result.volume.shape)
         self._volume = result.key, result.volume
         prediction = result.prediction
         mask = result.mask if result.rule == self._session.rule else None
@@ -295,24 +298,16 @@ class SegmentRunner(QObject):
         self.said.emit(text + written.kept_text())
         self.segmented.emit(written)
 
-    def _make_way(self, reference: Layer, *, of_case: bool, shape: tuple[int, int, int]) -> None:
-        """Let go of the mask that is shown if it is of another scan; another sequence of the same is none."""
-        work = self._session.work
-        if work is None:
-            return
-        own = of_case and work.mask.model.shape == shape
-        same = own if work.case_id else self._segmentation.reference is reference
-        if not same:
-            # A case's mask comes back when its own images are segmented again; any other stays as it is in its layer.
-            self._segmentation.release(remove=bool(work.case_id))
-            self._session.put_work_aside()
-
     def _case_id(self) -> str:
         return "" if self._session.case is None else str(self._session.case.case_id)
 
     def _on_case_changed(self) -> None:
         # Nobody has asked to segment the one that is open now.
         self._again = False
+
+    def _on_work_changed(self) -> None:
+        # What was predicted was of the work before: of a mask that is gone, nothing is shown.
+        self._predicted.clear()
 
     def _on_scrolled(self) -> None:
         if self._live:

@@ -11,6 +11,7 @@ from napari.utils.colormaps import direct_colormap
 from qtpy.QtCore import QObject, Signal
 
 from napari_unet_seg.case_state import Written
+from napari_unet_seg.saving import SaveResult
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.labels_watch import LabelsWatch
 from napari_unet_seg.widgets.layers import (
@@ -19,12 +20,14 @@ from napari_unet_seg.widgets.layers import (
     SEGMENTATION_OTHER,
     geometry_of,
     shown_mask,
-    slice_of,
+    slice_in_view,
 )
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
+
+_LAST_LABEL = 255
 
 
 class SegmentationLayer(QObject):
@@ -60,11 +63,13 @@ class SegmentationLayer(QObject):
         """The image that is segmented."""
         viewer.layers.events.removed.connect(self._on_layer_removed)
         session.mask_written.connect(self._on_written)
+        session.saved.connect(self._on_saved)
 
     def disconnect_all(self) -> None:
         """Disconnect from everything; the layer stays."""
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self._session.mask_written.disconnect(self._on_written)
+        self._session.saved.disconnect(self._on_saved)
         self._let_go()
 
     def show_work(self, reference: Layer) -> None:
@@ -102,6 +107,28 @@ class SegmentationLayer(QObject):
         layers.selection.active = layer
         self.layerChanged.emit(layer)
 
+    def make_way(self, reference: Layer, *, of_case: bool, shape: tuple[int, int, int]) -> None:
+        """Let go of the mask that is shown if it is not of this image's scan; another sequence of that is no other.
+
+        Parameters
+        ----------
+        reference : Layer
+            The image that is to have a mask now.
+        of_case : bool
+            It is of the open case.
+        shape : tuple of int
+            ``(Z, Y, X)`` of it.
+        """
+        work = self._session.work
+        if work is None:
+            return
+        own = of_case and work.mask.model.shape == shape
+        same = own if work.case_id else self.reference is reference
+        if not same:
+            # A case's mask comes back with its own images; any other stays as it is in its layer.
+            self.release(remove=bool(work.case_id))
+            self._session.put_work_aside()
+
     def release(self, *, remove: bool) -> None:
         """Let go of the layer, and take it out of the viewer if asked to."""
         layer = self.layer
@@ -129,12 +156,16 @@ class SegmentationLayer(QObject):
             self.layer = None
             self.layerChanged.emit(None)
 
-    def shown_slice(self) -> int | None:
-        """The slice of the layer that is in view; None where there is no layer, or slices across it are in view."""
+    def shows_slices(self) -> bool:
+        """Whether the view goes along the slices of the layer; else they are seen from the side, or in 3-D."""
         layer, dims = self.layer, self._viewer.dims
-        if layer is None or (layer.ndim > 2 and dims.ndim - 3 in dims.displayed):
+        return layer is not None and (layer.ndim < 3 or dims.ndim - 3 not in dims.displayed)
+
+    def shown_slice(self) -> int | None:
+        """The slice of the layer that is in view; None where none is, as from the side or beyond the last one."""
+        if self.layer is None or not self.shows_slices():
             return None
-        return slice_of(layer, dims.point)
+        return slice_in_view(self.layer, self._viewer.dims.point)
 
     def _on_written(self, written: Written) -> None:
         if self.layer is None or self._watch is None:
@@ -142,6 +173,16 @@ class SegmentationLayer(QObject):
         with self._watch.blocked():
             self.layer.refresh()
         self.written.emit(written)
+
+    def _on_saved(self, result: SaveResult) -> None:
+        """Show labels that a saved mask has no room for as they were saved: as they are, they were never saved."""
+        data = result.job.work.data
+        wide = [z for z in result.saved if data.dtype != np.uint8 and data[z].max(initial=0) > _LAST_LABEL]
+        for z in wide:
+            np.minimum(data[z], _LAST_LABEL, out=data[z])
+        work = self._session.work
+        if wide and self.layer is not None and work is not None and work.mask is result.job.work:
+            self.layer.refresh()
 
     def _on_replaced(self) -> None:
         assert self.layer is not None

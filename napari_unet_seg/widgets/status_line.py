@@ -94,8 +94,9 @@ class StatusLine(QLabel):
         return str(self.toolTip())
 
     def setValue(self, text: str) -> None:
-        """Tell something."""
-        self._show(text, error=False)
+        """Tell something; an empty text takes back what was told, but for an error."""
+        if text or not self.is_error:
+            self._show(text, error=False)
 
     def show_error(self, error: Exception) -> None:
         """Tell of an error, in one line."""
@@ -105,7 +106,7 @@ class StatusLine(QLabel):
     def take_back(self, error: Exception) -> None:
         """Tell of an error no longer: what caused it is over. Anything told since then stays."""
         if self._error is error:
-            self.setValue("")
+            self._show("", error=False)
 
     def _show(self, text: str, *, error: bool) -> None:
         self.is_error, self._error = error, None

@@ -41,6 +41,7 @@ class TruthChoice(QObject):
         self._segmentation = segmentation
         self._scores = scores
         self._panel = panel
+        self._own: Labels | None = None
         layers = viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.renamed):
             event.connect(self._list)
@@ -56,13 +57,17 @@ class TruthChoice(QObject):
 
     def take_case(self, truth: Labels | None) -> None:
         """Another case is shown: the layer of the mask it came with is the truth, if it has one."""
+        self._own = truth
         self._set(truth)
 
     def _candidates(self) -> list[Labels]:
         return [
             layer
             for layer in self._viewer.layers
-            if isinstance(layer, Labels) and layer is not self._segmentation.layer and not layer.multiscale
+            if isinstance(layer, Labels)
+            and layer is not self._segmentation.layer
+            and layer.ndim in (2, 3)
+            and not layer.multiscale
         ]
 
     def _list(self, event: Any = None) -> None:
@@ -76,5 +81,5 @@ class TruthChoice(QObject):
         self._set(next((layer for layer in self._candidates() if layer.name == name), None))
 
     def _set(self, layer: Labels | None) -> None:
-        self._scores.set_truth(layer)
+        self._scores.set_truth(layer, of_case=layer is not None and layer is self._own)
         self._list()

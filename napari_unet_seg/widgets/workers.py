@@ -45,6 +45,7 @@ class Task(QObject):
         self._stop = threading.Event()
         self.done = False
         """Whether its last message has been delivered."""
+        self._outcome: tuple[str, Any] | None = None
         self._progress = (0, 0)
         self._progress_sent = False
         self._message.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
@@ -79,9 +80,18 @@ class Task(QObject):
             else:
                 _log.debug("a background task failed", exc_info=True)
                 message = ("failed", error)
+        self._outcome = message
         self._message.emit(*message)
 
+    def deliver(self) -> None:
+        """Tell now how the work has ended, if it has: no event loop need run."""
+        if self._outcome is not None:
+            self._deliver(*self._outcome)
+
     def _deliver(self, kind: str, value: Any) -> None:
+        if self.done:
+            # Told already, by `deliver`.
+            return
         if kind == "progressed":
             told = self._progress
             self.progressed.emit(*told)
@@ -158,6 +168,12 @@ class Lane:
         """Return when everything submitted so far has run; what it reports comes later."""
         if not self._closed:
             self._executor.submit(_nothing).result()
+
+    def finish(self) -> None:
+        """Return when everything submitted so far has run and been reported."""
+        self.wait()
+        for task in list(self._tasks):
+            task.deliver()
 
     def close(self) -> None:
         """Stop what runs, drop what waits, and return when the thread has ended; nothing is reported any more."""

@@ -12,6 +12,7 @@ from napari_unet_seg.widgets.layers import (
     contrast_limits,
     geometry_of,
     image_layers,
+    slice_in_view,
     slice_of,
     sources_of,
     spacing_of,
@@ -120,3 +121,12 @@ def test_the_slice_follows_the_layer_s_own_first_axis() -> None:
     viewer.add_image(np.zeros((2, 40, 8, 9)))
     assert slice_of(layer, viewer.dims.point) in range(5)
     assert slice_of(image(8, 9), (0.0, 0.0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [(6.0, 0), (4.6, 0), (4.4, None), (10.6, 2), (18.0, 4), (19.4, 4), (19.6, None)],
+)
+def test_beyond_its_ends_no_slice_of_a_layer_is_in_view(position: float, expected: int | None) -> None:
+    layer = ViewerModel().add_image(np.zeros((5, 8, 9)), scale=(3, 1, 1), translate=(6, 0, 0))
+    assert slice_in_view(layer, (position, 0.0, 0.0)) == expected

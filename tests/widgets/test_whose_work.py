@@ -1,5 +1,6 @@
 """A mask stays with the scan that it is of, and what a person has done to it is never lost."""
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -373,3 +374,108 @@ def test_work_put_aside_does_not_pile_up(segmented: UNetDock, settle: Settle, mo
         settle()
         segment(segmented, settle)
     assert [case for _, case in session._shelf] == ["two"]
+
+
+def test_the_dataset_s_mask_stays_when_the_rule_changes(opened: UNetDock, dataset: FakeDataset, settle: Settle) -> None:
+    opened.corrector.start()
+    opened.segment_panel._largest.setChecked(True)
+    opened.segment_panel._threshold.setValue(0.3)
+    settle()
+    np.testing.assert_array_equal(opened.segmentation.layer.data, dataset["one"].mask)
+
+
+def test_a_mask_of_saved_slices_makes_way_for_that_of_another_image(
+    opened: UNetDock, dataset: FakeDataset, settle: Settle
+) -> None:
+    dataset["one"].corrected[2] = np.eye(32, dtype=np.uint8)
+    reopened(opened, settle)
+    before = opened.segmentation.layer
+    add_image(opened._viewer)
+    choose_flair(opened, "follow-up flair")
+    opened.corrector.start()
+    assert before not in opened._viewer.layers
+    assert opened.segmentation.layer in opened._viewer.layers
+    choose_flair(opened, "FLAIR")
+    opened.corrector.start()
+    assert str(opened.corrector.value().states[2]) == "corrected"
+
+
+def test_edits_are_recovered_after_another_image_was_segmented(
+    dock: UNetDock, dataset: FakeDataset, settle: Settle
+) -> None:
+    dataset.autosave("one", np.ones((6, 32, 32), np.uint8), [2])
+    dock.loader.open_path("scans")
+    settle()
+    dock.loader.open_case("one")
+    settle()
+    add_image(dock._viewer)
+    choose_flair(dock, "follow-up flair")
+    segment(dock, settle)
+    loose = dock.segmentation.layer
+    dock.saver.answer("Recover")
+    assert "choose an image of this case" in dock.status.value()
+    choose_flair(dock, "FLAIR")
+    dock.saver.answer("Recover")
+    assert dock.saver.unsaved() == [2]
+    # The other image's mask is the user's own layer now.
+    assert loose in dock._viewer.layers
+    assert dock.segmentation.layer is not loose
+
+
+def test_corrections_go_on_after_another_image_was_segmented(segmented: UNetDock, settle: Settle) -> None:
+    stroke(segmented, 2)
+    own = segmented.session.work
+    add_image(segmented._viewer)
+    choose_flair(segmented, "follow-up flair")
+    segment(segmented, settle)
+    assert segmented.correct_panel._start.isHidden()
+    choose_flair(segmented, "FLAIR")
+    assert not segmented.correct_panel._start.isHidden()
+    assert segmented.correct_panel._start.text() == "Go on with the corrections"
+    segmented.corrector.start()
+    assert segmented.session.work is own
+    assert segmented.saver.unsaved() == [2]
+
+
+def test_slices_are_segmented_as_they_are_shown_after_their_mask_was_removed(
+    dock: UNetDock, settle: Settle, qtbot: QtBot
+) -> None:
+    settle()
+    add_image(dock._viewer, "flair")
+    segment(dock, settle)
+    dock._viewer.layers.remove(dock.segmentation.layer)
+    dock.segment_panel._live.setChecked(True)
+    qtbot.waitUntil(lambda: dock.segmentation.layer is not None)
+    assert dock.session.work.probability.known.any()
+
+
+def test_a_save_that_runs_is_told_of_as_long_as_it_does(
+    segmented: UNetDock, dataset: FakeDataset, settle: Settle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    save = dataset.save_correction
+    monkeypatch.setattr(dataset, "save_correction", lambda *a, **told: save(*a, **told) if go_on.wait(10) else None)
+    button = segmented.correct_panel._save
+    stroke(segmented, 2)
+    segmented.saver.save()
+    assert (button.text(), button.isEnabled()) == ("Saving …", False)
+    segmented.session.put_work_aside()
+    segmented.segmentation.release(remove=True)
+    add_image(segmented._viewer)
+    choose_flair(segmented, "follow-up flair")
+    segmented.corrector.start()
+    go_on.set()
+    settle()
+    assert (button.text(), button.isEnabled()) == ("Save", False)
+
+
+def test_a_slice_whose_edit_is_undone_follows_the_threshold(segmented: UNetDock, qtbot: QtBot, settle: Settle) -> None:
+    layer = segmented.segmentation.layer
+    segmented._viewer.dims.set_point(0, layer.scale[0] * 3)
+    segmented.corrector.clear()
+    segmented.segment_panel._threshold.setValue(0.3)
+    settle()
+    layer.undo()
+    model = segmented.session.work.mask.model
+    qtbot.waitUntil(lambda: bool(np.array_equal(layer.data[3], model[3])))
+    assert str(segmented.corrector.value().states[3]) == "open"

@@ -143,3 +143,19 @@ def test_closing_ends_what_runs_and_leaves_no_thread(qtbot: QtBot) -> None:
     qtbot.wait(20)
     assert returned == []
     assert not lane.busy()
+
+
+def test_a_task_is_reported_without_an_event_loop(lane: Lane) -> None:
+    told: list[str] = []
+    lane.submit(lambda task: "done", returned=told.append, failed=told.append)
+    lane.finish()
+    assert told == ["done"]
+    assert not lane.busy()
+
+
+def test_a_task_that_was_reported_is_not_reported_again(lane: Lane, qtbot: QtBot) -> None:
+    told: list[str] = []
+    lane.submit(lambda task: "done", returned=told.append, failed=told.append)
+    lane.finish()
+    qtbot.wait(50)
+    assert told == ["done"]

@@ -1,0 +1,68 @@
+"""What a session opens datasets, models and adaptations with; torch and the layouts are imported when called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_unet_seg.data.file_state import signature
+from napari_unet_seg.data.volume import Volume
+from napari_unet_seg.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_unet_seg.data.dataset import Dataset
+    from napari_unet_seg.engine.checkpoint import Description
+
+
+class Segmenting(Protocol):
+    """What the session needs of a model; `engine.segmenter.Segmenter` has it."""
+
+    description: Description
+    device_note: str
+
+    def predict(
+        self,
+        volume: Volume,
+        *,
+        slices: list[int] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> NDArray[np.float32]:
+        """Probabilities ``(Z, Y, X)`` or ``(K, Z, Y, X)``."""
+
+
+def open_dataset(path: Path, *, overlay: Path | None = None) -> Dataset:
+    """As `data.dataset.open_dataset`."""
+    from napari_unet_seg.data.dataset import open_dataset
+
+    return open_dataset(path, overlay=overlay)
+
+
+def file_stamp(name: str) -> Hashable:
+    """What changes when a model's file does; None where there is no file."""
+    from napari_unet_seg.engine.registry import Registry
+
+    try:
+        return signature(Registry().path(name))
+    except InputError:
+        return None
+
+
+def find_adaptation(image_hash: str) -> str | None:
+    """Name of the model that was adapted to an image; None where there is none."""
+    from napari_unet_seg.engine.registry import Registry
+
+    model = Registry().adaptation(image_hash)
+    return None if model is None else model.name
+
+
+def load_model(name: str) -> Segmenting:
+    """As `engine.segmenter.load_model`."""
+    from napari_unet_seg.engine.segmenter import load_model
+
+    segmenter: Any = load_model(name)
+    return segmenter  # type: ignore[no-any-return]
