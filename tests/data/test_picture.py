@@ -204,6 +204,12 @@ class TestLabels:
         path = save(tmp_path / "a.jpg", truth[0], mode, quality=60)
         np.testing.assert_array_equal(picture.read_labels(path, shape=truth.shape), truth)
 
+    @pytest.mark.parametrize("quality", [10, 40, 75, 100])
+    def test_jpeg_that_is_black_is_empty(self, tmp_path, quality):
+        empty = np.zeros((1, 32, 32), np.uint8)
+        path = save(tmp_path / "a.jpg", empty[0], quality=quality)
+        np.testing.assert_array_equal(picture.read_labels(path, shape=empty.shape), empty)
+
     def test_jpeg_of_small_labels_is_refused(self, tmp_path, truth):
         path = save(tmp_path / "a.jpg", truth[0] // 255, quality=100)
         with pytest.raises(InputError, match=r"a\.jpg: this JPEG mask has no value above"):

@@ -25,6 +25,8 @@ def cut_jpeg(gray: Array, path: Path) -> Array:
         If it is one of small numbers, which the coding has blurred into one another.
     """
     high = int(gray.max(initial=0))
-    if 0 < high < JPEG_FOREGROUND:
+    # Coarsely coded, black is a dark gray; of labels, a picture without any zero would be all foreground.
+    empty = high < JPEG_TOLERANCE and high == gray.min(initial=high)
+    if not empty and 0 < high < JPEG_FOREGROUND:
         raise InputError(f"this JPEG mask has no value above {high}; save masks of labels as PNG", path=path)
     return np.where(gray >= JPEG_FOREGROUND, np.uint8(255), np.uint8(0))
