@@ -232,7 +232,7 @@ class CaseLoader(QObject):
             # A stroke there would change the score, and be saved nowhere.
             self._truth.editable = False
         # Not the mask that was added last: a stroke would change the truth.
-        self._viewer.layers.selection.active = images[-1]
+        self._viewer.layers.selection.active = next(image for image in images if image.visible)
         if self._session.work is not None:
             self._segmentation.show_work(images[-1])
         # The last three: a layer of the user's own may have more in front.

@@ -130,7 +130,9 @@ class ChannelRoles(QWidget):
     def _refill(self) -> None:
         before = self.value() if self._combos else {}
         images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
-        images.sort(key=lambda layer: layer not in self._preferred)
+        # In the order that they have as channels, whatever the user makes of it in the list of layers.
+        order = {layer: place for place, layer in enumerate(self._preferred)}
+        images.sort(key=lambda layer: order.get(layer, len(order)))
         self._sources = [source for layer in images for source in sources_of(layer)]
         guess, self._guess_note = guess_sources(self._wanted, self._sources)
         if self._by_hand:

@@ -11,6 +11,7 @@ import numpy as np
 from napari.utils.colormaps import direct_colormap
 from numpy.typing import NDArray
 
+from napari_unet_seg.data.roles import guess_role
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
@@ -172,12 +173,14 @@ def origin_of(volume: Volume) -> dict[str, Any]:
 def image_layers(volume: Volume) -> list[tuple[Array, dict[str, Any]]]:
     """A layer for each channel of a volume: its pixels ``(Z, Y, X)``, and the arguments of ``add_image``.
 
-    FLAIR, or else the first channel, comes last: on top, and alone visible.
+    FLAIR comes last: on top, and alone visible. Where no name tells it, the channels stay in their order, by which it
+    is guessed then: one channel is visible, of three the second, which is what is taken for FLAIR.
     """
     names = [name or f"channel {index}" for index, name in enumerate(volume.channel_names)]
-    top = next((index for index, name in enumerate(names) if "flair" in name.lower()), 0)
+    flair = [index for index, name in enumerate(names) if "flair" in name.lower()][:1]
+    (top,) = flair or [1 if len(names) == 3 and not any(map(guess_role, names)) else 0]
     layers = []
-    for index in [i for i in range(len(names)) if i != top] + [top]:
+    for index in [i for i in range(len(names)) if i not in flair] + flair:
         pixels = volume.data[index]
         arguments: dict[str, Any] = {
             "name": "FLAIR" if names[index] == "flair" else names[index],

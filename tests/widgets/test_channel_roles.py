@@ -61,6 +61,16 @@ def test_a_colour_image_is_split(roles: ChannelRoles, viewer: ViewerModel) -> No
     assert "by position" in roles.note()
 
 
+def test_a_case_s_channels_keep_their_order_whatever_that_of_the_layers(
+    roles: ChannelRoles, viewer: ViewerModel
+) -> None:
+    add(viewer, "red", "green", "blue")
+    roles.prefer(list(viewer.layers))
+    viewer.layers.move(0, 3)
+    assert [layer.name for layer in viewer.layers] == ["green", "blue", "red"]
+    assert chosen(roles) == {"pre": "red", "flair": "green", "post": "blue"}
+
+
 def test_layers_that_come_go_or_are_renamed_are_followed(
     roles: ChannelRoles, viewer: ViewerModel, qtbot: QtBot
 ) -> None:

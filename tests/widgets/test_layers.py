@@ -32,6 +32,16 @@ def test_flair_comes_last_and_alone_visible() -> None:
     assert np.shares_memory(layers[2][0], volume.data)
 
 
+@pytest.mark.parametrize(
+    ("names", "visible"), [(("red", "green", "blue"), 1), (("", "", ""), 1), (("t1", "t2", "x"), 0), (("a", "b"), 0)]
+)
+def test_channels_whose_names_tell_no_flair_stay_in_their_order(names: tuple[str, ...], visible: int) -> None:
+    data = np.zeros((len(names), 2, 9, 9), np.uint8)
+    layers = [arguments for _, arguments in image_layers(Volume(data=data, channel_names=names))]
+    assert [layer["name"] for layer in layers] == [name or f"channel {z}" for z, name in enumerate(names)]
+    assert [z for z, layer in enumerate(layers) if layer["visible"]] == [visible]
+
+
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "uint16", "float32", "float64", ">i2"])
 def test_any_number_type_can_be_shown(dtype: str) -> None:
     data = (np.arange(2 * 9 * 9).reshape(1, 2, 9, 9) % 5).astype(dtype)

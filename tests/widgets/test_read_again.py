@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pytestqt.qtbot import QtBot
 
 from napari_unet_seg.data.dataset import open_dataset
@@ -286,3 +287,20 @@ def test_work_that_was_put_aside_has_the_folders_corrections_too(
     choose_flair(segmented, "FLAIR")
     segment(segmented, settle)
     np.testing.assert_array_equal(shown(segmented, 2), square()[2])
+
+
+def test_the_colours_of_a_picture_are_what_the_command_line_takes_them_for(
+    dock: UNetDock, tmp_path: Path, settle: Settle
+) -> None:
+    (tmp_path / "images").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "images" / "a.png")
+    dock.loader.open_path(tmp_path)
+    settle()
+    dock.loader.open_case("a")
+    settle()
+    said = {role: source.label for role, source in dock.roles.value().items()}
+    assert said == {"pre": "red", "flair": "green", "post": "blue"}
+    (active,) = dock._viewer.layers.selection
+    assert (active.name, active.visible) == ("green", True)
+    np.testing.assert_array_equal(np.squeeze(active.data), pixels[..., 1])
