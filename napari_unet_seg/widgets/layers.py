@@ -79,8 +79,18 @@ def sources_of(layer: Image) -> list[ImageSource]:
 
 
 def spacing_of(layer: Layer) -> tuple[float, float, float]:
-    """Size of a voxel along ``(z, y, x)`` in world units; 1 along the missing axis of a two-dimensional layer."""
-    return voxel_size(layer.scale)
+    """Size of a voxel along ``(z, y, x)``, 1 along the missing axis of a two-dimensional layer.
+
+    In mm where the layer's units are lengths, else as its scale has it.
+    """
+    scale, units = layer.scale[-3:], layer.units[-3:]
+    if _in_lengths(layer):
+        return voxel_size([(size * unit).m_as("mm") for size, unit in zip(scale, units, strict=True)])
+    return voxel_size(scale)
+
+
+def _in_lengths(layer: Layer) -> bool:
+    return all(unit.is_compatible_with("mm") for unit in layer.units[-3:])
 
 
 def voxel_size(scale: Sequence[float]) -> tuple[float, float, float]:
@@ -96,12 +106,10 @@ def voxel_ml(layer: Layer) -> float | None:
     That is known of a layer whose units are lengths, and of one that says so (see `origin_of`); a plain array has the
     units ``pixel`` and the scale 1.
     """
-    spacing, units = spacing_of(layer), layer.units[-3:]
-    if len(units) == 3 and all(unit.is_compatible_with("mm") for unit in units):
-        spacing = tuple(size * (1.0 * unit).m_as("mm") for size, unit in zip(spacing, units, strict=True))
-    elif not layer.metadata.get("spacing_known", False):
+    of_lengths = layer.ndim > 2 and _in_lengths(layer)
+    if not of_lengths and not layer.metadata.get("spacing_known", False):
         return None
-    return math.prod(spacing) / 1000
+    return math.prod(spacing_of(layer)) / 1000
 
 
 def reference_of(sources: Mapping[str, ImageSource]) -> Layer | None:
@@ -110,15 +118,16 @@ def reference_of(sources: Mapping[str, ImageSource]) -> Layer | None:
     return None if source is None else source.layer
 
 
-def volume_from(sources: dict[str, ImageSource], *, spacing_known: bool = True) -> Volume:
-    """A volume of open layers.
+def volume_from(sources: dict[str, ImageSource]) -> Volume:
+    """A volume of open layers, with the spacing of the one whose grid a mask takes (see `reference_of`).
+
+    That is known where the layer says so (see `origin_of`), or its units are lengths. Of another one a scale in the
+    plane is taken for mm, as readers give it; pixels of size 1 are what a plain array has.
 
     Parameters
     ----------
     sources : dict
         Channel name to the layer that holds it; at least one.
-    spacing_known : bool
-        Whether the layers' scale is known to be in mm.
 
     Raises
     ------
@@ -132,12 +141,14 @@ def volume_from(sources: dict[str, ImageSource], *, spacing_known: bool = True) 
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{role} {shape}" for role, shape in shapes.items())
         raise InputError(f"the chosen layers differ in shape ({listed}); choose sequences of one scan on one grid")
-    first = next(iter(sources.values())).layer
+    reference = reference_of(sources)
+    assert reference is not None
+    spacing = spacing_of(reference)
     return Volume(
         data=np.stack(list(pixels.values())),
         channel_names=tuple(pixels),
-        spacing=spacing_of(first),
-        spacing_known=spacing_known,
+        spacing=spacing,
+        spacing_known=reference.metadata.get("spacing_known", _in_lengths(reference) or spacing[1:] != (1, 1)),
     )
 
 

@@ -165,7 +165,7 @@ class RetrainPanel(QWidget):
         self._round.set_colours(colours)
 
     def set_round(self, history: RoundHistory, *, elapsed: float, stopping: bool = False) -> None:
-        """Show how far a round is; `elapsed` seconds since it began to train, negative before."""
+        """Show how far a round is; see `RoundView.setValue`."""
         if not self._running:
             self._set_running(True)
             self.set_outcome("")

@@ -38,7 +38,7 @@ class RoundRunner(QObject):
     """
 
     progressed = Signal(object, float)
-    """The `RoundHistory`, and the seconds since the round began to train (negative: it has not yet)."""
+    """The `RoundHistory`, and the seconds since the round began to train; before that, less those it was waited for."""
     returned = Signal(object)
     """The `RoundReport`; None where it was stopped before there was any."""
     failed = Signal(object)
@@ -56,6 +56,7 @@ class RoundRunner(QObject):
         self._stop = threading.Event()
         self._events: deque[RoundEvent] = deque()
         self._history = RoundHistory(budget=1.0)
+        self._asked = 0.0
         self._began: float | None = None
         self._activity = Activity("U-Net retraining")
         # Looked at by the clock, not told by each event: a fast model makes hundreds of steps a second.
@@ -81,6 +82,7 @@ class RoundRunner(QObject):
         stop, events = threading.Event(), deque[RoundEvent]()
         self._stop, self._events = stop, events
         self._history, self._began = RoundHistory(budget=request.seconds), None
+        self._asked = time.monotonic()
 
         def work(task: Task) -> RoundReport | None:
             def should_stop() -> bool:
@@ -128,7 +130,9 @@ class RoundRunner(QObject):
             history.take(events.popleft())
         if history.started is not None and self._began is None:
             self._began = time.monotonic() - history.elapsed
-        seconds = -1.0 if self._began is None else time.monotonic() - self._began
+        # Never zero while it is waited for: that is where training begins.
+        now = time.monotonic()
+        seconds = min(self._asked - now, -1e-9) if self._began is None else now - self._began
         self.progressed.emit(history, seconds)
         return seconds
 

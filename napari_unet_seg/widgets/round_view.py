@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from napari_unet_seg.widgets.curve_plot import CurvePlot
     from napari_unet_seg.widgets.plot_colours import PlotColours
 
+_LONG = 20.0
+"""Seconds that reading takes on a slow machine; of longer ones the user is told how many."""
+
 
 class RoundView(QWidget):
     """Shows one round, and its curves after its end as well."""
@@ -29,12 +32,15 @@ class RoundView(QWidget):
         layout.addWidget(self._scores)
 
     def setValue(self, history: RoundHistory, *, elapsed: float, stopping: bool = False) -> None:
-        """Show how far a round is; `elapsed` seconds since it began to train, negative before."""
+        """Show how far a round is, `elapsed` seconds after it began to train; negative: it was waited for so long."""
         # Never the bar that runs to and fro: with each of its frames the whole window is composed anew.
         self._progress.setRange(0, round(history.budget * 10))
         self._progress.setValue(round(min(max(elapsed, 0), history.budget) * 10))
         self._progress.setFormat(_stage(history, elapsed=elapsed, stopping=stopping))
         scores = f"Dice {history.dice[-1][1]:.3f}, before {history.before:.3f}" if history.dice else ""
+        if elapsed < -_LONG:
+            # It gives way to all else that runs.
+            scores = "Other programs may keep the processor busy."
         self._scores.setValue(scores, f"{history.steps} steps" if history.steps else "")
         self.prepare()
         if self._plot is not None:
@@ -79,7 +85,7 @@ def _stage(history: RoundHistory, *, elapsed: float, stopping: bool) -> str:
     if stopping:
         return "Stopping; looking at what was reached …" if elapsed >= 0 else "Stopping …"
     if elapsed < 0:
-        return "Reading the corrections …"
+        return "Reading the corrections …" if elapsed >= -_LONG else f"Reading the corrections, {_duration(-elapsed)} …"
     if elapsed < history.budget:
         return f"{_duration(history.budget - elapsed)} left"
     return "Comparing before and after …"

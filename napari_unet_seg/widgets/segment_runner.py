@@ -248,11 +248,10 @@ class SegmentRunner(QObject):
         session, model, rule = self._session, self.model(), self._session.rule
         reference, key, case = reference_of(sources), _key(model, sources), self._case_id()
         assert reference is not None
-        known = bool(reference.metadata.get("spacing_known", True))
         cached = self._volume[1] if self._volume is not None and self._volume[0] == key and not fresh else None
 
         def work(task: Task) -> _Result:
-            volume = volume_from(sources, spacing_known=known) if cached is None else cached
+            volume = volume_from(sources) if cached is None else cached
             prediction = session.predict(volume, model=model, z=z, progress=task.report, should_stop=task.should_stop)
             mask = None
             if isinstance(prediction.probability, ProbabilityMap):

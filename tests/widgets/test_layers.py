@@ -83,9 +83,35 @@ def test_layers_become_a_volume() -> None:
     assert volume.spacing == (4, 0.5, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("scale", "units", "metadata", "spacing", "known"),
+    [
+        ((1, 1, 1), None, {}, (1, 1, 1), False),
+        ((5, 1, 1), None, {}, (5, 1, 1), False),
+        ((5, 0.5, 0.5), None, {}, (5, 0.5, 0.5), True),
+        ((1, 1, 1), ("mm", "mm", "mm"), {}, (1, 1, 1), True),
+        ((5000, 500, 500), ("µm", "µm", "µm"), {}, (5, 0.5, 0.5), True),
+        ((5, 0.5, 0.5), None, {"spacing_known": False}, (5, 0.5, 0.5), False),
+        ((1, 1, 1), None, {"spacing_known": True}, (1, 1, 1), True),
+    ],
+)
+def test_the_spacing_is_known_where_a_layer_tells_it(
+    scale: tuple[float, ...],
+    units: tuple[str, ...] | None,
+    metadata: dict[str, bool],
+    spacing: tuple[float, ...],
+    known: bool,
+) -> None:
+    flair, pre = image(2, 8, 9, scale=scale, units=units, metadata=metadata), image(2, 8, 9)
+    volume = volume_from({"pre": ImageSource(layer=pre), "flair": ImageSource(layer=flair)})
+    assert volume.spacing == pytest.approx(spacing)
+    assert volume.spacing_known is known
+
+
 def test_a_two_dimensional_layer_is_one_slice() -> None:
     assert volume_from({"flair": ImageSource(layer=image(8, 9, scale=(2, 3)))}).data.shape == (1, 1, 8, 9)
     assert spacing_of(image(8, 9, scale=(2, 3))) == (1, 2, 3)
+    assert spacing_of(image(8, 9, scale=(2, 3), units=("cm", "mm"))) == (1, 20, 3)
 
 
 @pytest.mark.parametrize(

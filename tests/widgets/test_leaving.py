@@ -32,6 +32,12 @@ def slow_drive(dataset: FakeDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "save_correction", slow_save)
 
 
+def open_scans(dock: UNetDock, settle: Settle) -> None:
+    dock.loader.open_path(Path("scans"))
+    settle()
+    open_case(dock, "one", settle)
+
+
 def open_case(dock: UNetDock, name: str, settle: Settle) -> None:
     dock.loader.open_case(name)
     settle()
@@ -170,9 +176,7 @@ def open_case_without_waiting(dock: UNetDock, name: str) -> None:
 
 def test_a_notice_goes_with_its_dataset(dock: UNetDock, dataset: FakeDataset, settle: Settle) -> None:
     dataset.autosaves["one"] = FakeAutosave({2: np.ones((32, 32), np.uint8)})
-    dock.loader.open_path(Path("scans"))
-    settle()
-    open_case(dock, "one", settle)
+    open_scans(dock, settle)
     assert "not saved" in dock.correct_panel.notice()
     dock.loader.open_path(Path("scans"))
     settle()
@@ -183,9 +187,7 @@ def test_a_dataset_that_can_be_written_is_not_called_read_only(
     dock: UNetDock, dataset: FakeDataset, settle: Settle
 ) -> None:
     dataset.writable = False
-    dock.loader.open_path(Path("scans"))
-    settle()
-    open_case(dock, "one", settle)
+    open_scans(dock, settle)
     assert "read-only" in dock.correct_panel.notice()
     dock.session._open_dataset = lambda path: fake_dataset()
     dock.loader.open_path(Path("others"))

@@ -117,6 +117,9 @@ def test_a_round_is_told_of_from_start_to_end(panel: RetrainPanel, qtbot: QtBot)
     # Shown as text: a bar that moves by itself has the whole window drawn anew with each of its frames.
     assert panel._round.stage() == "Reading the corrections …"
     assert panel._round._progress.maximum() > 0
+    panel.set_round(told, elapsed=-45)
+    assert panel._round.stage() == "Reading the corrections, 45 s …"
+    assert panel._round.scores() == ("Other programs may keep the processor busy.", "")
     panel.set_round(told, elapsed=-1, stopping=True)
     assert panel._round.stage() == "Stopping …"
     panel.set_round(history(), elapsed=20)
