@@ -221,6 +221,8 @@ class CaseLoader(QObject):
             self._truth.contour = 1
             self._layers.append(self._truth)
         names = [layer.name for layer in self._layers]
+        # The brush goes first: of one that is shown while layers come, napari leaves a black square behind.
+        self._viewer.layers.selection.active = None
         # Before the former ones go: the canvas is never empty, and napari need not make its sliders anew.
         for layer in self._layers:
             self._viewer.add_layer(layer)

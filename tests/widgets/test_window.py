@@ -79,6 +79,22 @@ def test_cases_are_exchanged_after_the_question(docked: UNetDock, window: Viewer
     assert docked.data_panel.value() == "two"
 
 
+def test_a_brush_leaves_nothing_behind(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
+    open_case(docked, qtbot)
+    docked.runner.segment()
+    wait_idle(docked, qtbot)
+    layer = window.layers["Segmentation"]
+    layer.mode, layer.brush_size = "paint", 4
+    canvas, place = on_canvas(window, 20, 10)
+    qtbot.mouseMove(canvas, place)
+    assert window.cursor.style == "circle"
+    docked.loader.open_case("two")
+    wait_idle(docked, qtbot)
+    assert layer not in window.layers
+    shown = [type(node).__name__ for node in window.window._qt_viewer.canvas.view.children if node.visible]
+    assert "Rectangle" not in shown
+
+
 def test_keys_start_the_segmentation_and_the_live_mode(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
     open_case(docked, qtbot)
     docked.window().activateWindow()
