@@ -341,7 +341,7 @@ class Corrector(QObject):
             goes_on=goes_on,
             can_save=of_case,
             saving=self._saver.saving(),
-            note=self._saver.note if of_case else "This scan belongs to no dataset: save the layer itself.",
+            note=self._saver.note if of_case else "In no dataset: open the file in Data, or save the layer.",
         )
 
     def _can_start(self) -> bool:
