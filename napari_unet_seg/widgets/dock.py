@@ -15,6 +15,7 @@ from napari_unet_seg.engine.events import RoundEvent
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.adaptations import is_adaptation_name
+from napari_unet_seg.widgets.canvas_context import CanvasContext
 from napari_unet_seg.widgets.case_loader import CaseLoader
 from napari_unet_seg.widgets.channel_roles import ChannelRoles
 from napari_unet_seg.widgets.correct_panel import CorrectPanel
@@ -101,6 +102,7 @@ class UNetDock(QWidget):
         self.scores = ScoreKeeper(session=self.session, segmentation=self.segmentation, viewer=viewer, parent=self)
         self.saver = CorrectionSaver(session=self.session, segmentation=self.segmentation, lane=save_lane, parent=self)
         self._leaving = Leaving(session=self.session, saver=self.saver, ask=lambda text: self._ask(self, text))
+        self._canvas = CanvasContext(viewer=viewer, inside=self)
         self._window = WindowWatch(may_close=lambda: self._closed or self._leaving.may_close(), parent=self)
         self._window.closed.connect(self._on_window_closed)
         self._window.stayed.connect(self._leaving.stay)
@@ -173,6 +175,7 @@ class UNetDock(QWidget):
             self.segmentation,
             self.roles,
             self.status,
+            self._canvas,
             self._window,
         )
         self._lay_out()

@@ -6,6 +6,7 @@ from napari.utils.shortcuts import default_shortcuts
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QOpenGLContext
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QScrollArea, QWidget
 
@@ -93,6 +94,21 @@ def test_a_brush_leaves_nothing_behind(docked: UNetDock, window: Viewer, qtbot: 
     assert layer not in window.layers
     shown = [type(node).__name__ for node in window.window._qt_viewer.canvas.view.children if node.visible]
     assert "Rectangle" not in shown
+
+
+def test_layers_go_in_the_context_of_the_canvas(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
+    for name in ("flair", "pre"):
+        window.add_image(make_phantom(slices=3, size=32)[0].data[0], name=name)
+    canvas = window.window._qt_viewer.canvas.native
+    found = []
+    window.layers.events.removed.connect(lambda: found.append(QOpenGLContext.currentContext() == canvas.context()))
+    for floating in (False, True):
+        docked.parent().setFloating(floating)
+        qtbot.wait(300)
+        # As between two frames, when Qt puts the window together.
+        canvas.doneCurrent()
+        window.layers.pop()
+    assert found == [True, True]
 
 
 def test_keys_start_the_segmentation_and_the_live_mode(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
