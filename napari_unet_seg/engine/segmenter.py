@@ -35,6 +35,11 @@ the LGG data's size: its features stay in the caches."""
 _PIXELS_SIDE_BY_SIDE = 8 * 256 * 256
 """Pixels that a processor's threads work on at a time, however many cores there are: it bounds the memory."""
 
+_AGAIN = 8
+_SHARE_AGAIN = 0.25
+"""As many slices, or this share of them, are computed once more in float32, not more: where pieces hang on undecided
+pixels all over a scan, they do so in any number format. None of the LGG scans has more than five, or 15%."""
+
 
 class Stopped(Exception):
     """The caller asked for the end; nothing was predicted."""
@@ -124,7 +129,7 @@ class Segmenter:
         ndarray
             ``(Z, Y, X)`` float32 in 0..1; several classes: ``(K, Z, Y, X)``, each apart from the others. Of a whole
             scan in fewer digits than float32, the slices that decide over whole pieces of the mask are computed once
-            more in float32; see `borderline_slices`.
+            more in float32, if they are few; see `borderline_slices`.
 
         Raises
         ------
@@ -151,7 +156,8 @@ class Segmenter:
                 largest_component=described.largest_component,
                 min_fraction=described.min_fraction,
             )
-            self._predict_into(result, prepared, borderline, should_stop=should_stop, in_float32=True)
+            if len(borderline) <= max(_AGAIN, _SHARE_AGAIN * depth):
+                self._predict_into(result, prepared, borderline, should_stop=should_stop, in_float32=True)
         return result[0] if classes == 1 else result
 
     def _predict_into(

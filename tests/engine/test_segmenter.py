@@ -122,6 +122,15 @@ def test_slices_that_half_the_digits_may_have_decided_are_in_float32(
     assert np.abs(model.predict(volume)[2] - exact[2]).max() > 1e-3
 
 
+@pytest.mark.parametrize("found", [8, 9])
+def test_only_a_few_slices_are_computed_again(found: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_unet_seg.engine.segmenter.borderline_slices", lambda *_, **__: list(range(found)))
+    volume, network, described = phantom(slices=20), small_network(), Description(name="m", network=SMALL)
+    exact = Segmenter(network, described, device="cpu", precision=torch.float32).predict(volume)
+    fast = Segmenter(network, described, device="cpu", precision=torch.bfloat16).predict(volume)
+    assert (np.abs(fast - exact)[:found].max() < 1e-6) == (found == 8)
+
+
 @pytest.mark.parametrize("slices", [[-1], [5]])
 def test_slices_outside_are_refused(slices: list[int]) -> None:
     with pytest.raises(InputError, match=r"slices must lie in 0\.\.4"):
