@@ -171,3 +171,57 @@ def test_a_stack_of_pictures_has_the_masks_before_the_corrections(tmp_path: Path
     _, (mask, arguments, _) = read(tmp_path)
     np.testing.assert_array_equal(mask, [before * 0, before, before * 0])
     assert arguments["metadata"]["labelled"].tolist() == [False, True, False]
+
+
+QUARTER_TURN = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("given", "voxel", "place"),
+    [
+        ({"scale": (3000, 900, 900), "units": ("µm",) * 3}, (5, 50, 60), (54, 45, 15)),
+        ({"scale": (0.3, 0.09, 0.09), "units": ("cm",) * 3}, (5, 50, 60), (54, 45, 15)),
+        ({"scale": (3, 0.9, 0.9), "translate": (10, 20, 30)}, (5, 50, 60), (84, 65, 25)),
+        ({"affine": np.diag([3, 0.9, 0.9, 1.0])}, (5, 50, 60), (54, 45, 15)),
+        ({"scale": (3, 0.9, 0.9), "rotate": QUARTER_TURN}, (5, 50, 60), (45, -54, 15)),
+        ({"scale": (3, -0.9, 0.9)}, (5, 50, 60), (54, -45, 15)),
+        ({"scale": (3, 0.9, 0.9), "metadata": {"affine": "another program's"}}, (5, 50, 60), (54, 45, 15)),
+    ],
+)
+def test_a_mask_lies_where_its_layer_lies(
+    given: dict[str, object], voxel: tuple[int, int, int], place: tuple[float, ...], tmp_path: Path
+) -> None:
+    layer = Labels(np.zeros((6, 60, 70), np.uint8), **given)
+    (written,) = write_labels(str(tmp_path / "mask.nii.gz"), *layer.as_layer_data_tuple()[:2])
+    found = nibabel.load(written)
+    # napari's x and y run to the left and to the back, the file's to the right and to the front.
+    x, y, z = found.affine[:3] @ (*_voxel_in(found, voxel), 1)
+    np.testing.assert_allclose((-x, -y, z), place, atol=1e-3)
+    np.testing.assert_allclose(sorted(found.header.get_zooms()), (0.9, 0.9, 3), rtol=1e-5)
+
+
+def _voxel_in(found: nibabel.Nifti1Image, voxel: tuple[int, int, int]) -> tuple[int, int, int]:
+    z, y, x = voxel
+    assert found.shape == (70, 60, 6)
+    return x, y, z
+
+
+def test_a_cropped_layer_lies_in_its_scan(tmp_path: Path) -> None:
+    path, affine = tmp_path / "scan.nii.gz", np.array([[-2, 0, 0, 60], [0, 0, 5, -40], [0, 3, 0, 7], [0, 0, 0, 1.0]])
+    nibabel.save(nibabel.Nifti1Image(np.arange(9 * 8 * 6, dtype=np.int16).reshape(9, 8, 6), affine), path)
+    ((data, arguments, _),) = read(path)
+    whole = Labels((data % 7 == 0).astype(np.uint8), scale=arguments["scale"], metadata=arguments["metadata"])
+    (first,) = write_labels(str(tmp_path / "whole.nii.gz"), *whole.as_layer_data_tuple()[:2])
+    cropped = Labels(whole.data[2:], scale=whole.scale, translate=(2 * whole.scale[0], 0, 0), metadata=whole.metadata)
+    (second,) = write_labels(str(tmp_path / "part.nii.gz"), *cropped.as_layer_data_tuple()[:2])
+    places = [_places(Path(each)) for each in (first, second)]
+    kept = int(cropped.data.sum())
+    assert kept
+    assert len(places[1]) == kept
+    assert places[1] <= places[0]
+
+
+def _places(path: Path) -> set[tuple[float, ...]]:
+    found = nibabel.load(path)
+    voxels = np.argwhere(np.asarray(found.dataobj) > 0)
+    return {tuple(row) for row in nibabel.affines.apply_affine(found.affine, voxels).round(3).tolist()}
