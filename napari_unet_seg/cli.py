@@ -15,7 +15,7 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 from napari_unet_seg.commands.finetune import Finetune
 from napari_unet_seg.commands.models import Models
-from napari_unet_seg.commands.notes import notes_for_model, print_case_notes, print_dataset_notes
+from napari_unet_seg.commands.notes import notes_for_model, print_case_notes, print_dataset_notes, print_model_notes
 from napari_unet_seg.commands.status import INTERRUPTED, OK, report_case, report_failure, report_problem, unread
 from napari_unet_seg.commands.suggest import Suggest
 from napari_unet_seg.errors import InputError, SegmentationError
@@ -76,6 +76,7 @@ class Predict:
         check_outside(self.output, dataset.root, names=[case.case_id for case in dataset.cases])
         segmenter = load_model(self.model, device=self.device)
         print(f"{len(dataset.cases)} case(s), model {segmenter.description.name}, {segmenter.device_note}")
+        print_model_notes(segmenter.description)
         status = OK
         for number, case in enumerate(dataset.cases, start=1):
             try:
@@ -133,6 +134,7 @@ class Evaluate:
         dataset = open_dataset(self.path, self.overlay)
         print_dataset_notes(dataset)
         segmenter = load_model(self.model, device=self.device)
+        print_model_notes(segmenter.description)
         figures = None if self.report is None else CaseFigures(segmenter.description.channel_names)
         status = OK
 
@@ -169,7 +171,7 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Convert:
-    """Write a dataset, with its corrections, in another layout."""
+    """Write a dataset, its masks as they are corrected by now, in another layout; the log stays behind."""
 
     source: Positional[Path]
     """A dataset, a patient's folder or a scan."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_unet_seg.data.dataset import Dataset
     from napari_unet_seg.data.volume import Volume
+    from napari_unet_seg.engine.checkpoint import Description
 
 
 def print_dataset_notes(dataset: Dataset) -> None:
@@ -29,6 +30,12 @@ def print_case_notes(case: str, notes: Sequence[str]) -> None:
     told = [note for note in notes if not note.endswith("1 mm is assumed")]
     if told:
         print(f"note: {case}: {'; '.join(told)}", flush=True)
+
+
+def print_model_notes(description: Description) -> None:
+    """Print what a user must know of a model before its masks are believed."""
+    if description.adapted_to is not None:
+        print(f"note: model {description.name} was adapted to the scan {description.adapted_to}; use it for that alone")
 
 
 def notes_for_model(volume: Volume, wanted: Sequence[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from napari_unet_seg.commands.notes import print_case_notes, print_dataset_notes
+from napari_unet_seg.commands.notes import print_case_notes, print_dataset_notes, print_model_notes
 from napari_unet_seg.commands.status import OK, report_case
 from napari_unet_seg.errors import InputError
 
@@ -61,6 +61,7 @@ class Suggest:
         print_dataset_notes(dataset)
         cases = None if self.case is None else [dataset[self.case].case_id]
         segmenter = load_model(self.model, device=self.device)
+        print_model_notes(segmenter.description)
         status, done = OK, 0
         wanted = len(dataset.cases if cases is None else cases)
 

@@ -74,6 +74,11 @@ class Description:
         """Patients that it learned from, by `data.splits.patient_of`; empty where nobody noted that."""
         return {patient_of(str(case_id)) for case_id in self.training.get("cases", [])}
 
+    @property
+    def adapted_to(self) -> str | None:
+        """The scan that it was adapted to, and is used for alone; None where it is for all."""
+        return str(self.training.get("case")) if self.training.get("scope") == "scan" else None
+
     def __post_init__(self) -> None:
         if len(self.channel_names) != self.network.in_channels:
             raise ValueError(f"{len(self.channel_names)} channel names for {self.network.in_channels} channels")

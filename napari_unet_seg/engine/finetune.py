@@ -117,8 +117,8 @@ def finetune_events(
         raise InputError("models of several classes cannot be retrained yet", path=parent)
     if description.resize is not None or description.normalisation != "head-zscore":
         raise InputError("models of whole, resized slices cannot be retrained from corrections", path=parent)
-    if scope == "model" and description.training.get("scope") == "scan":
-        adapted_to = description.training.get("case")
+    adapted_to = description.adapted_to
+    if scope == "model" and adapted_to is not None:
         raise InputError(f"this model was adapted to the scan {adapted_to}; begin with one for all scans", path=parent)
     with _threads(threads):
         data = read_round(
@@ -131,6 +131,8 @@ def finetune_events(
             should_stop=should_stop,
         )
         hash_of_scan = data.corrected[0].image_hash if scope == "scan" else ""
+        if adapted_to is not None and description.training.get("image_hash") != hash_of_scan:
+            raise InputError(f"this model was adapted to the scan {adapted_to}; begin with another one", path=parent)
         _check_line(line, scope=scope, scan=hash_of_scan)
         # What an hour has learned is not to be lost for a folder that cannot be written to.
         check_writable(line.path)

@@ -13,7 +13,7 @@ from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.engine.policy import TunePolicy
 from napari_unet_seg.engine.round_report import CaseReport
 
-HELD_BACK, REHEARSAL, CONFIDENT = "held back", "rehearsal", "confident"
+HELD_BACK, LEARNED, REHEARSAL, CONFIDENT = "held back", "learned", "rehearsal", "confident"
 _LEAST_DICE = 0.3
 _ONE_SCAN = (
     "slices of one scan cannot tell what becomes of other scans; correct a second one, or adapt the model to this scan "
@@ -90,7 +90,8 @@ def judge(
     Parameters
     ----------
     cases : sequence of CaseReport
-        Roles ``"held back"``, ``"rehearsal"`` (true masks) and ``"confident"`` (the parent's own, where it is sure).
+        Roles ``"held back"``, ``"learned"`` (a single corrected slice, which cannot be held back), ``"rehearsal"``
+        (true masks) and ``"confident"`` (the parent's own, where it is sure).
     policy : TunePolicy
         The limits.
     corrected : collection of str
@@ -103,15 +104,17 @@ def judge(
         How the round does against the version in use.
     """
     gained = [case for case in cases if case.role == HELD_BACK]
+    learned = [case for case in cases if case.role == LEARNED]
     known = [case for case in cases if case.role == REHEARSAL]
     own = [case for case in cases if case.role == CONFIDENT and case.case in corrected]
     others = [case for case in cases if case.role == CONFIDENT and case.case not in corrected]
-    speaking = gained or own or others or known
+    speaking = gained or learned or own or others or known
     if not speaking:
         return Verdict(promoted=False, reason="nothing was there to check the round against")
     before, after = _mean_before(speaking), _mean_after(speaking)
     refusal = (
         _no_gain(gained, policy)
+        or _not_learned(learned)
         or _lost_contest(contest)
         or _lost_own(own, policy, gained=gained, only_empty=only_empty, alone=not known)
         or _lost_others(others, policy)
@@ -123,7 +126,10 @@ def judge(
     if gained:
         reason = f"corrected slices held back from training rose from {before:.3f} to {after:.3f}"
     else:
-        reason = "a single corrected slice cannot be held back; the mask was kept wherever the model was sure"
+        reason = (
+            "a single corrected slice cannot be held back: the scores are of that slice, which the round has learned "
+            "from; elsewhere the mask was kept where the model was sure"
+        )
     if known:
         reason += f"; other labelled cases went from {_mean_before(known):.3f} to {_mean_after(known):.3f}"
     return Verdict(promoted=True, reason=reason, before=before, after=after)
@@ -145,7 +151,17 @@ def _no_gain(gained: Sequence[CaseReport], policy: TunePolicy) -> str:
     if after < before + policy.least_gain:
         return f"corrected slices held back from training went from {before:.3f} to {after:.3f}, which is no gain"
     if after < _LEAST_DICE:
-        return f"the corrections do not agree with one another: held back, they score {after:.3f}"
+        return f"held back, the corrections score {after:.3f} only; they may not agree with one another"
+    return ""
+
+
+def _not_learned(learned: Sequence[CaseReport]) -> str:
+    """Why a single corrected slice speaks against a round."""
+    if not learned:
+        return ""
+    before, after = _mean_before(learned), _mean_after(learned)
+    if after < before:
+        return f"the corrected slice itself, which it has learned from, went from {before:.3f} to {after:.3f}"
     return ""
 
 

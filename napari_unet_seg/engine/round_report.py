@@ -49,8 +49,9 @@ class RoundReport:
     """Corrected slices, those among them that looked like noise and were not learned from."""
 
     before: float | None
-    """Mean Dice on what was held back, with the parent's weights; where a single slice is corrected, and nothing can
-    be held back, 1: the agreement of the parent's sure mask with itself. None where nothing was measured."""
+    """Mean Dice on what was held back, with the parent's weights and all pieces of the mask, small ones too; where a
+    single slice is corrected, and nothing can be held back, on that one, which the round has learned from. None where
+    nothing was measured."""
 
     after: float | None
     """The same after the round."""

@@ -183,8 +183,14 @@ def test_a_single_slice_moves_the_scan_only_a_little(open_phantoms: Callable[...
     dataset.save_correction("a", wider(truth_of("a")), slices=[4])
     report = run(dataset, steps=4)
     assert report["steps"] == 4
-    assert {case["role"] for case in report["cases"]} == {"confident"}  # type: ignore[attr-defined]
-    assert (report["before"], report["after"]) == (1.0, pytest.approx(report["cases"][0]["after"]))  # type: ignore[index]
+    roles = {case["role"]: case for case in report["cases"]}  # type: ignore[attr-defined]
+    assert roles.keys() == {"learned", "confident"}
+    assert roles["confident"]["before"] == 1.0
+    # What the slice itself gained, which is said.
+    assert (report["before"], report["after"]) == (roles["learned"]["before"], roles["learned"]["after"])
+    assert report["promoted"] == (report["before"] <= report["after"])  # type: ignore[operator]
+    assert report["promoted"], report["reason"]
+    assert "which the round has learned from" in str(report["reason"])
 
 
 def test_the_newest_of_contradictory_corrections_counts(open_phantoms: Callable[..., Dataset]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from napari_unet_seg.engine.gate import (
     CONFIDENT,
     HELD_BACK,
+    LEARNED,
     REHEARSAL,
     Contest,
     Verdict,
@@ -50,7 +51,7 @@ GAIN = case(HELD_BACK, 0.5, 0.7)
     [
         ([case(HELD_BACK, 0.5, 0.505)], "from 0.500 to 0.505, which is no gain"),
         ([case(HELD_BACK, 0.5, 0.4)], "went from 0.500 to 0.400"),
-        ([case(HELD_BACK, 0.0, 0.2)], "do not agree with one another"),
+        ([case(HELD_BACK, 0.0, 0.2)], "may not agree with one another"),
         ([GAIN, case(REHEARSAL, 0.9, 0.89, "r")], "other labelled cases fell from 0.900 to 0.890"),
         (
             [GAIN, *(case(REHEARSAL, 0.9, 0.92, name) for name in "stuv"), case(REHEARSAL, 0.9, 0.83, "r")],
@@ -81,10 +82,13 @@ def test_a_small_loss_elsewhere_is_borne() -> None:
     assert "other labelled cases went from 0.900 to 0.896" in verdict.reason
 
 
-def test_a_single_slice_passes_where_the_sure_mask_stays() -> None:
-    verdict = verdict_on(case(CONFIDENT, 1.0, 0.95))
-    assert verdict.promoted
+def test_a_single_slice_passes_where_it_was_learned_and_the_sure_mask_stays() -> None:
+    verdict = verdict_on(case(LEARNED, 0.6, 0.9), case(CONFIDENT, 1.0, 0.95))
+    assert (verdict.promoted, verdict.before, verdict.after) == (True, 0.6, 0.9)
     assert "a single corrected slice cannot be held back" in verdict.reason
+    refused = verdict_on(case(LEARNED, 0.6, 0.5), case(CONFIDENT, 1.0, 0.95))
+    assert not refused.promoted
+    assert "the corrected slice itself, which it has learned from, went from 0.600 to 0.500" in refused.reason
 
 
 def test_empty_corrections_must_leave_the_rest_of_the_mask() -> None:
