@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from napari.layers import Image
@@ -134,6 +134,12 @@ class ChannelRoles(QWidget):
         order = {layer: place for place, layer in enumerate(self._preferred)}
         images.sort(key=lambda layer: order.get(layer, len(order)))
         self._sources = [source for layer in images for source in sources_of(layer)]
+        # What was chosen by hand holds as long as its layer.
+        left = [role for role, source in self._by_hand.items() if source is not None and not self._is_open(source)]
+        for role in left:
+            del self._by_hand[role]
+        if left and not any(self._by_hand.values()):
+            self._by_hand.clear()
         guess, self._guess_note = guess_sources(self._wanted, self._sources)
         if self._by_hand:
             self._guess_note = ""
@@ -150,9 +156,28 @@ class ChannelRoles(QWidget):
         same = before.keys() == after.keys() and all(after[role].same_as(before[role]) for role in after)
         self._tell(changed=not same)
 
+    def keep(self) -> None:
+        """What is chosen has been worked with: it is as good as chosen by hand."""
+        for role, source in self.value().items():
+            self._by_hand.setdefault(role, source)
+
+    def _is_open(self, source: ImageSource) -> bool:
+        return any(source.same_as(other) for other in self._sources)
+
+    def _mixed_note(self, chosen: Mapping[str, ImageSource]) -> str:
+        """Images of the open case beside others may well show two patients."""
+        foreign = [title_of(role) for role, source in chosen.items() if source.layer not in self._preferred]
+        if not self._preferred or len(foreign) in (0, len(chosen)):
+            return ""
+        return f"{' and '.join(foreign)} not of the open case: choose (none) for what shows another scan."
+
     def _tell(self, *, changed: bool = True) -> None:
         chosen = self.value()
-        notes = [self._guess_note, missing_note(self._wanted, chosen)] if self._sources else ["No image is open."]
+        notes = (
+            [self._guess_note, self._mixed_note(chosen), missing_note(self._wanted, chosen)]
+            if self._sources
+            else ["No image is open."]
+        )
         self._note.setText(" ".join(note for note in notes if note))
         self._note.setVisible(bool(self._note.text()))
         if changed:

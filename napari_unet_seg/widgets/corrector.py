@@ -18,7 +18,7 @@ from napari_unet_seg.scores import Box
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
 from napari_unet_seg.widgets.correction_saver import CorrectionSaver
-from napari_unet_seg.widgets.layers import shape_of, spacing_of
+from napari_unet_seg.widgets.layers import as_bytes, shape_of, spacing_of
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.slice_history import SliceHistory
 from napari_unet_seg.working_mask import Plane
@@ -179,7 +179,7 @@ class Corrector(QObject):
         below, above = gap
         spacing = spacing_of(layer)[1:]
         data = work.mask.data
-        lower, upper = (np.asarray(data[end], dtype=np.uint8) for end in gap)
+        lower, upper = (as_bytes(data[end]) for end in gap)
         planes = interpolate_slices(lower, upper, between=above - below - 1, spacing=spacing)
         filled = {below + 1 + index: plane for index, plane in enumerate(planes)}
         self._write(filled)

@@ -23,7 +23,7 @@ from napari_unet_seg.widgets.correction_saver import CorrectionSaver
 from napari_unet_seg.widgets.corrector import Corrector
 from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
 from napari_unet_seg.widgets.keys import Keys
-from napari_unet_seg.widgets.layers import reference_of
+from napari_unet_seg.widgets.layers import place_of_slice, reference_of
 from napari_unet_seg.widgets.leaving import Answer, Leaving, ask_about_edits
 from napari_unet_seg.widgets.next_slice import NextSlice
 from napari_unet_seg.widgets.panel_column import PanelColumn, fold
@@ -160,7 +160,12 @@ class UNetDock(QWidget):
             parent=self,
         )
         self._truth = TruthChoice(
-            viewer=viewer, segmentation=self.segmentation, scores=self.scores, panel=self.scores_panel, parent=self
+            viewer=viewer,
+            segmentation=self.segmentation,
+            scores=self.scores,
+            panel=self.scores_panel,
+            is_of_case=self.loader.shows,
+            parent=self,
         )
         self._parts = (
             self.loader,
@@ -342,6 +347,7 @@ class UNetDock(QWidget):
         self.roles.set_wanted(description.channel_names)
 
     def _on_segmented(self, written: Written) -> None:
+        self.roles.keep()
         self.scores.note_progress()
 
     def _on_model_failed(self, error: Exception) -> None:
@@ -373,7 +379,7 @@ class UNetDock(QWidget):
             # The point would move where nobody sees it.
             self.status.setValue("Slices are not in view; go back to two dimensions, with the slices' axis first.")
         elif layer is not None and layer.ndim > 2:
-            self._viewer.dims.set_point(self._viewer.dims.ndim - 3, layer.data_to_world((z, 0, 0))[0])
+            self._viewer.dims.set_point(self._viewer.dims.ndim - 3, place_of_slice(layer, z))
 
     def _choose_overlay(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "A folder for the corrections", str(Path.home()))

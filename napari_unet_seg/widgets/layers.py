@@ -25,6 +25,9 @@ GROUND_TRUTH_COLOUR = "#3ddc84"
 SEGMENTATION_OTHER = "#ffb000"
 GROUND_TRUTH_OTHER = "#a0e8c0"
 """Of labels above 1."""
+LAST_LABEL = 255
+"""The highest that a mask is saved with."""
+
 _ENOUGH_PIXELS = 200_000
 _COLOUR_NAMES = ("red", "green", "blue", "alpha")
 
@@ -241,6 +244,12 @@ def geometry_of(layer: Layer) -> dict[str, Any]:
     }
 
 
+def as_bytes(mask: Array) -> Mask:
+    """A copy of a mask's labels as they are saved, those above 255 as 255."""
+    labels: Mask = np.minimum(mask, LAST_LABEL).astype(np.uint8)
+    return labels
+
+
 def shown_mask(layer: Labels) -> Any:
     """A Labels layer's data as ``(Z, Y, X)``: a view, so edits are seen; one slice for a two-dimensional layer."""
     return layer.data[None] if layer.ndim == 2 else layer.data
@@ -271,6 +280,19 @@ def slice_in_view(layer: Layer, point: tuple[float, ...]) -> int | None:
     return z if 0 <= z < shape_of(layer)[0] else None
 
 
+def place_of_slice(layer: Layer, z: int) -> float:
+    """Where along the viewer's axis of a layer's slices one comes into view, in world units."""
+    if layer.ndim < 3:
+        return 0.0
+    first, second = _index_at(layer, 0.0), _index_at(layer, 1.0)
+    return (z - first) / (second - first)
+
+
 def _slice_at(layer: Layer, point: tuple[float, ...]) -> int:
     # Half-way between two slices it is the even one, as in napari.
-    return 0 if layer.ndim < 3 else round(float(layer.world_to_data(point)[-3]))
+    return 0 if layer.ndim < 3 else round(_index_at(layer, point[-3]))
+
+
+def _index_at(layer: Layer, place: float) -> float:
+    # Of a layer that lies askew napari shows what is there at the origin of the axes in view, wherever one looks.
+    return float(layer.world_to_data((place, 0.0, 0.0))[-3])

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet_seg.case_state import Work
 from napari_unet_seg.data.roles import flair_index
-from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.engine.postprocess import any_class
 from napari_unet_seg.session import Session
-from napari_unet_seg.widgets.layers import ImageSource, volume_from
+from napari_unet_seg.widgets.layers import ImageSource, as_bytes, volume_from
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task
 from napari_unet_seg.working_mask import SliceState
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from napari_unet_seg.engine.suggest import Suggestion
 
 NOTHING_LEFT = "No other slice looks wrong."
+NO_IMAGE = "There is no image to look at: choose the sequences in panel Data."
 NO_PREDICTION = "Segment the volume first: suggestions come from what the model is unsure of."
 
 
@@ -103,6 +102,9 @@ class NextSlice(QObject):
     def show_next(self) -> None:
         """Go to the slice most worth correcting; called again, to the one after it."""
         left = self._left()
+        if not left and self._is_known() and not self._sources():
+            self.said.emit(NO_IMAGE)
+            return
         if not left:
             self.said.emit(NOTHING_LEFT if self._is_known() else NO_PREDICTION)
             return
@@ -150,7 +152,7 @@ class NextSlice(QObject):
             if volume.shape != shape:
                 return []
             # It is painted on meanwhile: a stroke more or less makes no difference to the ranking.
-            mask: Mask = np.array(data, dtype=np.uint8)
+            mask = as_bytes(data)
             return list(
                 suggest(
                     volume,

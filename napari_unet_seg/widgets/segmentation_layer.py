@@ -15,6 +15,7 @@ from napari_unet_seg.saving import SaveResult
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.labels_watch import LabelsWatch
 from napari_unet_seg.widgets.layers import (
+    LAST_LABEL,
     SEGMENTATION,
     SEGMENTATION_COLOUR,
     SEGMENTATION_OTHER,
@@ -26,8 +27,6 @@ from napari_unet_seg.widgets.layers import (
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
-
-_LAST_LABEL = 255
 
 
 class SegmentationLayer(QObject):
@@ -177,9 +176,9 @@ class SegmentationLayer(QObject):
     def _on_saved(self, result: SaveResult) -> None:
         """Show labels that a saved mask has no room for as they were saved: as they are, they were never saved."""
         data = result.job.work.data
-        wide = [z for z in result.saved if data.dtype != np.uint8 and data[z].max(initial=0) > _LAST_LABEL]
+        wide = [z for z in result.saved if data.dtype != np.uint8 and data[z].max(initial=0) > LAST_LABEL]
         for z in wide:
-            np.minimum(data[z], _LAST_LABEL, out=data[z])
+            np.minimum(data[z], LAST_LABEL, out=data[z])
         work = self._session.work
         if wide and self.layer is not None and work is not None and work.mask is result.job.work:
             self.layer.refresh()

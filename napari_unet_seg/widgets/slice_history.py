@@ -43,6 +43,9 @@ class SliceHistory:
         new = np.stack([changed[z] for z in depth])
         places = np.nonzero(np.asarray(data[depth]) != new)
         values = new[places]
+        if not self.layer.visible:
+            # napari takes no slice of a hidden layer, but writes into the one in view all the same.
+            self.layer.set_view_slice()
         with self.layer.block_history():
             for label in np.unique(values):
                 z, y, x = (part[values == label] for part in places)

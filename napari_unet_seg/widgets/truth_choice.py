@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Labels
@@ -13,6 +14,7 @@ from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 
 class TruthChoice(QObject):
@@ -25,6 +27,8 @@ class TruthChoice(QObject):
         Its layer cannot be the truth.
     scores : ScoreKeeper
     panel : ScoresPanel
+    is_of_case : callable
+        Whether an image layer is one of the open case's.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class TruthChoice(QObject):
         segmentation: SegmentationLayer,
         scores: ScoreKeeper,
         panel: ScoresPanel,
+        is_of_case: Callable[[Layer], bool],
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -41,11 +46,13 @@ class TruthChoice(QObject):
         self._segmentation = segmentation
         self._scores = scores
         self._panel = panel
+        self._is_of_case = is_of_case
         self._own: Labels | None = None
+        self._put_down = False
         layers = viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.renamed):
             event.connect(self._list)
-        segmentation.layerChanged.connect(self._list)
+        segmentation.layerChanged.connect(self._on_segmentation)
         panel.valueChanged.connect(self._choose)
         self._list()
 
@@ -57,7 +64,7 @@ class TruthChoice(QObject):
 
     def take_case(self, truth: Labels | None) -> None:
         """Another case is shown: the layer of the mask it came with is the truth, if it has one."""
-        self._own = truth
+        self._own, self._put_down = truth, False
         self._set(truth)
 
     def _candidates(self) -> list[Labels]:
@@ -69,6 +76,20 @@ class TruthChoice(QObject):
             and layer.ndim in (2, 3)
             and not layer.multiscale
         ]
+
+    def _on_segmentation(self, layer: Labels | None) -> None:
+        """The truth of a case says nothing of another scan's mask; it is back with the case's own."""
+        reference = self._segmentation.reference
+        if reference is not None and self._own is not None:
+            of_case = self._is_of_case(reference)
+            if not of_case and self._scores.truth is self._own:
+                self._put_down = True
+                self._set(None)
+            elif of_case and self._put_down and self._own in self._viewer.layers:
+                self._put_down = False
+                if self._scores.truth is None:
+                    self._set(self._own)
+        self._list()
 
     def _list(self, event: Any = None) -> None:
         candidates = self._candidates()

@@ -6,6 +6,7 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
 from napari_unet_seg.widgets.channel_roles import ChannelRoles
+from napari_unet_seg.widgets.layers import sources_of
 
 
 @pytest.fixture
@@ -98,6 +99,36 @@ def test_a_choice_by_hand_stays(roles: ChannelRoles, viewer: ViewerModel) -> Non
     assert chosen(roles)["post"] == "flair"
     roles.setValue({"flair": roles.value()["pre"]})
     assert chosen(roles) == {"flair": "t1"}
+
+
+def test_a_choice_by_hand_goes_with_its_layer(roles: ChannelRoles, viewer: ViewerModel) -> None:
+    add(viewer, "a", "b")
+    combo = roles._combos["flair"]
+    combo.setCurrentIndex(2)
+    combo.activated.emit(2)
+    assert chosen(roles) == {"flair": "b"}
+    viewer.layers.remove("b")
+    assert chosen(roles) == {"flair": "a"}
+
+
+def test_what_was_worked_with_stays_when_another_image_comes(roles: ChannelRoles, viewer: ViewerModel) -> None:
+    add(viewer, "a")
+    roles.keep()
+    add(viewer, "b")
+    assert chosen(roles) == {"flair": "a"}
+    viewer.layers.remove("a")
+    assert chosen(roles) == {"flair": "b"}
+
+
+def test_images_of_the_case_and_others_are_told_apart(roles: ChannelRoles, viewer: ViewerModel) -> None:
+    add(viewer, "t1", "flair")
+    roles.prefer(list(viewer.layers))
+    assert "of the open case" not in roles.note()
+    add(viewer, "other")
+    roles.setValue({"pre": roles.value()["pre"], "flair": sources_of(viewer.layers["other"])[0]})
+    assert "FLAIR not of the open case: choose (none) for what shows another scan." in roles.note()
+    roles.setValue({"flair": roles.value()["flair"]})
+    assert "of the open case" not in roles.note()
 
 
 def test_layers_of_the_open_case_go_first(roles: ChannelRoles, viewer: ViewerModel) -> None:

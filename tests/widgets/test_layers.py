@@ -12,6 +12,7 @@ from napari_unet_seg.widgets.layers import (
     contrast_limits,
     geometry_of,
     image_layers,
+    place_of_slice,
     slice_in_view,
     slice_of,
     sources_of,
@@ -106,6 +107,20 @@ def test_the_spacing_is_known_where_a_layer_tells_it(
     volume = volume_from({"pre": ImageSource(layer=pre), "flair": ImageSource(layer=flair)})
     assert volume.spacing == pytest.approx(spacing)
     assert volume.spacing_known is known
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+@pytest.mark.parametrize("degrees", [0, 5, 17])
+def test_the_slice_of_a_layer_that_lies_askew_is_the_one_in_view(degrees: float) -> None:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    numbered = np.broadcast_to(np.arange(24, dtype=np.uint8)[:, None, None], (24, 96, 96))
+    viewer = ViewerModel()
+    layer = viewer.add_image(numbered, affine=[[5 * c, -s, 0, 3], [5 * s, c, 0, -40], [0, 0, 1, 0], [0, 0, 0, 1]])
+    for z in (9, 12):
+        viewer.dims.set_point(0, place_of_slice(layer, z))
+        shown = set(np.unique(layer._slice.image.raw).tolist())
+        assert slice_in_view(layer, viewer.dims.point) in shown
+        assert abs(slice_in_view(layer, viewer.dims.point) - z) <= 1
 
 
 def test_a_two_dimensional_layer_is_one_slice() -> None:

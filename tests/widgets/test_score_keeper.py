@@ -10,6 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.widgets.dock import UNetDock
+from napari_unet_seg.widgets.layers import sources_of
 from tests.widgets.test_whose_work import stroke
 
 Settle = Callable[[], None]
@@ -84,6 +85,21 @@ def test_volumes_are_in_ml_where_the_spacing_is_known(
     settle()
     found = dock.scores.value().voxel_ml
     assert found is None if voxel_ml is None else found == pytest.approx(voxel_ml)
+
+
+def test_the_truth_of_a_case_scores_no_other_scan(segmented: UNetDock, viewer: ViewerModel, settle: Settle) -> None:
+    truth, case = viewer.layers["Ground truth"], segmented.roles.value()
+    assert segmented.scores.truth is truth
+    pixels = np.random.default_rng(0).integers(20, 120, (6, 32, 32), dtype=np.uint8)
+    own = viewer.add_image(pixels, name="own")
+    segmented.roles.setValue({"flair": sources_of(own)[0]})
+    segmented.runner.segment()
+    settle()
+    assert segmented.scores.truth is None
+    segmented.roles.setValue(case)
+    segmented.runner.segment()
+    settle()
+    assert segmented.scores.truth is truth
 
 
 def test_beyond_the_last_slice_none_is_in_view(segmented: UNetDock, viewer: ViewerModel) -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Labels
 
 from napari_unet_seg.widgets.slice_history import SliceHistory
@@ -25,6 +26,20 @@ def test_slices_are_written_and_taken_back_in_one_step(layer: Labels) -> None:
     assert not layer.data.any()
     layer.redo()
     np.testing.assert_array_equal(layer.data[1], planes[1])
+
+
+def test_slices_of_a_hidden_layer_are_written(layer: Labels) -> None:
+    viewer = ViewerModel()
+    viewer.layers.append(layer)
+    layer.data[2] = 3
+    layer.visible = False
+    viewer.dims.set_current_step(0, 1)
+    viewer.dims.set_current_step(0, 2)
+    slices, _ = history(layer)
+    assert slices.write({2: np.eye(5, 6, dtype=np.uint8)}) == [2]
+    np.testing.assert_array_equal(layer.data[2], np.eye(5, 6))
+    layer.undo()
+    assert (layer.data[2] == 3).all()
 
 
 def test_nothing_changed_is_no_step(layer: Labels) -> None:
