@@ -15,7 +15,7 @@ from napari_unet_seg.saving import SaveResult
 from napari_unet_seg.scores import Box, LiveScores, Side
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.labels_watch import LabelsWatch
-from napari_unet_seg.widgets.layers import shown_mask, voxel_ml
+from napari_unet_seg.widgets.layers import shape_of, shown_mask, voxel_ml
 from napari_unet_seg.widgets.scores_panel import ScoreBoard
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 
@@ -194,12 +194,14 @@ class ScoreKeeper(QObject):
         return changed
 
     def _on_written(self, written: Written) -> None:
-        if self._scores is None or self._session.work is None:
+        layer, work = self._segmentation.layer, self._session.work
+        if self._scores is None or work is None or layer is None or shape_of(layer) != work.mask.model.shape:
+            # The mask of another scan, whose layer is still to come.
             return
         for z in written.slices:
             self._scores.reread("y_pred", (slice(z, z + 1), slice(None), slice(None)))
         if self._truth is None:
-            self._scores.replace("y", self._session.work.mask.model)
+            self._scores.replace("y", work.mask.model)
         self._tell()
 
     def _on_segmentation_replaced(self) -> None:

@@ -102,6 +102,21 @@ def test_the_truth_of_a_case_scores_no_other_scan(segmented: UNetDock, viewer: V
     assert segmented.scores.truth is truth
 
 
+def test_an_image_that_gets_fewer_slices_is_segmented_again(
+    dock: UNetDock, viewer: ViewerModel, settle: Settle
+) -> None:
+    settle()
+    pixels = np.random.default_rng(0).integers(20, 120, (6, 32, 32), dtype=np.uint8)
+    own = viewer.add_image(pixels, name="flair")
+    dock.runner.segment()
+    settle()
+    own.data = pixels[2:5]
+    dock.runner.segment()
+    settle()
+    assert dock.segmentation.layer.data.shape == (3, 32, 32)
+    assert dock.scores_panel.board().volume is not None
+
+
 def test_beyond_the_last_slice_none_is_in_view(segmented: UNetDock, viewer: ViewerModel) -> None:
     viewer.add_image(np.zeros((20, 32, 32), np.uint8), name="longer", scale=(3, 1, 1))
     before = segmented.segmentation.layer.data.copy()
