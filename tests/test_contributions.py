@@ -221,6 +221,13 @@ def test_a_cropped_layer_lies_in_its_scan(tmp_path: Path) -> None:
     assert places[1] <= places[0]
 
 
+def test_a_slice_by_itself_is_as_thick_as_in_its_scan(tmp_path: Path) -> None:
+    affine = np.array([[-2, 0, 0, 60], [0, -3, 0, -40], [0, 0, 5, 7], [0, 0, 0, 1.0]])
+    layer = Labels(np.eye(8, 9, dtype=np.uint8), scale=(3, 2), metadata={"affine": affine, "spacing_known": True})
+    (written,) = write_labels(str(tmp_path / "mask.nii.gz"), *layer.as_layer_data_tuple()[:2])
+    np.testing.assert_allclose(nibabel.load(written).affine, affine)
+
+
 def _places(path: Path) -> set[tuple[float, ...]]:
     found = nibabel.load(path)
     voxels = np.argwhere(np.asarray(found.dataobj) > 0)

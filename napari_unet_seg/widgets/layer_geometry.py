@@ -41,6 +41,9 @@ def layer_geometry(meta: Mapping[str, Any]) -> LayerGeometry:
         affine, moved = screen_affine((1.0, 1.0, 1.0)) @ world, False
     else:
         size = np.diag([*np.linalg.norm(scan[:3, :3], axis=0), 1.0])
+        if len(np.atleast_1d(meta.get("scale", (1.0, 1.0, 1.0)))) < 3:
+            # One slice, as thick as those of the scan.
+            world[2, 2] = size[2, 2]
         moved = not np.allclose(world, size, rtol=1e-4, atol=1e-4)
         affine = scan @ np.linalg.inv(size) @ world if moved else scan
     x, y, z = (float(length) or 1.0 for length in np.linalg.norm(affine[:3, :3], axis=0))
