@@ -126,9 +126,12 @@ def judge(
     if gained:
         reason = f"corrected slices held back from training rose from {before:.3f} to {after:.3f}"
     else:
+        several = sum(case.slices for case in learned) > 1
+        what = "there was no time to hold slices back" if several else "a single corrected slice cannot be held back"
+        which = "the corrected ones" if several else "that slice"
         reason = (
-            "a single corrected slice cannot be held back: the scores are of that slice, which the round has learned "
-            "from; elsewhere the mask was kept where the model was sure"
+            f"{what}: the scores are of {which}, which the round has learned from; elsewhere the mask was kept where "
+            "the model was sure"
         )
     if known:
         reason += f"; other labelled cases went from {_mean_before(known):.3f} to {_mean_after(known):.3f}"

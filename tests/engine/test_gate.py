@@ -83,9 +83,11 @@ def test_a_small_loss_elsewhere_is_borne() -> None:
 
 
 def test_a_single_slice_passes_where_it_was_learned_and_the_sure_mask_stays() -> None:
-    verdict = verdict_on(case(LEARNED, 0.6, 0.9), case(CONFIDENT, 1.0, 0.95))
+    verdict = verdict_on(replace(case(LEARNED, 0.6, 0.9), slices=1), case(CONFIDENT, 1.0, 0.95))
     assert (verdict.promoted, verdict.before, verdict.after) == (True, 0.6, 0.9)
-    assert "a single corrected slice cannot be held back" in verdict.reason
+    assert "a single corrected slice cannot be held back: the scores are of that slice" in verdict.reason
+    two = replace(case(LEARNED, 0.6, 0.9), slices=2)
+    assert "no time to hold slices back: the scores are of the corrected ones" in verdict_on(two).reason
     refused = verdict_on(case(LEARNED, 0.6, 0.5), case(CONFIDENT, 1.0, 0.95))
     assert not refused.promoted
     assert "the corrected slice itself, which it has learned from, went from 0.600 to 0.500" in refused.reason
