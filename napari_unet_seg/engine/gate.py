@@ -19,6 +19,7 @@ _ONE_SCAN = (
     "slices of one scan cannot tell what becomes of other scans; correct a second one, or adapt the model to this scan "
     "alone"
 )
+_FEW = "after so few steps a scan's masks are not to be trusted, whatever is held back"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ def judge(
     only_empty: bool,
     one_scan: bool = False,
     contest: Contest | None = None,
+    few_steps: int | None = None,
 ) -> Verdict:
     """Weigh what a round gained on held-back slices against what it lost elsewhere.
 
@@ -102,6 +104,8 @@ def judge(
         Whether weights that are for every scan were learned from a single one.
     contest : Contest, optional
         How the round does against the version in use.
+    few_steps : int, optional
+        How many steps it made, where they are too few for a scan.
     """
     gained = [case for case in cases if case.role == HELD_BACK]
     learned = [case for case in cases if case.role == LEARNED]
@@ -120,6 +124,7 @@ def judge(
         or _lost_others(others, policy)
         or _lost_known(known, policy)
         or (_ONE_SCAN if one_scan and not known else "")
+        or (f"{_FEW} ({few_steps})" if few_steps is not None else "")
     )
     if refusal:
         return Verdict(promoted=False, reason=refusal, before=before, after=after)

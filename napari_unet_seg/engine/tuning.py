@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.events import CaseChecked, RoundEvent, RoundStarted
 from napari_unet_seg.engine.gate import HELD_BACK, LEARNED, Contest, Verdict, judge
-from napari_unet_seg.engine.hold_back import Key, Turn, turns
+from napari_unet_seg.engine.hold_back import Key, turns
 from napari_unet_seg.engine.incumbent import Incumbent
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.parent_word import Asked, ask_parent
@@ -24,7 +24,7 @@ from napari_unet_seg.engine.postprocess import confirmed_pieces, fraction_to_kee
 from napari_unet_seg.engine.round_clock import RoundClock, shared_out
 from napari_unet_seg.engine.round_data import SAMPLE, RoundData, Scan
 from napari_unet_seg.engine.round_report import CaseReport, Scope
-from napari_unet_seg.engine.round_scorer import PART, RoundScorer, mean
+from napari_unet_seg.engine.round_scorer import PART, Planes, RoundScorer, mean
 from napari_unet_seg.engine.segmenter import Stopped
 from napari_unet_seg.engine.slice_pools import SlicePools
 from napari_unet_seg.engine.trainings import Look, Trainings, blend
@@ -116,7 +116,7 @@ class Round:
             single = len(data.corrected) == 1 and len(data.corrected[0].mask) == 1
             self._refuse(_ONE_PICTURE if single else _ONE_SLICE)
             return
-        asked = self._asked(held_back)
+        asked = self._asked(key for turn in held_back for key in turn.held_back)
         self._reserve(checked, asked)
         pools = self._pools(parent)
         yield RoundStarted(
@@ -186,10 +186,9 @@ class Round:
             notes.append(f"{self._speckled()} looked like noise and {were} left out")
         return notes + self.data.left_out
 
-    def _asked(self, held_back: Sequence[Turn]) -> list[Key]:
-        """The held-back slices that are scored: those that the parent has had the time to predict."""
+    def _asked(self, keys: Iterable[Key]) -> list[Key]:
+        """The corrected slices among some that are scored: those that the parent has had the time to predict."""
         predicted = {scan.case_id: scan.predicted for scan in self.data.corrected}
-        keys = [key for turn in held_back for key in turn.held_back]
         return [(case, z) for case, z in keys if (told := predicted[case]) is not None and told[z]]
 
     def _reserve(self, checked: Sequence[Scan], asked: Sequence[Key]) -> None:
@@ -222,14 +221,12 @@ class Round:
     def _check(self, checked: Sequence[Scan], *, before: dict[str, float], look: Look | None) -> Iterator[RoundEvent]:
         """Score the weights offered on everything they are to be checked by, and judge."""
         if look is not None:
-            after, slices = self._scorer.score(look.planes), Counter(case for case, _ in look.planes)
-            self.cases += [
-                CaseReport(case=case, role=HELD_BACK, slices=slices[case], before=before[case], after=after[case])
-                for case in before
-            ]
+            self._score(HELD_BACK, look.planes, before=before)
             self.judged_by = [text for key, text in self._texts().items() if key in look.planes]
         else:
-            self.cases += self._learned()
+            # There is no more than what they have learned from.
+            keys = self._asked(self._texts())
+            self._score(LEARNED, self._scorer.say(self.network, keys), before=self._scorer.before(keys))
         yield from self._check_scans(checked)
         self.verdict = judge(
             self.cases,
@@ -238,27 +235,20 @@ class Round:
             only_empty=not any((scan.mask[z] > 0).any() for scan in self.data.corrected for z in scan.corrected),
             one_scan=self.scope == "model" and sum(bool(scan.corrected) for scan in self.data.corrected) < 2,
             contest=None if self.incumbent is None else self._contest(self.incumbent, look),
+            few_steps=self.steps if self.scope == "scan" and self._is_short() else None,
         )
-        if self.verdict.promoted and self.scope == "scan" and self._is_short():
-            reason = f"after so few steps a scan's masks are not to be trusted, whatever is held back ({self.steps})"
-            self.verdict = replace(self.verdict, promoted=False, reason=reason)
 
     def _is_short(self) -> bool:
         """Whether the time was too short, or the end asked for too soon."""
         return self.steps < min(_FEW_STEPS, self.policy.fit.steps)
 
-    def _learned(self) -> Iterator[CaseReport]:
-        """How the weights offered do on what they have learned from, where that is all there is."""
-        slices: dict[str, list[int]] = {}
-        told = {scan.case_id: scan.predicted for scan in self.data.corrected}
-        for case, z in self._texts():
-            predicted = told[case]
-            if predicted is not None and predicted[z]:
-                slices.setdefault(case, []).append(z)
-        keys = [(case, z) for case in slices for z in slices[case]]
-        before, after = self._scorer.before(keys), self._scorer.score(self._scorer.say(self.network, keys))
-        for case, of_case in slices.items():
-            yield CaseReport(case=case, role=LEARNED, slices=len(of_case), before=before[case], after=after[case])
+    def _score(self, role: str, planes: Planes, *, before: Mapping[str, float]) -> None:
+        """Note how some corrected slices are told now."""
+        after, slices = self._scorer.score(planes), Counter(case for case, _ in planes)
+        self.cases += [
+            CaseReport(case=case, role=role, slices=slices[case], before=before[case], after=after[case])
+            for case in before
+        ]
 
     def _check_scans(self, checked: Sequence[Scan]) -> Iterator[RoundEvent]:
         """Score the weights offered on scans, as far as the time goes, but on one of each kind at least."""

@@ -122,8 +122,7 @@ class ChannelRoles(QWidget):
                 self._by_hand[role] = self._sources[index - 1] if index else None
                 self._shown[role] = index
         # Once someone chooses, what was guessed by position alone is theirs too.
-        for other, source in self.value().items():
-            self._by_hand.setdefault(other, source)
+        self.keep()
         self._guess_note = ""
         self._tell()
 

@@ -35,23 +35,23 @@ def layer_geometry(meta: Mapping[str, Any]) -> LayerGeometry:
         What napari hands a writer: ``scale``, ``translate``, ``rotate``, ``shear``, ``affine``, ``units`` of pint,
         and ``metadata``, in which `layers.origin_of` may have put the affine of the scan.
     """
-    world = _to_world(meta)
     scan = _affine_of_scan(meta.get("metadata", {}))
     if scan is None:
-        affine, moved = screen_affine((1.0, 1.0, 1.0)) @ world, False
+        affine, moved = screen_affine((1.0, 1.0, 1.0)) @ _to_world(meta, thickness=1.0), False
     else:
         size = np.diag([*np.linalg.norm(scan[:3, :3], axis=0), 1.0])
-        if len(np.atleast_1d(meta.get("scale", (1.0, 1.0, 1.0)))) < 3:
-            # One slice, as thick as those of the scan.
-            world[2, 2] = size[2, 2]
+        world = _to_world(meta, thickness=size[2, 2])
         moved = not np.allclose(world, size, rtol=1e-4, atol=1e-4)
         affine = scan @ np.linalg.inv(size) @ world if moved else scan
     x, y, z = (float(length) or 1.0 for length in np.linalg.norm(affine[:3, :3], axis=0))
     return LayerGeometry((z, y, x), affine, moved)
 
 
-def _to_world(meta: Mapping[str, Any]) -> Matrix:
-    """From voxel ``(x, y, z)`` to napari's world, its axes in the same order, in mm where they are lengths."""
+def _to_world(meta: Mapping[str, Any], *, thickness: float) -> Matrix:
+    """From voxel ``(x, y, z)`` to napari's world, its axes in the same order, in mm where they are lengths.
+
+    A slice by itself is so thick, in mm.
+    """
     from napari.utils.transforms import Affine, CompositeAffine
 
     scale = np.atleast_1d(np.asarray(meta.get("scale", (1.0, 1.0, 1.0)), dtype=np.float64))
@@ -66,8 +66,8 @@ def _to_world(meta: Mapping[str, Any]) -> Matrix:
         factors[axis] = _millimetres(unit)
     whole[:-1] *= factors[:, None]
     used = min(3, len(scale))
-    # The last axis comes first; a missing one is a slice of 1 mm.
-    matrix = np.eye(4)
+    # The last axis comes first.
+    matrix = np.diag([1.0, 1.0, thickness, 1.0])
     matrix[:used, :used] = whole[-1 - used : -1, -1 - used : -1][::-1, ::-1]
     matrix[:used, 3] = whole[-1 - used : -1, -1][::-1]
     return matrix

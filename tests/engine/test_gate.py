@@ -93,6 +93,13 @@ def test_a_single_slice_passes_where_it_was_learned_and_the_sure_mask_stays() ->
     assert "the corrected slice itself, which it has learned from, went from 0.600 to 0.500" in refused.reason
 
 
+def test_a_gain_after_few_steps_is_not_believed() -> None:
+    verdict = judge([GAIN], policy=POLICY, corrected={"a"}, only_empty=False, few_steps=6)
+    assert not verdict.promoted
+    assert verdict.reason == "after so few steps a scan's masks are not to be trusted, whatever is held back (6)"
+    assert (verdict.before, verdict.after) == (GAIN.before, GAIN.after)
+
+
 def test_empty_corrections_must_leave_the_rest_of_the_mask() -> None:
     gain = case(HELD_BACK, 0.0, 1.0)
     kept, lost = case(CONFIDENT, 1.0, 0.95), case(CONFIDENT, 1.0, 0.5)
