@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,3 +113,9 @@ def read_autosave(path: Path) -> Autosave | None:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"is damaged ({error}); remove it", path=path) from error
+
+
+def set_aside(path: Path) -> None:
+    """Have a damaged file out of the way, as ``.damaged``, without destroying it."""
+    with suppress(OSError):
+        path.replace(path.with_suffix(".damaged"))

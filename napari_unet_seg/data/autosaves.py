@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_unet_seg.data.autosave import UNKNOWN, Autosave, autosave_path, read_autosave, write_autosave
+from napari_unet_seg.data.autosave import UNKNOWN, Autosave, autosave_path, read_autosave, set_aside, write_autosave
 from napari_unet_seg.data.given_mask import as_given, as_slices
 from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.scan import Scan, former_id
@@ -131,9 +131,7 @@ class Autosaves:
 
     def set_aside(self, scan: Scan) -> None:
         """Have a damaged file out of the way, without destroying it."""
-        path = self.find(scan)
-        with suppress(OSError):
-            path.replace(path.with_suffix(".damaged"))
+        set_aside(self.find(scan))
 
     def _put(self, scan: Scan, autosave: Autosave) -> None:
         path, former = self.path(scan.case_id), self.find(scan)

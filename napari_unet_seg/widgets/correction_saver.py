@@ -13,6 +13,7 @@ from napari_unet_seg.data.scan import listed_slices
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 from napari_unet_seg.saving import ActiveTime, SaveJob, SaveResult
 from napari_unet_seg.session import Session
+from napari_unet_seg.widgets.questions import DISCARD, RECOVER, Questions
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task
 from napari_unet_seg.working_mask import Plane, WorkingMask
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from napari_unet_seg.data.autosave import Autosave
     from napari_unet_seg.data.dataset import Case, Dataset
 
-RECOVER, DISCARD = "Recover", "Discard"
 KEEP_MINE, TAKE_THEIRS = "Save mine", "Take theirs"
 CHOOSE_FOLDER = "Choose a folder…"
 UNDERSTOOD = "OK"
+_TOPICS = ("autosave", "conflict", "folder", "other")
 
 
 class CorrectionSaver(QObject):
@@ -34,6 +35,8 @@ class CorrectionSaver(QObject):
     ----------
     session : Session
     segmentation : SegmentationLayer
+    questions : Questions
+        Has the user asked.
     lane : Lane
         Where files are written: of its own, so that nothing long lies before an autosave.
     """
@@ -42,8 +45,6 @@ class CorrectionSaver(QObject):
     """The note, or whether a save runs, is another."""
     caseChanged = Signal()
     """What there is of the open case has changed."""
-    noticeChanged = Signal(str, tuple)
-    """Something to decide, and the labels of the answers; an empty text where nothing is."""
     recoverWanted = Signal(object)
     """An `Autosave` is to be shown again; `settle_recovery` tells that it was."""
     theirsRead = Signal(object)
@@ -57,11 +58,18 @@ class CorrectionSaver(QObject):
     _AUTOSAVE_MS = 3000
 
     def __init__(
-        self, *, session: Session, segmentation: SegmentationLayer, lane: Lane, parent: QObject | None = None
+        self,
+        *,
+        session: Session,
+        segmentation: SegmentationLayer,
+        questions: Questions,
+        lane: Lane,
+        parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._session = session
         self._segmentation = segmentation
+        self._questions = questions
         self._lane = lane
         self._clock = ActiveTime()
         self._task: Task | None = None
@@ -71,13 +79,13 @@ class CorrectionSaver(QObject):
         self._saved_note = ""
         self._conflict: tuple[WorkingMask, tuple[int, ...]] | None = None
         self._other: str | None = None
-        self._notices: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.note = ""
         """When the last save or autosave was."""
         self._autosave = QTimer(self)
         self._autosave.setSingleShot(True)
         self._autosave.setInterval(self._AUTOSAVE_MS)
         self._autosave.timeout.connect(self.autosave)
+        questions.answered.connect(self._on_answered)
         session.work_leaving.connect(self._keep_aside)
         session.saved.connect(self._on_saved)
         session.case_changed.connect(self._on_case_changed)
@@ -128,11 +136,11 @@ class CorrectionSaver(QObject):
             text = f"Edits of {listed} were not saved ({when})."
             if loaded.autosaved.changed:
                 text += f" Since then {listed_slices(list(loaded.autosaved.changed))} changed in the dataset."
-            self._ask("autosave", text, RECOVER, DISCARD)
-        self._show_notice()
+            self._questions.ask("autosave", text, RECOVER, DISCARD)
 
-    def answer(self, label: str) -> None:
-        """The user has decided."""
+    def _on_answered(self, topic: str, label: str) -> None:
+        if topic not in _TOPICS:
+            return
         if label == RECOVER and self._autosaved is not None:
             self.recoverWanted.emit(self._autosaved)
         elif label == DISCARD:
@@ -143,12 +151,12 @@ class CorrectionSaver(QObject):
         elif label == CHOOSE_FOLDER:
             self.folderWanted.emit()
         else:
-            self._settle("other")
+            self._questions.settle("other")
 
     def settle_recovery(self) -> None:
         """The edits of an earlier run are shown again, or not wanted."""
         self._autosaved = None
-        self._settle("autosave")
+        self._questions.settle("autosave")
 
     def save(self, *, overwrite: bool = False) -> SaveJob | None:
         """Write the unsaved slices into the dataset, in the background.
@@ -244,7 +252,7 @@ class CorrectionSaver(QObject):
     def use_overlay(self, overlay: Overlay) -> None:
         """Save into another folder from now on: the dataset is read-only."""
         self._session.use_overlay(overlay.dataset, stored=overlay.stored, reading=overlay.reading)
-        self._settle("folder")
+        self._questions.settle("folder")
         self.said.emit(f"Corrections are saved in {overlay.dataset.overlay}.")
         self.changed.emit()
 
@@ -262,11 +270,10 @@ class CorrectionSaver(QObject):
         """Another case is open, or none: what there was to say and to decide was of the one before."""
         self._autosaved, self._conflict, self._mixed = None, None, False
         self.note = self._saved_note = ""
-        self._notices.clear()
+        self._questions.settle(*_TOPICS)
 
     def _on_case_changed(self) -> None:
         self._forget()
-        self._show_notice()
         self.changed.emit()
 
     def _on_dataset_changed(self) -> None:
@@ -284,10 +291,10 @@ class CorrectionSaver(QObject):
         if error is None:
             self.note = self._saved_note = f"Saved {listed_slices(result.saved)} at {_now()}."
             self._conflict = None
-            self._settle("conflict")
+            self._questions.settle("conflict")
         elif isinstance(error, ChangedElsewhereError):
             self._conflict = result.job.work, error.slices
-            self._ask("conflict", f"{error.problem[0].upper()}{error.problem[1:]}.", KEEP_MINE, TAKE_THEIRS)
+            self._questions.ask("conflict", f"{error.problem[0].upper()}{error.problem[1:]}.", KEEP_MINE, TAKE_THEIRS)
         elif isinstance(error, ReadOnlyError):
             self._ask_for_folder()
         self.caseChanged.emit()
@@ -316,7 +323,7 @@ class CorrectionSaver(QObject):
         if other is not None and other != self._other and dataset is self._session.dataset:
             self._other = other
             text = f"{other[0].upper()}{other[1:]}. What it changes is not overwritten without a question."
-            self._ask("other", text, UNDERSTOOD)
+            self._questions.ask("other", text, UNDERSTOOD)
         self.changed.emit()
 
     def _on_autosave_failed(self, dataset: Dataset, error: Exception) -> None:
@@ -336,7 +343,7 @@ class CorrectionSaver(QObject):
             self.failed.emit(InputError("go on with the corrections of this case (panel Correct) first, then decide"))
             return
         self._conflict = None
-        self._settle("conflict")
+        self._questions.settle("conflict")
         if mine:
             self.save(overwrite=True)
         else:
@@ -362,25 +369,11 @@ class CorrectionSaver(QObject):
         work = self._session.case_work
         return work is not None and work.mask is mask
 
-    # What there is to decide.
-
-    def _ask(self, topic: str, text: str, *answers: str) -> None:
-        """Ask something; the latest question is shown, and those before it when it is settled."""
-        self._notices.pop(topic, None)
-        self._notices[topic] = text, answers
-        self._show_notice()
-
-    def _settle(self, topic: str) -> None:
-        self._notices.pop(topic, None)
-        self._show_notice()
-
-    def _show_notice(self) -> None:
-        text, answers = next(reversed(self._notices.values()), ("", ()))
-        self.noticeChanged.emit(text, answers)
-
     def _ask_for_folder(self) -> None:
-        if "folder" not in self._notices:
-            self._ask("folder", "This dataset is read-only. Corrections need a folder of their own.", CHOOSE_FOLDER)
+        if not self._questions.is_open("folder"):
+            self._questions.ask(
+                "folder", "This dataset is read-only. Corrections need a folder of their own.", CHOOSE_FOLDER
+            )
 
 
 def _now() -> str:

@@ -19,6 +19,7 @@ from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
 from napari_unet_seg.widgets.correction_saver import CorrectionSaver
 from napari_unet_seg.widgets.layers import as_bytes, shape_of, spacing_of
+from napari_unet_seg.widgets.loose_keeper import LooseKeeper
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.slice_history import SliceHistory
 from napari_unet_seg.working_mask import Plane
@@ -40,6 +41,8 @@ class Corrector(QObject):
     viewer : ViewerModel
     saver : CorrectionSaver
         Is told of every edit, and has earlier ones to be recovered.
+    keeper : LooseKeeper
+        The same for an image of no dataset.
     reference : callable
         The image layer whose grid a new mask takes; None where no image is open.
     is_of_case : callable
@@ -62,6 +65,7 @@ class Corrector(QObject):
         segmentation: SegmentationLayer,
         viewer: ViewerModel,
         saver: CorrectionSaver,
+        keeper: LooseKeeper,
         reference: Callable[[], Layer | None],
         is_of_case: Callable[[Layer], bool],
         parent: QObject | None = None,
@@ -71,6 +75,7 @@ class Corrector(QObject):
         self._segmentation = segmentation
         self._viewer = viewer
         self._saver = saver
+        self._keeper = keeper
         self._reference = reference
         self._is_of_case = is_of_case
         self._history: SliceHistory | None = None
@@ -85,6 +90,8 @@ class Corrector(QObject):
         segmentation.replaced.connect(self._on_replaced)
         saver.changed.connect(self._tell)
         saver.recoverWanted.connect(self._recover)
+        keeper.changed.connect(self._tell)
+        keeper.recoverWanted.connect(self._recover_loose)
         saver.theirsRead.connect(self._show_theirs)
         session.work_changed.connect(self._tell)
         session.mask_written.connect(self._on_written)
@@ -257,13 +264,23 @@ class Corrector(QObject):
             self.failed.emit(InputError("the unsaved edits are of a scan of another shape; they were not recovered"))
             return
         self._saver.settle_recovery()
+        self._put_back(work, self._history, autosaved)
+
+    def _recover_loose(self, kept: Autosave) -> None:
+        work = self._session.work
+        if work is not None and self._history is not None:
+            self._keeper.settle()
+            self._put_back(work, self._history, kept)
+
+    def _put_back(self, work: Work, history: SliceHistory, autosaved: Autosave) -> None:
+        """Show slices that were edited earlier, and never saved."""
         # What has been painted since is newer.
         newer = set(work.mask.unsaved())
         planes = {z: plane for z, plane in autosaved.planes().items() if z not in newer}
-        written = self._history.write(planes)
+        written = history.write(planes)
         for z in planes:
             if z not in written:
-                self._history.mark(z, True)
+                history.mark(z, True)
         work.mask.touch(planes)
         self.said.emit(
             f"Recovered {listed_slices(sorted(planes))}." if planes else "Nothing older than what is painted now."
@@ -341,7 +358,7 @@ class Corrector(QObject):
             goes_on=goes_on,
             can_save=of_case,
             saving=self._saver.saving(),
-            note=self._saver.note if of_case else "In no dataset: open the file in Data, or save the layer.",
+            note=self._saver.note if of_case else f"In no dataset: save the layer. {self._keeper.note}".rstrip(),
         )
 
     def _can_start(self) -> bool:

@@ -25,8 +25,10 @@ from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
 from napari_unet_seg.widgets.keys import Keys
 from napari_unet_seg.widgets.layers import place_of_slice, reference_of
 from napari_unet_seg.widgets.leaving import Answer, Leaving, ask_about_edits
+from napari_unet_seg.widgets.loose_keeper import LooseKeeper
 from napari_unet_seg.widgets.next_slice import NextSlice
 from napari_unet_seg.widgets.panel_column import PanelColumn, fold
+from napari_unet_seg.widgets.questions import Questions
 from napari_unet_seg.widgets.retrain import Retrain, Versions
 from napari_unet_seg.widgets.retrain_panel import RetrainPanel
 from napari_unet_seg.widgets.rule_follower import RuleFollower
@@ -100,7 +102,21 @@ class UNetDock(QWidget):
         self.status = StatusLine(viewer=viewer)
         self.segmentation = SegmentationLayer(session=self.session, viewer=viewer, parent=self)
         self.scores = ScoreKeeper(session=self.session, segmentation=self.segmentation, viewer=viewer, parent=self)
-        self.saver = CorrectionSaver(session=self.session, segmentation=self.segmentation, lane=save_lane, parent=self)
+        self.questions = Questions(parent=self)
+        self.saver = CorrectionSaver(
+            session=self.session,
+            segmentation=self.segmentation,
+            questions=self.questions,
+            lane=save_lane,
+            parent=self,
+        )
+        self.keeper = LooseKeeper(
+            session=self.session,
+            segmentation=self.segmentation,
+            questions=self.questions,
+            lane=save_lane,
+            parent=self,
+        )
         self._leaving = Leaving(session=self.session, saver=self.saver, ask=lambda text: self._ask(self, text))
         self._canvas = CanvasContext(viewer=viewer, inside=self)
         self._window = WindowWatch(may_close=lambda: self._closed or self._leaving.may_close(), parent=self)
@@ -133,6 +149,7 @@ class UNetDock(QWidget):
             segmentation=self.segmentation,
             viewer=viewer,
             saver=self.saver,
+            keeper=self.keeper,
             reference=self._reference,
             is_of_case=self.loader.shows,
             parent=self,
@@ -173,6 +190,7 @@ class UNetDock(QWidget):
             self.rule,
             self.scores,
             self.saver,
+            self.keeper,
             self.corrector,
             self.next,
             self.retrain,
@@ -205,10 +223,11 @@ class UNetDock(QWidget):
             # A save that runs is finished, and nothing follows from it; what was discarded is not offered again.
             with self.session.saved.blocked():
                 self._lanes[2].finish()
+            # The last edits may be younger than the last autosave.
             if self.saver.unsaved():
-                # The last edits may be younger than the last autosave.
                 self.saver.autosave(final=True)
-                self._lanes[2].wait()
+            self.keeper.leave()
+            self._lanes[2].wait()
         finally:
             self._end()
 
@@ -281,23 +300,25 @@ class UNetDock(QWidget):
         panel.clearRequested.connect(corrector.clear)
         panel.interpolateRequested.connect(corrector.interpolate)
         panel.saveRequested.connect(saver.save)
-        panel.noticeAnswered.connect(saver.answer)
+        panel.noticeAnswered.connect(self.questions.answer)
         panel.sliceChosen.connect(self._show_slice)
         panel.nextRequested.connect(self.next.show_next)
         self.next.sliceChosen.connect(self._show_slice)
         self.next.valueChanged.connect(panel.set_suggestion)
         corrector.valueChanged.connect(self.next.refresh)
         corrector.valueChanged.connect(panel.setValue)
-        saver.noticeChanged.connect(self._show_notice)
+        self.questions.changed.connect(self._show_notice)
         saver.folderWanted.connect(self._choose_overlay)
         for part in (saver, corrector):
             part.caseChanged.connect(self._show_case_state)
+        corrector.caseChanged.connect(self.keeper.note_edit)
         self.scores.noticed.connect(corrector.note_edited)
         self.scores.valueChanged.connect(self.scores_panel.set_board)
         self.scores.mended.connect(self.status.take_back)
         for part in (self.loader, self.runner, self.rule, saver, corrector, self.next, self.retrain):
             part.said.connect(self.status.setValue)
-        for part in (self.loader, self.runner, self.rule, self.scores, saver, corrector, self.next, self.retrain):
+        telling = (self.loader, self.runner, self.rule, self.scores, saver, self.keeper, corrector, self.next)
+        for part in (*telling, self.retrain):
             part.failed.connect(self.status.show_error)
         self.session.dataset_changed.connect(self._list_cases)
         self.session.case_changed.connect(self._on_case_changed)

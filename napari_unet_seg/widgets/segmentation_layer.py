@@ -206,9 +206,13 @@ class SegmentationLayer(QObject):
             self._put_aside(f"The layer {SEGMENTATION} was removed.")
 
     def _put_aside(self, why: str) -> None:
+        work = self._session.work
+        edited = work is not None and not work.case_id and bool(work.mask.unsaved())
         self._session.put_work_aside()
         if self._session.is_aside():
             why += " What was corrected is kept, and comes back with Segment or with the button in Correct."
+        elif edited:
+            why += " Its edits are kept, and offered when the image is segmented again."
         self.lost.emit(why)
 
 

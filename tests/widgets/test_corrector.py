@@ -10,10 +10,11 @@ from pytestqt.qtbot import QtBot
 
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 from napari_unet_seg.widgets.correct_panel import CorrectPanel
-from napari_unet_seg.widgets.correction_saver import CHOOSE_FOLDER, DISCARD, KEEP_MINE, RECOVER, TAKE_THEIRS
+from napari_unet_seg.widgets.correction_saver import CHOOSE_FOLDER, KEEP_MINE, TAKE_THEIRS
 from napari_unet_seg.widgets.corrector import find_gap
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.leaving import Answer
+from napari_unet_seg.widgets.questions import DISCARD, RECOVER
 from napari_unet_seg.working_mask import SliceState
 from tests.fakes import FakeAutosave, FakeDataset
 

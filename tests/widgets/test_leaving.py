@@ -131,7 +131,7 @@ def test_a_conflict_of_a_case_that_was_left_asks_nothing(
     assert segmented.saver.note == ""
     segmented.corrector.start()
     stroke(segmented, 4)
-    segmented.saver.answer(KEEP_MINE)
+    segmented.questions.answer(KEEP_MINE)
     settle()
     assert dataset.saves == []
 
@@ -145,7 +145,7 @@ def test_a_conflict_is_not_settled_while_another_scan_is_segmented(
     settle()
     segmented.session.put_work_aside()
     for answer in (KEEP_MINE, TAKE_THEIRS):
-        segmented.saver.answer(answer)
+        segmented.questions.answer(answer)
         assert "go on with the corrections" in segmented.status.value()
     assert "slice 2 was changed" in segmented.correct_panel.notice().lower()
 
@@ -159,7 +159,7 @@ def test_what_another_program_wrote_is_not_shown_in_another_case(
     settle()
     read, go_on = dataset["one"].read_mask, threading.Event()
     monkeypatch.setattr(dataset["one"], "read_mask", lambda: read() if go_on.wait(10) else None)
-    segmented.saver.answer(TAKE_THEIRS)
+    segmented.questions.answer(TAKE_THEIRS)
     open_case_without_waiting(segmented, "two")
     go_on.set()
     settle()

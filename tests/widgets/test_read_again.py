@@ -121,7 +121,7 @@ def test_a_stroke_while_the_case_is_read_again_is_kept(segmented: UNetDock, root
     save(segmented, settle)
     assert "which you have not seen" in segmented.correct_panel.notice()
     np.testing.assert_array_equal(on_disk(root, 2), square()[2])
-    segmented.saver.answer(KEEP_MINE)
+    segmented.questions.answer(KEEP_MINE)
     settle()
     np.testing.assert_array_equal(on_disk(root, 2), shown(segmented, 2))
 
@@ -161,7 +161,7 @@ def test_files_are_read_after_all_that_was_to_be_saved(opened: UNetDock, settle:
 
 
 def take_theirs(dock: UNetDock, settle: Settle) -> None:
-    dock.saver.answer(TAKE_THEIRS)
+    dock.questions.answer(TAKE_THEIRS)
     settle()
 
 

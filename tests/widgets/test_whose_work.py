@@ -215,7 +215,7 @@ def test_edits_are_recovered_where_no_sequence_is_known_by_name(
     dock.loader.open_case("one")
     settle()
     dock.roles.setValue({})
-    dock.saver.answer("Recover")
+    dock.questions.answer("Recover")
     assert dock.saver.unsaved() == [2]
     assert dock.correct_panel.notice() == ""
 
@@ -412,10 +412,10 @@ def test_edits_are_recovered_after_another_image_was_segmented(
     choose_flair(dock, "follow-up flair")
     segment(dock, settle)
     loose = dock.segmentation.layer
-    dock.saver.answer("Recover")
+    dock.questions.answer("Recover")
     assert "choose an image of this case" in dock.status.value()
     choose_flair(dock, "FLAIR")
-    dock.saver.answer("Recover")
+    dock.questions.answer("Recover")
     assert dock.saver.unsaved() == [2]
     # The other image's mask is the user's own layer now.
     assert loose in dock._viewer.layers

@@ -1,0 +1,108 @@
+"""Edits of images that belong to no dataset: kept with the user's data, by the image's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from napari_unet_seg.data.autosave import UNKNOWN, Autosave, read_autosave, set_aside, write_autosave
+from napari_unet_seg.data.model_files import user_folder
+from napari_unet_seg.data.volume import Mask
+from napari_unet_seg.data.write_lock import now
+from napari_unet_seg.errors import InputError, reason
+
+_MOST = 500
+"""Images of which edits are kept; of more, those written longest ago go."""
+
+
+class LooseEdits:
+    """One file an image.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        By default ``edits`` in the user's data folder of this package.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = user_folder() / "edits" if folder is None else folder
+
+    def write(self, identity: str, planes: Mapping[int, Mask], *, shape: tuple[int, int, int], name: str) -> None:
+        """Keep edited slices of an image, in place of those that were kept of it.
+
+        Parameters
+        ----------
+        identity : str
+            Tells the image by its pixels; see `engine.image_hash`.
+        planes : mapping
+            Slice number to pixels ``(Y, X)``; at least one.
+        shape : tuple of int
+            ``(Z, Y, X)`` of the image.
+        name : str
+            What the user calls it.
+
+        Raises
+        ------
+        InputError
+            If they cannot be written; what was kept before is still there then.
+        """
+        slices = sorted(planes)
+        edits = Autosave(
+            case=name,
+            time=now(),
+            shape=shape,
+            slices=tuple(slices),
+            masks=np.stack([planes[z] for z in slices]),
+            base=(UNKNOWN,) * len(slices),
+        )
+        path = self._path(identity)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_autosave(path, edits)
+        except OSError as error:
+            raise InputError(f"edits cannot be kept aside ({reason(error)}); save the layer", path=path) from error
+        self._make_room()
+
+    def read(self, identity: str, *, shape: tuple[int, int, int]) -> Autosave | None:
+        """What was kept of an image of that shape; None where that is nothing.
+
+        A damaged file is put out of the way, as ``.damaged``.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged or cannot be opened.
+        """
+        path = self._path(identity)
+        try:
+            edits = read_autosave(path)
+        except InputError:
+            set_aside(path)
+            raise
+        return edits if edits is not None and edits.shape == shape else None
+
+    def drop(self, identity: str) -> None:
+        """Forget what was kept of an image.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be removed.
+        """
+        path = self._path(identity)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot be removed ({reason(error)})", path=path) from error
+
+    def _path(self, identity: str) -> Path:
+        return self._folder / f"{identity}.npz"
+
+    def _make_room(self) -> None:
+        with suppress(OSError):
+            files = sorted(self._folder.glob("*.npz"), key=lambda path: path.stat().st_mtime)
+            for path in files[:-_MOST]:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,201 @@
+"""Keeps aside the edits of an image that belongs to no dataset, and offers them when it is segmented again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_unet_seg.case_state import Work
+from napari_unet_seg.data.loose_edits import LooseEdits
+from napari_unet_seg.data.scan import listed_slices
+from napari_unet_seg.engine.image_hash import image_hash
+from napari_unet_seg.session import Session
+from napari_unet_seg.widgets.layers import as_bytes, sources_of, volume_from
+from napari_unet_seg.widgets.questions import DISCARD, RECOVER, Questions
+from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
+from napari_unet_seg.widgets.workers import Lane, Task
+from napari_unet_seg.working_mask import Plane
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+    from napari_unet_seg.data.autosave import Autosave
+
+_TOPIC = "loose"
+
+
+class _Subject:
+    """An image of no dataset, with the work on it; what a lane finds out of it is written by that lane alone."""
+
+    def __init__(self, work: Work, image: Image) -> None:
+        self.work = work
+        self.name = str(image.name)
+        self.identity = ""
+        self.earlier: Autosave | None = None
+        """What was kept before, until the user has decided about it."""
+        self.kept = False
+        """Whether anything was written since."""
+        self._image = image
+
+    def look(self, edits: LooseEdits) -> Autosave | None:
+        """Tell the image by its pixels, and find what was kept of it (on the lane)."""
+        sources = sources_of(self._image)
+        self.identity = image_hash(volume_from({source.label: source for source in sources}))
+        self.earlier = edits.read(self.identity, shape=self.shape)
+        return self.earlier
+
+    def write(self, edits: LooseEdits, planes: dict[int, Plane]) -> bool:
+        """Keep these slices, and whatever nobody has decided about yet; whether there is anything (on the lane)."""
+        if not self.identity:
+            # It could not be told, which was said then.
+            return False
+        earlier = {} if self.earlier is None else self.earlier.planes()
+        if planes or (earlier and self.kept):
+            edits.write(self.identity, {**earlier, **planes}, shape=self.shape, name=self.name)
+            self.kept = True
+        elif not earlier:
+            edits.drop(self.identity)
+        return bool(planes)
+
+    def settle(self) -> None:
+        """The user has decided about what was kept before (on the lane)."""
+        self.earlier = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(Z, Y, X)``."""
+        depth, height, width = self.work.mask.model.shape
+        return depth, height, width
+
+
+class LooseKeeper(QObject):
+    """Sees to it that no edit is lost of an image that belongs to no dataset.
+
+    Such a mask is saved with napari's own *Save*; until then, and for the time when it was forgotten, the edited slices
+    lie with the user's data, see `data.loose_edits`.
+
+    Parameters
+    ----------
+    session : Session
+    segmentation : SegmentationLayer
+    questions : Questions
+    lane : Lane
+        Where files are written.
+    edits : LooseEdits, optional
+    """
+
+    recoverWanted = Signal(object)
+    """An `Autosave` is to be shown again; `settle` tells that it was."""
+    changed = Signal()
+    """The note is another."""
+    failed = Signal(object)
+
+    _KEEP_MS = 3000
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        segmentation: SegmentationLayer,
+        questions: Questions,
+        lane: Lane,
+        edits: LooseEdits | None = None,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._segmentation = segmentation
+        self._questions = questions
+        self._lane = lane
+        self._edits = LooseEdits() if edits is None else edits
+        self._subject: _Subject | None = None
+        self.note = ""
+        """What becomes of the edits."""
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(self._KEEP_MS)
+        self._timer.timeout.connect(self.keep)
+        segmentation.layerChanged.connect(self._on_layer)
+        segmentation.edited.connect(self.note_edit)
+        segmentation.replaced.connect(self.note_edit)
+        questions.answered.connect(self._on_answered)
+        session.work_leaving.connect(self.leave)
+        session.work_changed.connect(self._on_work_changed)
+
+    def disconnect_all(self) -> None:
+        """Start nothing new, and disconnect."""
+        self._timer.stop()
+        self._segmentation.layerChanged.disconnect(self._on_layer)
+        self._session.work_leaving.disconnect(self.leave)
+        self._session.work_changed.disconnect(self._on_work_changed)
+
+    def note_edit(self) -> None:
+        """Something was edited: it is kept aside soon."""
+        if self._subject is not None and not self._timer.isActive():
+            self._timer.start()
+
+    def keep(self, *, final: bool = False) -> None:
+        """Write what was edited, in the background; `final` as of `CorrectionSaver.autosave`."""
+        subject = self._subject
+        if subject is None:
+            return
+        self._timer.stop()
+        self._segmentation.settle()
+        mask, edits = subject.work.mask, self._edits
+        planes = {z: as_bytes(mask.data[z]) for z in mask.unsaved(thorough=final)}
+
+        def kept(anything: bool) -> None:
+            if subject is self._subject:
+                self.note = f"Edits kept aside at {datetime.now().astimezone():%H:%M:%S}." if anything else ""
+                self.changed.emit()
+
+        self._lane.submit(lambda task: subject.write(edits, planes), returned=kept, failed=self.failed.emit)
+
+    def settle(self) -> None:
+        """What was kept before is shown again, or not wanted."""
+        subject = self._subject
+        if subject is not None:
+            self._lane.submit(lambda task: subject.settle(), failed=self.failed.emit)
+            self._timer.start()
+        self._questions.settle(_TOPIC)
+
+    def _on_layer(self, layer: Labels | None) -> None:
+        work, image = self._session.work, self._segmentation.reference
+        if layer is None or image is None or work is None or work.case_id:
+            return
+        if self._subject is not None and self._subject.work is work:
+            return
+        subject = self._subject = _Subject(work, image)
+        edits = self._edits
+
+        def look(task: Task) -> Autosave | None:
+            return subject.look(edits)
+
+        def found(earlier: Autosave | None) -> None:
+            if earlier is not None and subject is self._subject:
+                listed = listed_slices(list(earlier.slices))
+                when = datetime.fromisoformat(earlier.time).astimezone().strftime("%d %B, %H:%M")
+                self._questions.ask(_TOPIC, f"Edits of {listed} of this image were kept ({when}).", RECOVER, DISCARD)
+
+        self._lane.submit(look, returned=found, failed=self.failed.emit)
+
+    def _on_answered(self, topic: str, label: str) -> None:
+        if topic != _TOPIC or self._subject is None:
+            return
+        if label == RECOVER and self._subject.earlier is not None:
+            self.recoverWanted.emit(self._subject.earlier)
+        else:
+            self.settle()
+
+    def leave(self) -> None:
+        """Keep everything, before the image is left or the window closes."""
+        if self._subject is not None and self._subject.work is self._session.work:
+            self.keep(final=True)
+
+    def _on_work_changed(self) -> None:
+        if self._subject is not None and self._subject.work is not self._session.work:
+            self._timer.stop()
+            self._subject, self.note = None, ""
+            self._questions.settle(_TOPIC)
