@@ -72,31 +72,9 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     InputError
         If the layer is no mask of a scan, or the file cannot be written.
     """
-    import numpy as np
+    from napari_unet_seg.widgets.mask_file import write_mask_file
 
-    from napari_unet_seg.data.export import export_mask
-    from napari_unet_seg.errors import InputError
-    from napari_unet_seg.widgets.layer_geometry import layer_geometry
-
-    values = np.asarray(data)
-    if values.ndim not in (2, 3):
-        raise InputError(f"the layer has {values.ndim} axes; a mask has (Z, Y, X)", path=path)
-    if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() > 255:
-        raise InputError("a mask holds whole labels from 0 to 255; this layer has others", path=path)
-    mask = values.astype(np.uint8) if values.ndim == 3 else values.astype(np.uint8)[None]
-    known, geometry = meta.get("metadata", {}), layer_geometry(meta)
-    source = known.get("source")
-    # A DICOM segmentation lies where its series does; any other file tells where the layer lies now.
-    if not isinstance(source, str) or (geometry.moved and not path.lower().endswith(".dcm")):
-        source = None
-    export_mask(
-        Path(path),
-        mask,
-        spacing=geometry.spacing,
-        affine=geometry.affine,
-        spacing_known=bool(known.get("spacing_known", True)),
-        source=None if source is None else Path(source),
-    )
+    write_mask_file(Path(path), data, meta)
     return [path]
 
 

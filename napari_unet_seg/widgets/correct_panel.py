@@ -33,7 +33,10 @@ class CorrectionBoard:
     """The working mask would begin as the dataset's own mask."""
 
     can_save: bool = False
-    """The scan belongs to a dataset."""
+    """The scan belongs to a dataset, which the corrections are saved into."""
+
+    to_file: bool = False
+    """The scan belongs to no dataset: the mask can be saved as a file."""
 
     saving: bool = False
     note: str = ""
@@ -83,7 +86,6 @@ class CorrectPanel(QWidget):
         self._suggestion = TextLine()
         self._save = QPushButton("Save")
         self._save.setObjectName("save_corrections")
-        self._save.setToolTip("Write the corrected slices into the dataset (Shift+S); their originals are kept")
         self._note = TextLine()
 
         buttons = QGridLayout()
@@ -161,10 +163,15 @@ class CorrectPanel(QWidget):
         for button in (self._accept, self._revert, self._clear, self._interpolate):
             button.setEnabled(state is not None)
         self._accept.setChecked(state == SliceState.ACCEPTED)
-        self._save.setEnabled(board.can_save and not board.saving)
-        text = "Saving …" if board.saving else "Save"
+        self._save.setEnabled((board.can_save or board.to_file) and not board.saving)
+        text = "Saving …" if board.saving else "Save as a file …" if board.to_file else "Save"
         if self._save.text() != text:
             self._save.setText(text)
+        self._save.setToolTip(
+            "Write the mask into a file, where the image lies in the patient (Shift+S)"
+            if board.to_file
+            else "Write the corrected slices into the dataset (Shift+S); their originals are kept"
+        )
         self._note.setValue(board.note)
 
     # Methods, not lambdas: Qt would hold the panel, and with it the viewer, by a lambda.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEventLoop, QObject, QTimer, Signal
@@ -15,6 +14,7 @@ from napari_unet_seg.saving import ActiveTime, SaveJob, SaveResult
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.questions import DISCARD, RECOVER, Questions
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
+from napari_unet_seg.widgets.times import day_and_time, time_now
 from napari_unet_seg.widgets.workers import Lane, Task
 from napari_unet_seg.working_mask import Plane, WorkingMask
 
@@ -132,7 +132,7 @@ class CorrectionSaver(QObject):
             self._autosaved = None
         elif loaded.autosaved is not None:
             listed = listed_slices(list(loaded.autosaved.slices))
-            when = datetime.fromisoformat(loaded.autosaved.time).astimezone().strftime("%d %B, %H:%M")
+            when = day_and_time(loaded.autosaved.time)
             text = f"Edits of {listed} were not saved ({when})."
             if loaded.autosaved.changed:
                 text += f" Since then {listed_slices(list(loaded.autosaved.changed))} changed in the dataset."
@@ -289,7 +289,7 @@ class CorrectionSaver(QObject):
         if not self._is_of_open_case(result.job):
             return
         if error is None:
-            self.note = self._saved_note = f"Saved {listed_slices(result.saved)} at {_now()}."
+            self.note = self._saved_note = f"Saved {listed_slices(result.saved)} at {time_now()}."
             self._conflict = None
             self._questions.settle("conflict")
         elif isinstance(error, ChangedElsewhereError):
@@ -319,7 +319,7 @@ class CorrectionSaver(QObject):
     def _on_autosaved(self, dataset: Dataset, case: Case, other: str | None) -> None:
         # Of the one that was just left, perhaps.
         if case is self._session.case:
-            self.note = f"Edits kept aside at {_now()}."
+            self.note = f"Edits kept aside at {time_now()}."
         if other is not None and other != self._other and dataset is self._session.dataset:
             self._other = other
             text = f"{other[0].upper()}{other[1:]}. What it changes is not overwritten without a question."
@@ -374,10 +374,6 @@ class CorrectionSaver(QObject):
             self._questions.ask(
                 "folder", "This dataset is read-only. Corrections need a folder of their own.", CHOOSE_FOLDER
             )
-
-
-def _now() -> str:
-    return datetime.now().astimezone().strftime("%H:%M:%S")
 
 
 def _user() -> str:

@@ -91,6 +91,7 @@ class Corrector(QObject):
         saver.changed.connect(self._tell)
         saver.recoverWanted.connect(self._recover)
         keeper.changed.connect(self._tell)
+        keeper.saved.connect(self._on_file_saved)
         keeper.recoverWanted.connect(self._recover_loose)
         saver.theirsRead.connect(self._show_theirs)
         session.work_changed.connect(self._tell)
@@ -253,6 +254,11 @@ class Corrector(QObject):
             self._history.forget_marks()
         self._tell()
 
+    def _on_file_saved(self) -> None:
+        if self._history is not None and self._session.case_work is None:
+            self._history.forget_marks()
+        self._tell()
+
     def _recover(self, autosaved: Autosave) -> None:
         if self._session.case_work is None and self._is_of_case_chosen():
             self.start()
@@ -357,8 +363,9 @@ class Corrector(QObject):
             starts_from_truth=from_truth,
             goes_on=goes_on,
             can_save=of_case,
-            saving=self._saver.saving(),
-            note=self._saver.note if of_case else f"In no dataset: save the layer. {self._keeper.note}".rstrip(),
+            to_file=not of_case,
+            saving=self._saver.saving() if of_case else self._keeper.saving(),
+            note=self._saver.note if of_case else self._keeper.note,
         )
 
     def _can_start(self) -> bool:

@@ -26,6 +26,7 @@ from napari_unet_seg.widgets.keys import Keys
 from napari_unet_seg.widgets.layers import place_of_slice, reference_of
 from napari_unet_seg.widgets.leaving import Answer, Leaving, ask_about_edits
 from napari_unet_seg.widgets.loose_keeper import LooseKeeper
+from napari_unet_seg.widgets.mask_file import choose_mask_file, file_beside
 from napari_unet_seg.widgets.next_slice import NextSlice
 from napari_unet_seg.widgets.panel_column import PanelColumn, fold
 from napari_unet_seg.widgets.questions import Questions
@@ -69,6 +70,8 @@ class UNetDock(QWidget):
         As of `RoundRunner`, `Retrain` and `NextSlice`.
     ask : callable, optional
         Asks what to do with unsaved edits; by default `ask_about_edits`.
+    choose_file : callable, optional
+        Asks for the file of a mask, given a suggestion; by default `choose_mask_file`.
     """
 
     def __init__(
@@ -82,12 +85,14 @@ class UNetDock(QWidget):
         versions: Callable[[str], Versions] | None = None,
         suggest: Callable[..., Sequence[Suggestion]] | None = None,
         ask: Callable[[QWidget, str], Answer] | None = None,
+        choose_file: Callable[[QWidget, Path], Path | None] | None = None,
     ) -> None:
         super().__init__()
         self.setObjectName("unet_segmentation")
         self._viewer = viewer = napari_viewer
         self._closed = False
         self._ask = ask or ask_about_edits
+        self._choose_mask_file = choose_file or choose_mask_file
         self.session = session if session is not None else Session()
         # Plain threads, not children of this widget: Qt must not delete them while they run.
         self._lanes = tuple(Lane(f"unet-seg-{name}") for name in ("files", "model", "saves", "rounds", "ranking"))
@@ -299,7 +304,7 @@ class UNetDock(QWidget):
         panel.revertRequested.connect(corrector.revert)
         panel.clearRequested.connect(corrector.clear)
         panel.interpolateRequested.connect(corrector.interpolate)
-        panel.saveRequested.connect(saver.save)
+        panel.saveRequested.connect(self._save)
         panel.noticeAnswered.connect(self.questions.answer)
         panel.sliceChosen.connect(self._show_slice)
         panel.nextRequested.connect(self.next.show_next)
@@ -315,7 +320,7 @@ class UNetDock(QWidget):
         self.scores.noticed.connect(corrector.note_edited)
         self.scores.valueChanged.connect(self.scores_panel.set_board)
         self.scores.mended.connect(self.status.take_back)
-        for part in (self.loader, self.runner, self.rule, saver, corrector, self.next, self.retrain):
+        for part in (self.loader, self.runner, self.rule, saver, self.keeper, corrector, self.next, self.retrain):
             part.said.connect(self.status.setValue)
         telling = (self.loader, self.runner, self.rule, self.scores, saver, self.keeper, corrector, self.next)
         for part in (*telling, self.retrain):
@@ -329,7 +334,7 @@ class UNetDock(QWidget):
                 "Shift-R": self.corrector.revert,
                 "Shift-C": self.corrector.clear,
                 "Shift-I": self.corrector.interpolate,
-                "Shift-S": self.saver.save,
+                "Shift-S": self._save,
                 "Shift-N": self.next.show_next,
             },
         )
@@ -401,6 +406,15 @@ class UNetDock(QWidget):
             self.status.setValue("Slices are not in view; go back to two dimensions, with the slices' axis first.")
         elif layer is not None and layer.ndim > 2:
             self._viewer.dims.set_point(self._viewer.dims.ndim - 3, place_of_slice(layer, z))
+
+    def _save(self) -> None:
+        image = self.keeper.image()
+        if image is None:
+            self.saver.save()
+            return
+        path = self._choose_mask_file(self, file_beside(image))
+        if path is not None:
+            self.keeper.save(path)
 
     def _choose_overlay(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "A folder for the corrections", str(Path.home()))

@@ -1,8 +1,8 @@
-"""Keeps aside the edits of an image that belongs to no dataset, and offers them when it is segmented again."""
+"""Keeps aside the edits of an image that belongs to no dataset, and saves its mask as a file."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -13,8 +13,10 @@ from napari_unet_seg.data.scan import listed_slices
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.layers import as_bytes, sources_of, volume_from
+from napari_unet_seg.widgets.mask_file import file_of, write_mask_file
 from napari_unet_seg.widgets.questions import DISCARD, RECOVER, Questions
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
+from napari_unet_seg.widgets.times import day_and_time, time_now
 from napari_unet_seg.widgets.workers import Lane, Task
 from napari_unet_seg.working_mask import Plane
 
@@ -37,11 +39,11 @@ class _Subject:
         """What was kept before, until the user has decided about it."""
         self.kept = False
         """Whether anything was written since."""
-        self._image = image
+        self.image = image
 
     def look(self, edits: LooseEdits) -> Autosave | None:
         """Tell the image by its pixels, and find what was kept of it (on the lane)."""
-        sources = sources_of(self._image)
+        sources = sources_of(self.image)
         self.identity = image_hash(volume_from({source.label: source for source in sources}))
         self.earlier = edits.read(self.identity, shape=self.shape)
         return self.earlier
@@ -73,8 +75,8 @@ class _Subject:
 class LooseKeeper(QObject):
     """Sees to it that no edit is lost of an image that belongs to no dataset.
 
-    Such a mask is saved with napari's own *Save*; until then, and for the time when it was forgotten, the edited slices
-    lie with the user's data, see `data.loose_edits`.
+    Until its mask is saved as a file, the edited slices lie with the user's data (`data.loose_edits`), and are offered
+    when the image is segmented again.
 
     Parameters
     ----------
@@ -89,7 +91,10 @@ class LooseKeeper(QObject):
     recoverWanted = Signal(object)
     """An `Autosave` is to be shown again; `settle` tells that it was."""
     changed = Signal()
-    """The note is another."""
+    """The note, or whether a save runs, is another."""
+    saved = Signal()
+    """The mask was saved as a file."""
+    said = Signal(str)
     failed = Signal(object)
 
     _KEEP_MS = 3000
@@ -111,8 +116,10 @@ class LooseKeeper(QObject):
         self._lane = lane
         self._edits = LooseEdits() if edits is None else edits
         self._subject: _Subject | None = None
+        self._task: Task | None = None
+        self._saved_note = ""
         self.note = ""
-        """What becomes of the edits."""
+        """When the last save was, or the edits were kept aside."""
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(self._KEEP_MS)
@@ -148,10 +155,48 @@ class LooseKeeper(QObject):
 
         def kept(anything: bool) -> None:
             if subject is self._subject:
-                self.note = f"Edits kept aside at {datetime.now().astimezone():%H:%M:%S}." if anything else ""
+                self.note = f"Edits kept aside at {time_now()}." if anything else self._saved_note
                 self.changed.emit()
 
         self._lane.submit(lambda task: subject.write(edits, planes), returned=kept, failed=self.failed.emit)
+
+    def image(self) -> Image | None:
+        """The image of no dataset whose mask is at hand."""
+        return None if self._subject is None else self._subject.image
+
+    def saving(self) -> bool:
+        """Whether the mask is being saved."""
+        return self._task is not None
+
+    def save(self, path: Path) -> None:
+        """Write the mask at hand into a file, in the background; see `mask_file.write_mask_file`."""
+        subject, layer = self._subject, self._segmentation.layer
+        if subject is None or layer is None or self._task is not None:
+            return
+        self._segmentation.settle()
+        mask = subject.work.mask
+        planes = {z: as_bytes(mask.data[z]) for z in mask.unsaved()}
+        data, meta, _ = layer.as_layer_data_tuple()
+        pixels, image = as_bytes(data), file_of(subject.image)
+
+        def saved(_: object) -> None:
+            mask.note_saved(planes)
+            self.said.emit(f"Saved the mask as {path}.")
+            self.saved.emit()
+            if subject is self._subject:
+                self.note = self._saved_note = f"Saved as {path.name} at {time_now()}."
+                # Of what was saved nothing need be kept aside any more.
+                self._timer.start()
+
+        def ended() -> None:
+            self._task = None
+            self.changed.emit()
+
+        self._task = self._lane.submit(
+            lambda task: write_mask_file(path, pixels, meta, image=image), returned=saved, failed=self.failed.emit
+        )
+        self._task.finished.connect(ended)
+        self.changed.emit()
 
     def settle(self) -> None:
         """What was kept before is shown again, or not wanted."""
@@ -176,7 +221,7 @@ class LooseKeeper(QObject):
         def found(earlier: Autosave | None) -> None:
             if earlier is not None and subject is self._subject:
                 listed = listed_slices(list(earlier.slices))
-                when = datetime.fromisoformat(earlier.time).astimezone().strftime("%d %B, %H:%M")
+                when = day_and_time(earlier.time)
                 self._questions.ask(_TOPIC, f"Edits of {listed} of this image were kept ({when}).", RECOVER, DISCARD)
 
         self._lane.submit(look, returned=found, failed=self.failed.emit)
@@ -197,5 +242,5 @@ class LooseKeeper(QObject):
     def _on_work_changed(self) -> None:
         if self._subject is not None and self._subject.work is not self._session.work:
             self._timer.stop()
-            self._subject, self.note = None, ""
+            self._subject, self.note, self._saved_note = None, "", ""
             self._questions.settle(_TOPIC)

@@ -137,7 +137,7 @@ class TestKaggle:
         assert written == tmp_path / "new" / "out" / "p1"
         assert len(list(written.iterdir())) == 11
         np.testing.assert_array_equal(tifffile.imread(written / "p1_13_mask.tif"), truth[10] * 255)
-        with pytest.raises(InputError, match=r"replace a file of the dataset"):
+        with pytest.raises(InputError, match=r"would replace what is read"):
             case.write_prediction(truth, tmp_path / "in")
         with pytest.raises(InputError, match=r"the mask has shape \(10, 16, 18\) but the case \(11, 16, 18\)"):
             case.write_prediction(truth[1:], tmp_path / "out")

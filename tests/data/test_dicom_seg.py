@@ -346,7 +346,7 @@ def test_prediction_is_written_beside_nothing_of_the_dataset(tmp_path):
     assert path == tmp_path / "out" / "s_seg.dcm"
     np.testing.assert_array_equal(dicom_seg.read_labels(path, case.reference), mask)
     save_mask(case, mask.astype(np.int16))
-    with pytest.raises(InputError, match="would replace a file of the dataset"):
+    with pytest.raises(InputError, match="would replace what is read"):
         only(tmp_path / "s").write_prediction(mask, tmp_path / "s")
     with pytest.raises(InputError, match="the mask has shape"):
         case.write_prediction(mask[:3], tmp_path / "out")

@@ -257,7 +257,7 @@ class TestWriting:
     def test_prediction_never_replaces_a_mask(self, tmp_path):
         save(tmp_path / "images" / "a.png", plane())
         save(tmp_path / "masks" / "a_mask.png", truth())
-        with pytest.raises(InputError, match="would replace a file of the dataset"):
+        with pytest.raises(InputError, match="would replace what is read"):
             cases(tmp_path)["a"].write_prediction(np.zeros((1, Y, X), np.uint8), tmp_path / "masks")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -14,6 +15,7 @@ from pytestqt.qtbot import QtBot
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.questions import DISCARD, RECOVER
+from napari_unet_seg.working_mask import SliceState
 from tests.fakes import FakeSegmenter
 from tests.widgets.test_whose_work import add_image, choose_flair, segment, stroke
 
@@ -39,7 +41,6 @@ def test_edits_are_kept_aside_while_painting(painted: UNetDock, settle: Settle, 
     settle()
     assert len(kept(own_registry)) == 1
     assert "Edits kept aside at" in painted.corrector.value().note
-    assert "save the layer" in painted.corrector.value().note
 
 
 def test_an_undone_edit_is_not_kept(painted: UNetDock, settle: Settle, own_registry: Path) -> None:
@@ -181,3 +182,78 @@ def test_a_damaged_file_is_told_and_painting_goes_on(painted: UNetDock, settle: 
     painted.keeper.keep()
     settle()
     assert kept(own_registry) == [f"{file.stem}.damaged", file.name]
+
+
+@pytest.fixture
+def chosen(painted: UNetDock, tmp_path: Path) -> list[Path]:
+    """Answers to the question for a file, in turn; and, before them, what was suggested."""
+    answers = [tmp_path / "mask.nii.gz"]
+    painted._choose_mask_file = lambda parent, suggested: answers.append(suggested) or answers.pop(0)
+    return answers
+
+
+def test_the_mask_is_saved_as_a_file(
+    painted: UNetDock, chosen: list[Path], settle: Settle, own_registry: Path, tmp_path: Path
+) -> None:
+    painted.keeper.keep()
+    settle()
+    painted.correct_panel.saveRequested.emit()
+    assert painted.corrector.value().saving
+    settle()
+    assert chosen == [Path.home() / "follow-up flair_seg.nii.gz"]
+    written = np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj)
+    assert written.sum() == painted.session.work.mask.data.sum() > 0
+    board = painted.corrector.value()
+    assert board.unsaved == 0
+    assert board.states[2] is SliceState.SAVED
+    assert board.note.startswith("Saved as mask.nii.gz at ")
+    painted.keeper.keep()
+    settle()
+    assert kept(own_registry) == []
+    assert painted.corrector.value().note.startswith("Saved as mask.nii.gz at ")
+    # And what is painted then is kept aside again.
+    stroke(painted, 4)
+    assert painted.corrector.value().unsaved == 1
+    painted.keeper.keep()
+    settle()
+    assert len(kept(own_registry)) == 1
+
+
+def test_a_file_that_cannot_be_written_leaves_all_unsaved(
+    painted: UNetDock, chosen: list[Path], settle: Settle, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").write_text("a file")
+    chosen[0] = tmp_path / "folder" / "mask.nii.gz"
+    painted._save()
+    settle()
+    assert "cannot be written" in painted.status.value()
+    assert painted.corrector.value().unsaved == 1
+    assert not painted.corrector.value().saving
+
+
+def test_the_scan_is_not_replaced_by_its_mask(
+    painted: UNetDock, chosen: list[Path], settle: Settle, tmp_path: Path
+) -> None:
+    scan = chosen[0] = tmp_path / "scan.tif"
+    scan.write_bytes(b"precious")
+    painted.keeper.image().metadata["source"] = str(scan)
+    painted._save()
+    settle()
+    assert chosen == [tmp_path / "scan_seg.tif"]
+    assert "would replace" in painted.status.value()
+    assert scan.read_bytes() == b"precious"
+
+
+def test_nothing_is_saved_without_a_name(painted: UNetDock, settle: Settle) -> None:
+    painted._choose_mask_file = lambda parent, suggested: None
+    painted._save()
+    settle()
+    assert painted.corrector.value().unsaved == 1
+
+
+def test_a_scan_of_the_dataset_is_saved_there(segmented: UNetDock, settle: Settle) -> None:
+    segmented._choose_mask_file = lambda parent, suggested: pytest.fail("asked for a file")
+    stroke(segmented, 2)
+    segmented._save()
+    settle()
+    assert segmented.corrector.value().unsaved == 0

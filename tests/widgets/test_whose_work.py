@@ -466,7 +466,7 @@ def test_a_save_that_runs_is_told_of_as_long_as_it_does(
     segmented.corrector.start()
     go_on.set()
     settle()
-    assert (button.text(), button.isEnabled()) == ("Save", False)
+    assert (button.text(), button.isEnabled()) == ("Save as a file …", True)
 
 
 def test_a_slice_whose_edit_is_undone_follows_the_threshold(segmented: UNetDock, qtbot: QtBot, settle: Settle) -> None:

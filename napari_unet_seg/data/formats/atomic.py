@@ -132,7 +132,7 @@ def refuse_overwriting(targets: Iterable[Path], *, inputs: Iterable[Path]) -> No
     taken = {path.resolve() for path in inputs}
     for target in targets:
         if target.resolve() in taken:
-            raise InputError("writing here would replace a file of the dataset; choose another folder", path=target)
+            raise InputError("writing here would replace what is read; choose another name or folder", path=target)
 
 
 def _temporary(path: Path) -> Path:
