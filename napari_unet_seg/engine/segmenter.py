@@ -21,6 +21,7 @@ from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
 from napari_unet_seg.engine.device import choose_device, out_of_memory
 from napari_unet_seg.engine.fold import fold_batch_norm
 from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.onednn import pack_convolutions
 from napari_unet_seg.engine.postprocess import mask_from_probability
 from napari_unet_seg.engine.prepared_scan import PreparedScan, glance, prepare_scan
 from napari_unet_seg.engine.registry import Registry
@@ -89,7 +90,8 @@ class Segmenter:
             network = in_bfloat16(network, on_processor=self.device.type == "cpu")
         else:
             network = network.to(dtype=precision)
-        return to_channels_last(network.to(self.device))
+        network = to_channels_last(network.to(self.device))
+        return pack_convolutions(network) if self.device.type == "cpu" else network
 
     def use(self, network: Network) -> None:
         """Predict with other weights from now on; what was worked out for volumes seen before is kept.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,8 @@ class UNet(Network):
             channels = width
         self.dropout = nn.Dropout2d(config.dropout)
         self.head = nn.Conv2d(channels, config.classes, kernel_size=1)
+        self.join: Callable[[Tensor, Tensor], Any] = _concatenated
+        """Makes what a block of the decoder takes, of the upsampled features and those beside them."""
 
     def set_prior(self, prior: float) -> None:
         """Have an untrained network call each pixel foreground with this probability, not with one half.
@@ -81,9 +84,13 @@ class UNet(Network):
             if level < deepest:
                 skips.append(x)
         for up, block in zip(self.up, self.decoder, strict=True):
-            x = block(torch.cat([up(x), skips.pop()], dim=1))
+            x = block(self.join(up(x), skips.pop()))
         logits: Tensor = self.head(x)
         return logits
+
+
+def _concatenated(upsampled: Tensor, skip: Tensor) -> Tensor:
+    return torch.cat([upsampled, skip], dim=1)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -97,6 +97,6 @@ def test_bfloat16_on_a_processor_alone() -> None:
     described = Description(name="m", network=network.config)
     for precision, expected in ((torch.bfloat16, True), (torch.float32, False)):
         segmenter = Segmenter(network, described, device="cpu", precision=precision)
-        assert any(isinstance(module, SignBitReLU) for module in segmenter._network.modules()) == expected
+        assert any(isinstance(module, PositivePool) for module in segmenter._network.modules()) == expected
         assert segmenter.predict(volume).shape == volume.shape
     assert not any(isinstance(module, SignBitReLU) for module in network.modules())

@@ -1,0 +1,251 @@
+"""A U-Net's convolutions on a processor, by the operators of oneDNN that `torch.compile` uses too.
+
+PyTorch's own convolution has oneDNN lay its weights out anew in every call, and each ReLU, and the joining of two
+inputs, is a pass over the memory of its own. These operators take weights that were laid out once, and add and cut off
+while a result is still in the cache. They are no public part of PyTorch, so they are tried first, and where they are
+not there, or say something else, nothing is changed.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from napari_unet_seg.engine.bfloat16 import SignBitReLU, SplitConvolution
+from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.unet import UNet
+
+_Pair = tuple[int, ...]
+
+
+class PackedConvolution(nn.Module):
+    """A convolution with its weights laid out for the size of its input; for inference alone.
+
+    Parameters
+    ----------
+    convolution : nn.Conv2d
+        Its padding is a number of pixels.
+    relu : bool
+        With a ReLU behind it.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, *, relu: bool = False) -> None:
+        super().__init__()
+        assert not isinstance(convolution.padding, str)
+        self.weight, self.bias = convolution.weight, convolution.bias
+        self._shape: tuple[_Pair, _Pair, _Pair, int] = (
+            tuple(convolution.padding),
+            tuple(convolution.stride),
+            tuple(convolution.dilation),
+            convolution.groups,
+        )
+        self._relu = relu
+        self._packed: tuple[torch.Size, Any] | None = None
+
+    def forward(self, x: Tensor, *, onto: Tensor | None = None) -> Tensor:
+        """``(B, C, Y, X)``; what comes out is added to `onto`, in place, before the ReLU."""
+        operators = torch.ops.mkldnn
+        weight = self._packed_for(x)
+        if onto is None:
+            relu = "relu" if self._relu else "none"
+            found: Tensor = operators._convolution_pointwise(x, weight, self.bias, *self._shape, relu, [], "")
+            return found
+        then = "relu" if self._relu else None
+        summed: Tensor = operators._convolution_pointwise_(
+            onto, x, weight, self.bias, *self._shape, "add", 1.0, then, [], ""
+        )
+        return summed
+
+    def _packed_for(self, x: Tensor) -> Any:
+        # Threads side by side may both do it: each goes on with its own.
+        packed = self._packed
+        if packed is None or packed[0] != x.shape[2:]:
+            weight = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *self._shape, list(x.shape))
+            packed = self._packed = x.shape[2:], weight
+        return packed[1]
+
+
+class PackedSplit(nn.Module):
+    """A `SplitConvolution` that reads its input twice, instead of one that has it twice; for inference alone.
+
+    Parameters
+    ----------
+    split : SplitConvolution
+    relu : bool
+        With a ReLU behind it.
+    """
+
+    def __init__(self, split: SplitConvolution, *, relu: bool) -> None:
+        super().__init__()
+        both = split.convolution
+        height, width = both.weight.shape[2:]
+        # The input that is 1 everywhere comes last; its weight is the fine part of the bias.
+        inputs = both.in_channels // 2
+        fine = _part(both, slice(inputs, 2 * inputs))
+        fine.bias = nn.Parameter(both.weight.detach()[:, -1, height // 2, width // 2].clone(), requires_grad=False)
+        self.fine = PackedConvolution(fine)
+        self.coarse = PackedConvolution(_part(both, slice(0, inputs)), relu=relu)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, Y, X)``, bfloat16, channels last."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        found: Tensor = self.coarse(x, onto=self.fine(x))
+        return found
+
+
+class PackedUpsampling(nn.Module):
+    """As `PackedConvolution`, of a transposed one."""
+
+    def __init__(self, convolution: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+        self._shape: tuple[_Pair, _Pair, _Pair, _Pair, int] = (
+            tuple(convolution.padding),  # type: ignore[arg-type]
+            tuple(convolution.output_padding),
+            tuple(convolution.stride),
+            tuple(convolution.dilation),
+            convolution.groups,
+        )
+        self._packed: tuple[torch.Size, Any] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, Y, X)``."""
+        operators, packed = torch.ops.mkldnn, self._packed
+        if packed is None or packed[0] != x.shape[2:]:
+            weight = operators._reorder_convolution_transpose_weight(self.weight, *self._shape, list(x.shape))
+            packed = self._packed = x.shape[2:], weight
+        found: Tensor = operators._convolution_transpose_pointwise(
+            x, packed[1], self.bias, *self._shape, "none", [], ""
+        )
+        return found
+
+
+class JoiningConvolution(nn.Module):
+    """A convolution of two inputs, and a ReLU, without laying them side by side first; for inference alone.
+
+    Parameters
+    ----------
+    convolution : nn.Conv2d
+        Of both inputs, the upsampled one first.
+    upsampled : int
+        Channels of that.
+    border : nn.Module, optional
+        What is done to the sum before the ReLU; something that is added, since it comes between the two.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, *, upsampled: int, border: nn.Module | None) -> None:
+        super().__init__()
+        self.of_skip = PackedConvolution(_part(convolution, slice(upsampled, None)))
+        self.border = border
+        of_upsampled = _part(convolution, slice(0, upsampled))
+        of_upsampled.bias = None
+        self.of_upsampled = PackedConvolution(of_upsampled, relu=True)
+
+    def forward(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        """The upsampled input and the one beside it, ``(B, C, Y, X)`` both."""
+        upsampled, skip = inputs
+        summed = self.of_skip(skip)
+        if self.border is not None:
+            summed = self.border(summed)
+        found: Tensor = self.of_upsampled(upsampled, onto=summed)
+        return found
+
+
+def pack_convolutions(network: Network) -> Network:
+    """Have a network use these operators, in place, if they can be used.
+
+    Parameters
+    ----------
+    network : Network
+        On the CPU, in evaluation mode, channels last, from `fold_batch_norm` and `in_bfloat16`. Others than the U-Net
+        stay as they are.
+    """
+    if not isinstance(network, UNet) or not can_pack(next(network.parameters()).dtype):
+        return network
+    for position, block in enumerate(network.encoder):
+        assert isinstance(block, nn.Sequential)
+        network.encoder[position] = nn.Sequential(*_packed(list(block)))
+    for position, (up, block) in enumerate(zip(network.up, network.decoder, strict=True)):
+        assert isinstance(up, nn.ConvTranspose2d)
+        assert isinstance(block, nn.Sequential)
+        network.up[position] = PackedUpsampling(up)
+        first, *rest = block
+        assert isinstance(first, nn.Conv2d)
+        border = None if _is_relu(rest[0]) else rest.pop(0)
+        assert _is_relu(rest.pop(0))
+        joining = JoiningConvolution(first, upsampled=up.out_channels, border=border)
+        network.decoder[position] = nn.Sequential(joining, *_packed(rest))
+    network.head = PackedConvolution(network.head)  # type: ignore[assignment]
+    network.join = _together
+    return network
+
+
+@cache
+def can_pack(precision: torch.dtype) -> bool:
+    """Whether the operators are there, and say what PyTorch's own convolution says in that precision, on the CPU."""
+    if precision not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        return _agree(precision)
+    except (RuntimeError, AttributeError, TypeError):
+        # Not there, not for this processor, or called otherwise in another version of PyTorch.
+        return False
+
+
+@torch.inference_mode()
+def _agree(precision: torch.dtype) -> bool:
+    """Whether a tiny network of packed convolutions says what the plain ones say."""
+    # Numbers of its own: those that the caller draws stay what they are.
+    numbers = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        values = torch.rand(shape, generator=numbers) - 0.5
+        return values.to(precision)
+
+    up = skip_init(nn.ConvTranspose2d, 8, 8, 2, stride=2, dtype=precision)  # type: ignore[no-untyped-call]
+    both = skip_init(nn.Conv2d, 16, 8, 3, padding=1, dtype=precision)  # type: ignore[no-untyped-call]
+    for parameter in (*up.parameters(), *both.parameters()):
+        parameter.copy_(drawn(*parameter.shape))
+    below, skip = drawn(1, 8, 4, 4), drawn(1, 8, 8, 8)
+    expected = both(torch.cat([up(below), skip], dim=1)).relu()
+    found = JoiningConvolution(both, upsampled=8, border=None)((PackedUpsampling(up)(below), skip))
+    return torch.allclose(found.float(), expected.float(), atol=0.05 if precision == torch.bfloat16 else 1e-5)
+
+
+def _packed(block: list[nn.Module]) -> list[nn.Module]:
+    """A block's layers, each ReLU right behind a convolution taken into it."""
+    layers: list[nn.Module] = []
+    taken = False
+    for layer, following in zip_longest(block, block[1:]):
+        if taken:
+            taken = False
+            continue
+        if isinstance(layer, nn.Conv2d | SplitConvolution):
+            taken = _is_relu(following)
+        if isinstance(layer, SplitConvolution):
+            layers.append(PackedSplit(layer, relu=taken))
+        else:
+            layers.append(PackedConvolution(layer, relu=taken) if isinstance(layer, nn.Conv2d) else layer)
+    return layers
+
+
+def _is_relu(layer: nn.Module | None) -> bool:
+    return isinstance(layer, nn.ReLU | SignBitReLU)
+
+
+def _part(convolution: nn.Conv2d, channels: slice) -> nn.Conv2d:
+    """A convolution of some of the inputs of another, with its bias."""
+    part = copy.deepcopy(convolution)
+    weight = convolution.weight.detach()[:, channels].contiguous(memory_format=torch.channels_last)
+    part.weight, part.in_channels = nn.Parameter(weight, requires_grad=False), weight.shape[1]
+    return part
+
+
+def _together(upsampled: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+    return upsampled, skip

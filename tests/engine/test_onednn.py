@@ -1,0 +1,120 @@
+"""A network of packed convolutions says what the same network says by PyTorch's own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import nn
+
+from napari_unet_seg.engine import onednn
+from napari_unet_seg.engine.bfloat16 import SignBitReLU, in_bfloat16
+from napari_unet_seg.engine.checkpoint import Description
+from napari_unet_seg.engine.config import UNetConfig
+from napari_unet_seg.engine.fold import fold_batch_norm
+from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.onednn import JoiningConvolution, PackedConvolution, PackedSplit, pack_convolutions
+from napari_unet_seg.engine.segmenter import Segmenter
+from napari_unet_seg.engine.unet import to_channels_last
+from tests.engine.models import small_network
+
+pytestmark = pytest.mark.skipif(
+    not onednn.can_pack(torch.float32), reason="this PyTorch, or this processor, has no such operators"
+)
+
+
+@pytest.fixture(autouse=True)
+def asked_anew() -> Iterator[None]:
+    onednn.can_pack.cache_clear()
+    yield
+    onednn.can_pack.cache_clear()
+
+
+def prepared(config: UNetConfig, precision: torch.dtype) -> tuple[Network, Network]:
+    """A network as it predicts, and the same packed."""
+    network = fold_batch_norm(small_network(config)).requires_grad_(False)
+    if precision == torch.bfloat16:
+        network = in_bfloat16(network, on_processor=True)
+    network = to_channels_last(network)
+    return network, pack_convolutions(copy.deepcopy(network))
+
+
+@pytest.mark.parametrize("order", ["conv-norm-act", "conv-act-norm"])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("convolutions", [(1, 1, 1), (2, 2, 2), (3, 1, 2)])
+def test_it_says_the_same(order: str, precision: torch.dtype, convolutions: tuple[int, ...]) -> None:
+    plain, packed = prepared(UNetConfig(features=(8, 16, 12), convolutions=convolutions, order=order), precision)
+    assert any(isinstance(layer, PackedConvolution) for layer in packed.modules())
+    assert not any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in packed.modules())
+    assert sum(isinstance(layer, PackedSplit) for layer in packed.modules()) == (precision == torch.bfloat16)
+    tolerance = 0.03 if precision == torch.bfloat16 else 1e-5
+    # Of one size after another, and of one that has to be padded.
+    for size in ((2, 3, 16, 24), (1, 3, 32, 16), (5, 3, 16, 24), (1, 3, 21, 9)):
+        x = torch.randn(size).to(precision)
+        with torch.inference_mode():
+            torch.testing.assert_close(packed(x), plain(x), rtol=tolerance, atol=tolerance)
+
+
+def test_relus_are_taken_in() -> None:
+    _, packed = prepared(UNetConfig(features=(8, 16), convolutions=(2, 2), order="conv-norm-act"), torch.float32)
+    assert not any(isinstance(layer, nn.ReLU) for layer in packed.modules())
+    # A border has to be put right before them.
+    _, packed = prepared(UNetConfig(features=(8, 16), convolutions=(2, 2), order="conv-act-norm"), torch.bfloat16)
+    assert sum(isinstance(layer, SignBitReLU) for layer in packed.modules()) == 4
+
+
+def test_the_two_inputs_are_told_apart() -> None:
+    torch.manual_seed(0)
+    both = nn.Conv2d(5, 4, 3, padding=1)
+    above, beside = torch.randn(1, 2, 8, 8), torch.randn(1, 3, 8, 8)
+    with torch.inference_mode():
+        found = JoiningConvolution(both, upsampled=2, border=None)((above, beside))
+        torch.testing.assert_close(found, both(torch.cat([above, beside], dim=1)).relu(), atol=1e-5, rtol=1e-5)
+
+
+def test_threads_beside_each_other_and_sizes_in_turn() -> None:
+    plain, packed = prepared(UNetConfig(features=(8, 16), convolutions=(1, 1)), torch.float32)
+    inputs = [torch.randn(1, 3, 16, 16 + 2 * (index % 3)) for index in range(24)]
+    with torch.inference_mode():
+        expected = [plain(x) for x in inputs]
+
+    @torch.inference_mode()
+    def ask(x: torch.Tensor) -> torch.Tensor:
+        return packed(x)
+
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(ask, inputs), expected, strict=True):
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fault", ["absent", "wrong", "called otherwise"])
+def test_without_the_operators_nothing_is_changed(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(self: PackedConvolution, x: torch.Tensor, **told: object) -> torch.Tensor:
+        if fault == "absent":
+            return torch.ops.mkldnn._no_such_operator(x)
+        if fault == "called otherwise":
+            raise RuntimeError("expected at most 7 arguments")
+        return x[:, :1].expand(-1, 8, -1, -1)
+
+    monkeypatch.setattr(PackedConvolution, "forward", other)
+    plain, packed = prepared(UNetConfig(features=(8, 16), convolutions=(1, 1)), torch.float32)
+    assert [type(layer) for layer in packed.modules()] == [type(layer) for layer in plain.modules()]
+
+
+def test_asking_draws_no_random_numbers() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    assert onednn.can_pack(torch.bfloat16)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_segmenter_on_a_processor_uses_them() -> None:
+    network = small_network()
+    segmenter = Segmenter(network, Description(name="m", network=network.config), device="cpu")
+    assert any(isinstance(layer, PackedConvolution) for layer in segmenter._network.modules())
+    # What it was given can be trained on.
+    assert not any(isinstance(layer, PackedConvolution) for layer in network.modules())
