@@ -61,17 +61,40 @@ class Border(nn.Module):
 
     def __init__(self, taps: Tensor) -> None:
         super().__init__()
-        # Parameters, so that they go where the weights go.
-        self.rows = nn.Parameter(taps[:, ::2].sum(dim=2).T[:, :, None], requires_grad=False)
-        self.columns = nn.Parameter(taps[:, :, ::2].sum(dim=1).T[:, :, None], requires_grad=False)
+        # Parameters, so that they go where the weights go. What the padding takes from the upper and the lower row,
+        # from the left and the right column, and what the corners, which lie in both, have lost but once.
+        self.rows = nn.Parameter(taps[:, ::2].sum(dim=2)[:, :, None], requires_grad=False)
+        self.columns = nn.Parameter(taps[:, :, ::2].sum(dim=1)[:, None], requires_grad=False)
         self.corners = nn.Parameter(taps[:, ::2, ::2].clone(), requires_grad=False)
+        self._rows: tuple[tuple[int, torch.dtype, torch.device], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, Y, X)``, changed in place."""
+        height, width = x.shape[2:]
+        if min(height, width) < 2:
+            return self._forward_of_line(x)
+        # Two passes, each of both ends, as each costs more than what it computes: the corners are the rows'. An
+        # assignment (-=) would copy the result once more onto itself.
+        x[:, :, :: height - 1].sub_(self._whole_rows(x))
+        x[:, :, 1:-1, :: width - 1].sub_(self.columns)
+        return x
+
+    def _whole_rows(self, x: Tensor) -> Tensor:
+        """``(C, 2, X)``: what is taken from both rows, their corners included."""
+        known = x.shape[3], x.dtype, x.device
+        # Threads side by side may both make it: each goes on with its own.
+        rows = self._rows
+        if rows is None or rows[0] != known:
+            whole = self.rows.expand(-1, -1, x.shape[3]).clone()
+            whole[:, :, :: x.shape[3] - 1] += self.columns - self.corners
+            rows = self._rows = known, whole.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+        return rows[1]
+
+    def _forward_of_line(self, x: Tensor) -> Tensor:
+        """As `forward`, of an image whose first row, or column, is its last one too."""
         for place, end in enumerate((0, -1)):
-            x[:, :, end] -= self.rows[place]
-            x[:, :, :, end] -= self.columns[place]
-            # Taken off twice.
+            x[:, :, end] -= self.rows[:, place]
+            x[:, :, :, end] -= self.columns[:, :, place]
             x[:, :, end, 0] += self.corners[:, place, 0]
             x[:, :, end, -1] += self.corners[:, place, 1]
         return x

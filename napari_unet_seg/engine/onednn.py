@@ -21,6 +21,9 @@ from napari_unet_seg.engine.bfloat16 import SignBitReLU, SplitConvolution
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.unet import UNet
 
+_LAID_OUT_AT_ONCE = 16
+"""Channels of an input that oneDNN computes together: two convolutions of fewer cost as much as one of them all."""
+
 _Pair = tuple[int, ...]
 
 
@@ -228,8 +231,11 @@ def _packed(block: list[nn.Module]) -> list[nn.Module]:
             continue
         if isinstance(layer, nn.Conv2d | SplitConvolution):
             taken = _is_relu(following)
-        if isinstance(layer, SplitConvolution):
+        if isinstance(layer, SplitConvolution) and layer.convolution.in_channels > _LAID_OUT_AT_ONCE:
             layers.append(PackedSplit(layer, relu=taken))
+        elif isinstance(layer, SplitConvolution):
+            layer.convolution = PackedConvolution(layer.convolution, relu=taken)  # type: ignore[assignment]
+            layers.append(layer)
         else:
             layers.append(PackedConvolution(layer, relu=taken) if isinstance(layer, nn.Conv2d) else layer)
     return layers

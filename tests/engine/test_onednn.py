@@ -49,13 +49,22 @@ def test_it_says_the_same(order: str, precision: torch.dtype, convolutions: tupl
     plain, packed = prepared(UNetConfig(features=(8, 16, 12), convolutions=convolutions, order=order), precision)
     assert any(isinstance(layer, PackedConvolution) for layer in packed.modules())
     assert not any(isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) for layer in packed.modules())
-    assert sum(isinstance(layer, PackedSplit) for layer in packed.modules()) == (precision == torch.bfloat16)
     tolerance = 0.03 if precision == torch.bfloat16 else 1e-5
     # Of one size after another, and of one that has to be padded.
     for size in ((2, 3, 16, 24), (1, 3, 32, 16), (5, 3, 16, 24), (1, 3, 21, 9)):
         x = torch.randn(size).to(precision)
         with torch.inference_mode():
             torch.testing.assert_close(packed(x), plain(x), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("context", "split"), [(0, False), (1, True)])
+def test_the_first_convolution_of_many_channels_reads_twice(context: int, split: bool) -> None:
+    config = UNetConfig(features=(8, 16), convolutions=(2, 1), context=context)
+    plain, packed = prepared(config, torch.bfloat16)
+    assert any(isinstance(layer, PackedSplit) for layer in packed.modules()) == split
+    x = torch.randn(2, config.input_channels, 16, 24).bfloat16()
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), plain(x), rtol=0.03, atol=0.03)
 
 
 def test_relus_are_taken_in() -> None:
