@@ -274,8 +274,11 @@ class SegmentRunner(QObject):
         )
 
     def _take_result(self, result: _Result) -> None:
-        if result.reference not in self._viewer.layers or result.case != self._case_id():
+        if result.case != self._case_id():
             self.said.emit("Another scan was opened meanwhile; the segmentation of the one before is dropped.")
+            return
+        if result.reference not in self._viewer.layers:
+            self.said.emit("The image was removed meanwhile; its segmentation is dropped.")
             return
         of_case = self._is_of_case(result.reference)
         self._segmentation.make_way(result.reference, of_case=of_case, shape=result.volume.shape)

@@ -479,3 +479,16 @@ def test_a_slice_whose_edit_is_undone_follows_the_threshold(segmented: UNetDock,
     model = segmented.session.work.mask.model
     qtbot.waitUntil(lambda: bool(np.array_equal(layer.data[3], model[3])))
     assert str(segmented.corrector.value().states[3]) == "open"
+
+
+def test_an_image_that_is_removed_while_it_is_segmented_is_named(
+    dock: UNetDock, segmenter: FakeSegmenter, settle: Settle
+) -> None:
+    settle()
+    image = add_image(dock._viewer, "flair")
+    segmenter.delay = 0.1
+    dock.runner.segment()
+    dock._viewer.layers.remove(image)
+    settle()
+    assert dock.status.value() == "The image was removed meanwhile; its segmentation is dropped."
+    assert dock.session.work is None
