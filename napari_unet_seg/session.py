@@ -305,6 +305,9 @@ class Session:
         if of_case:
             self.take_up()
         if self.work is None or self.work.mask.model.shape != shape:
+            if self.work is not None and not self.work.case_id:
+                # An image of no dataset has become another; what was done to it can still be kept.
+                self.work_leaving.emit()
             self.work = self._new_work(shape, of_case=of_case)
             self.work_changed.emit()
         work = self.work

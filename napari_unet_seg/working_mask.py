@@ -91,9 +91,9 @@ class WorkingMask:
         self.edited(None if thorough else tuple(self._unsure))
         return sorted(self._known_edited | self._accepted)
 
-    def corrected(self) -> list[int]:
-        """Slices that a person has settled: edited, accepted or saved."""
-        return sorted({*self.edited(), *self._accepted, *self._saved})
+    def corrected(self, *, thorough: bool = True) -> list[int]:
+        """Slices that a person has settled: edited, accepted or saved; `thorough` is that of `unsaved`."""
+        return sorted({*self.unsaved(thorough=thorough), *self._saved})
 
     def kind(self, z: int) -> str:
         """How an unsaved slice came about: ``interpolated``, ``accepted`` or ``hand``."""

@@ -116,6 +116,7 @@ def read_autosave(path: Path) -> Autosave | None:
 
 
 def set_aside(path: Path) -> None:
-    """Have a damaged file out of the way, as ``.damaged``, without destroying it."""
+    """Have a damaged file out of the way, as ``.damaged``, without destroying it; not one that only cannot be read."""
     with suppress(OSError):
+        path.read_bytes()
         path.replace(path.with_suffix(".damaged"))

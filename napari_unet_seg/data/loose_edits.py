@@ -29,6 +29,7 @@ class LooseEdits:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = user_folder() / "edits" if folder is None else folder
+        self._unwritten: dict[str, Autosave] = {}
 
     def write(self, identity: str, planes: Mapping[int, Mask], *, shape: tuple[int, int, int], name: str) -> None:
         """Keep edited slices of an image, in place of those that were kept of it.
@@ -47,7 +48,8 @@ class LooseEdits:
         Raises
         ------
         InputError
-            If they cannot be written; what was kept before is still there then.
+            If they cannot be written. What was kept before is still there then, and these are kept in memory: `read`
+            gives them as long as this object lives.
         """
         slices = sorted(planes)
         edits = Autosave(
@@ -63,7 +65,9 @@ class LooseEdits:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_autosave(path, edits)
         except OSError as error:
+            self._unwritten[identity] = edits
             raise InputError(f"edits cannot be kept aside ({reason(error)}); save the layer", path=path) from error
+        self._unwritten.pop(identity, None)
         self._make_room()
 
     def read(self, identity: str, *, shape: tuple[int, int, int]) -> Autosave | None:
@@ -78,11 +82,15 @@ class LooseEdits:
         """
         path = self._path(identity)
         try:
-            edits = read_autosave(path)
+            edits = self._unwritten.get(identity) or read_autosave(path)
         except InputError:
             set_aside(path)
             raise
         return edits if edits is not None and edits.shape == shape else None
+
+    def has(self, identity: str) -> bool:
+        """Whether there is a file of an image."""
+        return self._path(identity).exists()
 
     def drop(self, identity: str) -> None:
         """Forget what was kept of an image.
@@ -93,6 +101,7 @@ class LooseEdits:
             If the file cannot be removed.
         """
         path = self._path(identity)
+        self._unwritten.pop(identity, None)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

@@ -6,11 +6,16 @@ import hashlib
 
 import numpy as np
 
-from napari_unet_seg.data.volume import Volume
+from napari_unet_seg.data.volume import Array, Volume
 
 
 def image_hash(volume: Volume) -> str:
-    """SHA-256 over shape, type and pixels of ``volume.data`` ``(C, Z, Y, X)``, in hexadecimal."""
-    digest = hashlib.sha256(f"{volume.data.shape} {volume.data.dtype.str} ".encode())
-    digest.update(np.ascontiguousarray(volume.data).data)
+    """The `pixel_hash` of ``volume.data`` ``(C, Z, Y, X)``."""
+    return pixel_hash(volume.data)
+
+
+def pixel_hash(pixels: Array) -> str:
+    """SHA-256 over shape, type and pixels of an array, in hexadecimal."""
+    digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype.str} ".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()

@@ -9,6 +9,7 @@ not there, or say something else, nothing is changed.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from functools import cache
 from itertools import zip_longest
 from typing import Any
@@ -27,7 +28,31 @@ _LAID_OUT_AT_ONCE = 16
 _Pair = tuple[int, ...]
 
 
-class PackedConvolution(nn.Module):
+class _Packed(nn.Module, ABC):
+    """Weights laid out for the size of the input; made anew for another size, and never copied."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = weight
+        self._known: tuple[torch.Size, Any] | None = None
+
+    def packed_for(self, x: Tensor) -> Any:
+        """The weights, for an input ``(B, C, Y, X)``."""
+        # Threads side by side may both do it: each goes on with its own.
+        known = self._known
+        if known is None or known[0] != x.shape[2:]:
+            known = self._known = x.shape[2:], self.pack(list(x.shape))
+        return known[1]
+
+    @abstractmethod
+    def pack(self, shape: list[int]) -> Any:
+        """The weights as oneDNN wants them for an input of that shape."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_known": None}
+
+
+class PackedConvolution(_Packed):
     """A convolution with its weights laid out for the size of its input; for inference alone.
 
     Parameters
@@ -39,9 +64,9 @@ class PackedConvolution(nn.Module):
     """
 
     def __init__(self, convolution: nn.Conv2d, *, relu: bool = False) -> None:
-        super().__init__()
+        super().__init__(convolution.weight)
         assert not isinstance(convolution.padding, str)
-        self.weight, self.bias = convolution.weight, convolution.bias
+        self.bias = convolution.bias
         self._shape: tuple[_Pair, _Pair, _Pair, int] = (
             tuple(convolution.padding),
             tuple(convolution.stride),
@@ -49,12 +74,15 @@ class PackedConvolution(nn.Module):
             convolution.groups,
         )
         self._relu = relu
-        self._packed: tuple[torch.Size, Any] | None = None
+
+    def pack(self, shape: list[int]) -> Any:
+        """See `_Packed.pack`."""
+        return torch.ops.mkldnn._reorder_convolution_weight(self.weight, *self._shape, shape)
 
     def forward(self, x: Tensor, *, onto: Tensor | None = None) -> Tensor:
         """``(B, C, Y, X)``; what comes out is added to `onto`, in place, before the ReLU."""
         operators = torch.ops.mkldnn
-        weight = self._packed_for(x)
+        weight = self.packed_for(x)
         if onto is None:
             relu = "relu" if self._relu else "none"
             found: Tensor = operators._convolution_pointwise(x, weight, self.bias, *self._shape, relu, [], "")
@@ -64,14 +92,6 @@ class PackedConvolution(nn.Module):
             onto, x, weight, self.bias, *self._shape, "add", 1.0, then, [], ""
         )
         return summed
-
-    def _packed_for(self, x: Tensor) -> Any:
-        # Threads side by side may both do it: each goes on with its own.
-        packed = self._packed
-        if packed is None or packed[0] != x.shape[2:]:
-            weight = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *self._shape, list(x.shape))
-            packed = self._packed = x.shape[2:], weight
-        return packed[1]
 
 
 class PackedSplit(nn.Module):
@@ -102,12 +122,12 @@ class PackedSplit(nn.Module):
         return found
 
 
-class PackedUpsampling(nn.Module):
+class PackedUpsampling(_Packed):
     """As `PackedConvolution`, of a transposed one."""
 
     def __init__(self, convolution: nn.ConvTranspose2d) -> None:
-        super().__init__()
-        self.weight, self.bias = convolution.weight, convolution.bias
+        super().__init__(convolution.weight)
+        self.bias = convolution.bias
         self._shape: tuple[_Pair, _Pair, _Pair, _Pair, int] = (
             tuple(convolution.padding),  # type: ignore[arg-type]
             tuple(convolution.output_padding),
@@ -115,16 +135,15 @@ class PackedUpsampling(nn.Module):
             tuple(convolution.dilation),
             convolution.groups,
         )
-        self._packed: tuple[torch.Size, Any] | None = None
+
+    def pack(self, shape: list[int]) -> Any:
+        """See `_Packed.pack`."""
+        return torch.ops.mkldnn._reorder_convolution_transpose_weight(self.weight, *self._shape, shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, Y, X)``."""
-        operators, packed = torch.ops.mkldnn, self._packed
-        if packed is None or packed[0] != x.shape[2:]:
-            weight = operators._reorder_convolution_transpose_weight(self.weight, *self._shape, list(x.shape))
-            packed = self._packed = x.shape[2:], weight
-        found: Tensor = operators._convolution_transpose_pointwise(
-            x, packed[1], self.bias, *self._shape, "none", [], ""
+        found: Tensor = torch.ops.mkldnn._convolution_transpose_pointwise(
+            x, self.packed_for(x), self.bias, *self._shape, "none", [], ""
         )
         return found
 

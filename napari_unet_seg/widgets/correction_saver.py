@@ -133,7 +133,7 @@ class CorrectionSaver(QObject):
         elif loaded.autosaved is not None:
             listed = listed_slices(list(loaded.autosaved.slices))
             when = day_and_time(loaded.autosaved.time)
-            text = f"Edits of {listed} were not saved ({when})."
+            text = f"Edits of {listed} of {loaded.case.case_id} were not saved ({when})."
             if loaded.autosaved.changed:
                 text += f" Since then {listed_slices(list(loaded.autosaved.changed))} changed in the dataset."
             self._questions.ask("autosave", text, RECOVER, DISCARD)

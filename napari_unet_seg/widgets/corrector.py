@@ -214,7 +214,7 @@ class Corrector(QObject):
         work.mask.touch(None if box is None else range(*box[0].indices(work.mask.model.shape[0])))
         if self._history is not None:
             self._history.follow()
-        self._saver.note_edit()
+        self._note_edit()
         if not self._look.isActive():
             self._look.start()
 
@@ -222,7 +222,7 @@ class Corrector(QObject):
         if self._session.work is not None:
             self._session.work.mask.touch()
             self._look.start()
-            self._saver.note_edit()
+            self._note_edit()
 
     def _look_again(self) -> None:
         # What follows the model again is no edit that was made now.
@@ -244,8 +244,13 @@ class Corrector(QObject):
         work.mask.touch(planes)
         self._after_edit()
 
-    def _after_edit(self) -> None:
+    def _note_edit(self) -> None:
+        """Have it kept aside: each of the two looks after its own scans."""
         self._saver.note_edit()
+        self._keeper.note_edit()
+
+    def _after_edit(self) -> None:
+        self._note_edit()
         self._tell()
 
     def _on_saved(self, result: SaveResult) -> None:
@@ -280,17 +285,18 @@ class Corrector(QObject):
 
     def _put_back(self, work: Work, history: SliceHistory, autosaved: Autosave) -> None:
         """Show slices that were edited earlier, and never saved."""
-        # What has been painted since is newer.
-        newer = set(work.mask.unsaved())
+        # What has been painted since is newer; a slice that was only accepted was not painted.
+        newer = sorted(set(work.mask.edited()) & set(autosaved.slices))
         planes = {z: plane for z, plane in autosaved.planes().items() if z not in newer}
         written = history.write(planes)
         for z in planes:
-            if z not in written:
-                history.mark(z, True)
+            if work.mask.is_accepted(z) != (z not in written):
+                history.mark(z, z not in written)
         work.mask.touch(planes)
-        self.said.emit(
-            f"Recovered {listed_slices(sorted(planes))}." if planes else "Nothing older than what is painted now."
-        )
+        text = f"Recovered {listed_slices(sorted(planes))}." if planes else "Nothing was recovered."
+        if newer:
+            text += f" {listed_slices(newer).capitalize()} kept as painted since."
+        self.said.emit(text)
         self._after_edit()
 
     def _show_theirs(self, planes: dict[int, Plane]) -> None:
@@ -354,10 +360,11 @@ class Corrector(QObject):
         goes_on = case_starts and self._session.is_aside()
         if work is None or self._segmentation.layer is None:
             return CorrectionBoard(can_start=can_start, starts_from_truth=from_truth, goes_on=goes_on)
-        of_case = bool(work.case_id)
+        of_case, states, z = bool(work.case_id), tuple(work.mask.states()), self._segmentation.shown_slice()
         return CorrectionBoard(
-            states=tuple(work.mask.states()),
-            z=self._segmentation.shown_slice(),
+            states=states,
+            # The layer may still be that of a scan of more slices.
+            z=z if z is not None and z < len(states) else None,
             # To an empty mask of the case's own, starting with another empty one would add nothing.
             can_start=from_truth or (case_starts and not of_case),
             starts_from_truth=from_truth,

@@ -26,7 +26,7 @@ from napari_unet_seg.widgets.keys import Keys
 from napari_unet_seg.widgets.layers import place_of_slice, reference_of
 from napari_unet_seg.widgets.leaving import Answer, Leaving, ask_about_edits
 from napari_unet_seg.widgets.loose_keeper import LooseKeeper
-from napari_unet_seg.widgets.mask_file import choose_mask_file, file_beside
+from napari_unet_seg.widgets.mask_dialog import choose_mask_file, file_beside
 from napari_unet_seg.widgets.next_slice import NextSlice
 from napari_unet_seg.widgets.panel_column import PanelColumn, fold
 from napari_unet_seg.widgets.questions import Questions
@@ -316,7 +316,6 @@ class UNetDock(QWidget):
         saver.folderWanted.connect(self._choose_overlay)
         for part in (saver, corrector):
             part.caseChanged.connect(self._show_case_state)
-        corrector.caseChanged.connect(self.keeper.note_edit)
         self.scores.noticed.connect(corrector.note_edited)
         self.scores.valueChanged.connect(self.scores_panel.set_board)
         self.scores.mended.connect(self.status.take_back)
@@ -414,7 +413,7 @@ class UNetDock(QWidget):
             return
         path = self._choose_mask_file(self, file_beside(image))
         if path is not None:
-            self.keeper.save(path)
+            self.keeper.save(path, image=image)
 
     def _choose_overlay(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "A folder for the corrections", str(Path.home()))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet_seg.case_state import Work
 from napari_unet_seg.data.loose_edits import LooseEdits
 from napari_unet_seg.data.scan import listed_slices
-from napari_unet_seg.engine.image_hash import image_hash
+from napari_unet_seg.engine.image_hash import pixel_hash
+from napari_unet_seg.errors import InputError
 from napari_unet_seg.session import Session
-from napari_unet_seg.widgets.layers import as_bytes, sources_of, volume_from
+from napari_unet_seg.widgets.layers import as_bytes
 from napari_unet_seg.widgets.mask_file import file_of, write_mask_file
 from napari_unet_seg.widgets.questions import DISCARD, RECOVER, Questions
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
@@ -33,33 +35,41 @@ class _Subject:
 
     def __init__(self, work: Work, image: Image) -> None:
         self.work = work
+        self.image = image
         self.name = str(image.name)
         self.identity = ""
         self.earlier: Autosave | None = None
         """What was kept before, until the user has decided about it."""
         self.kept = False
         """Whether anything was written since."""
-        self.image = image
+        self.saves = 0
+        """Saves that run."""
 
     def look(self, edits: LooseEdits) -> Autosave | None:
         """Tell the image by its pixels, and find what was kept of it (on the lane)."""
-        sources = sources_of(self.image)
-        self.identity = image_hash(volume_from({source.label: source for source in sources}))
-        self.earlier = edits.read(self.identity, shape=self.shape)
+        data = self.image.data[0] if self.image.multiscale else self.image.data
+        identity = pixel_hash(np.asarray(data))
+        try:
+            self.earlier = edits.read(identity, shape=self.shape)
+        except InputError:
+            # What cannot be read, but may be one day, is not written over.
+            if not edits.has(identity):
+                self.identity = identity
+            raise
+        self.identity = identity
         return self.earlier
 
-    def write(self, edits: LooseEdits, planes: dict[int, Plane]) -> bool:
-        """Keep these slices, and whatever nobody has decided about yet; whether there is anything (on the lane)."""
+    def write(self, edits: LooseEdits, planes: dict[int, Plane]) -> None:
+        """Keep these slices, and whatever nobody has decided about yet (on the lane)."""
         if not self.identity:
-            # It could not be told, which was said then.
-            return False
+            # Why was said when the image was looked at.
+            return
         earlier = {} if self.earlier is None else self.earlier.planes()
         if planes or (earlier and self.kept):
             edits.write(self.identity, {**earlier, **planes}, shape=self.shape, name=self.name)
             self.kept = True
         elif not earlier:
             edits.drop(self.identity)
-        return bool(planes)
 
     def settle(self) -> None:
         """The user has decided about what was kept before (on the lane)."""
@@ -75,8 +85,8 @@ class _Subject:
 class LooseKeeper(QObject):
     """Sees to it that no edit is lost of an image that belongs to no dataset.
 
-    Until its mask is saved as a file, the edited slices lie with the user's data (`data.loose_edits`), and are offered
-    when the image is segmented again.
+    All slices that were corrected lie with the user's data (`data.loose_edits`), those that were saved as a file too,
+    and are offered when the image is segmented again.
 
     Parameters
     ----------
@@ -116,7 +126,6 @@ class LooseKeeper(QObject):
         self._lane = lane
         self._edits = LooseEdits() if edits is None else edits
         self._subject: _Subject | None = None
-        self._task: Task | None = None
         self._saved_note = ""
         self.note = ""
         """When the last save was, or the edits were kept aside."""
@@ -125,15 +134,13 @@ class LooseKeeper(QObject):
         self._timer.setInterval(self._KEEP_MS)
         self._timer.timeout.connect(self.keep)
         segmentation.layerChanged.connect(self._on_layer)
-        segmentation.edited.connect(self.note_edit)
-        segmentation.replaced.connect(self.note_edit)
         questions.answered.connect(self._on_answered)
         session.work_leaving.connect(self.leave)
         session.work_changed.connect(self._on_work_changed)
 
     def disconnect_all(self) -> None:
         """Start nothing new, and disconnect."""
-        self._timer.stop()
+        self._let_go()
         self._segmentation.layerChanged.disconnect(self._on_layer)
         self._session.work_leaving.disconnect(self.leave)
         self._session.work_changed.disconnect(self._on_work_changed)
@@ -151,11 +158,12 @@ class LooseKeeper(QObject):
         self._timer.stop()
         self._segmentation.settle()
         mask, edits = subject.work.mask, self._edits
-        planes = {z: as_bytes(mask.data[z]) for z in mask.unsaved(thorough=final)}
+        planes = {z: as_bytes(mask.data[z]) for z in mask.corrected(thorough=final)}
+        unsaved = bool(mask.unsaved(thorough=False))
 
-        def kept(anything: bool) -> None:
+        def kept(_: object) -> None:
             if subject is self._subject:
-                self.note = f"Edits kept aside at {time_now()}." if anything else self._saved_note
+                self.note = f"Edits kept aside at {time_now()}." if unsaved else self._saved_note
                 self.changed.emit()
 
         self._lane.submit(lambda task: subject.write(edits, planes), returned=kept, failed=self.failed.emit)
@@ -166,36 +174,42 @@ class LooseKeeper(QObject):
 
     def saving(self) -> bool:
         """Whether the mask is being saved."""
-        return self._task is not None
+        return self._subject is not None and self._subject.saves > 0
 
-    def save(self, path: Path) -> None:
-        """Write the mask at hand into a file, in the background; see `mask_file.write_mask_file`."""
+    def save(self, path: Path, *, image: Image) -> None:
+        """Write the mask of an image into a file, in the background, if it is still the one at hand.
+
+        See `mask_file.write_mask_file`.
+        """
         subject, layer = self._subject, self._segmentation.layer
-        if subject is None or layer is None or self._task is not None:
+        if subject is None or layer is None or subject.image is not image:
+            self.said.emit("Another image is at hand by now; nothing was saved.")
             return
         self._segmentation.settle()
         mask = subject.work.mask
         planes = {z: as_bytes(mask.data[z]) for z in mask.unsaved()}
         data, meta, _ = layer.as_layer_data_tuple()
-        pixels, image = as_bytes(data), file_of(subject.image)
+        pixels, scan = as_bytes(data), file_of(image)
 
         def saved(_: object) -> None:
             mask.note_saved(planes)
+            self._segmentation.show_as_saved(mask, planes)
             self.said.emit(f"Saved the mask as {path}.")
-            self.saved.emit()
             if subject is self._subject:
                 self.note = self._saved_note = f"Saved as {path.name} at {time_now()}."
-                # Of what was saved nothing need be kept aside any more.
-                self._timer.start()
+                self.saved.emit()
 
         def ended() -> None:
-            self._task = None
+            subject.saves -= 1
             self.changed.emit()
 
-        self._task = self._lane.submit(
-            lambda task: write_mask_file(path, pixels, meta, image=image), returned=saved, failed=self.failed.emit
+        subject.saves += 1
+        self._lane.submit(
+            lambda task: write_mask_file(path, pixels, meta, image=scan),
+            returned=saved,
+            failed=self.failed.emit,
+            finished=ended,
         )
-        self._task.finished.connect(ended)
         self.changed.emit()
 
     def settle(self) -> None:
@@ -210,9 +224,14 @@ class LooseKeeper(QObject):
         work, image = self._session.work, self._segmentation.reference
         if layer is None or image is None or work is None or work.case_id:
             return
-        if self._subject is not None and self._subject.work is work:
-            return
+        if self._subject is None or self._subject.work is not work:
+            self._take(work, image)
+
+    def _take(self, work: Work, image: Image) -> None:
+        """Have this image's edits kept from now on, and offer those of before."""
+        self._let_go()
         subject = self._subject = _Subject(work, image)
+        image.events.data.connect(self._on_image_replaced)
         edits = self._edits
 
         def look(task: Task) -> Autosave | None:
@@ -241,6 +260,17 @@ class LooseKeeper(QObject):
 
     def _on_work_changed(self) -> None:
         if self._subject is not None and self._subject.work is not self._session.work:
-            self._timer.stop()
+            self._let_go()
+
+    def _on_image_replaced(self) -> None:
+        """The image has other pixels: it is another one to whoever opens it next."""
+        if self._subject is not None:
+            self._take(self._subject.work, self._subject.image)
+            self._timer.start()
+
+    def _let_go(self) -> None:
+        self._timer.stop()
+        if self._subject is not None:
+            self._subject.image.events.data.disconnect(self._on_image_replaced)
             self._subject, self.note, self._saved_note = None, "", ""
             self._questions.settle(_TOPIC)

@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_unet_seg.data.export import export_mask
 from napari_unet_seg.data.formats import atomic
-from napari_unet_seg.data.formats.extensions import is_tiff, split_name
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.widgets.layer_geometry import layer_geometry
 from napari_unet_seg.widgets.layers import LAST_LABEL
 
 if TYPE_CHECKING:
     from napari.layers import Layer
-
-_KINDS = {"NIfTI (*.nii.gz *.nii)": "nii.gz", "TIFF (*.tif *.tiff)": "tif", "DICOM segmentation (*.dcm)": "dcm"}
 
 
 def write_mask_file(path: Path, data: Any, meta: Mapping[str, Any], *, image: Path | None = None) -> None:
@@ -34,7 +30,7 @@ def write_mask_file(path: Path, data: Any, meta: Mapping[str, Any], *, image: Pa
     meta : mapping
         As of `layer_geometry`.
     image : Path, optional
-        The file of the scan, which is never replaced, where the layer's metadata do not tell.
+        The file of the image, which is never replaced, where the layer's metadata do not tell.
 
     Raises
     ------
@@ -68,33 +64,3 @@ def file_of(image: Layer) -> Path | None:
     """The file, or the folder, that an image layer was read from; None where there is none, or none is known."""
     known = image.metadata.get("source") or image.source.path
     return Path(known) if isinstance(known, str) and Path(known).exists() else None
-
-
-def file_beside(image: Layer) -> Path:
-    """Where the mask of an image is saved unless the user says otherwise: beside its file, as ``NAME_seg``.
-
-    Opened in panel Data, that image has its mask then.
-    """
-    source = file_of(image)
-    if source is None:
-        return Path.home() / f"{_as_name(image.name)}_seg.nii.gz"
-    stem, ending = split_name(source.name)
-    return source.with_name(f"{stem}_seg{ending if is_tiff(source.name) else '.nii.gz'}")
-
-
-def choose_mask_file(parent: QWidget, suggested: Path) -> Path | None:
-    """Ask the user where to save a mask, and whether to replace a file that is there; None if they would rather not."""
-    dialog = QFileDialog(parent, "Save the mask", str(suggested.parent), ";;".join(_KINDS))
-    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    dialog.filterSelected.connect(lambda kind: dialog.setDefaultSuffix(_KINDS[kind]))
-    first = next(kind for kind, ending in _KINDS.items() if (ending == "tif") == is_tiff(suggested.name))
-    dialog.selectNameFilter(first)
-    dialog.setDefaultSuffix(_KINDS[first])
-    dialog.selectFile(suggested.name)
-    chosen = dialog.selectedFiles() if dialog.exec() else []
-    return Path(chosen[0]) if chosen else None
-
-
-def _as_name(text: str) -> str:
-    """A layer's name as one of a file."""
-    return "".join(character if character.isalnum() or character in "-_. " else "_" for character in text).strip()

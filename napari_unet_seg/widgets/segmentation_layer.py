@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from napari_unet_seg.widgets.layers import (
     shown_mask,
     slice_in_view,
 )
+from napari_unet_seg.working_mask import WorkingMask
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -174,13 +176,16 @@ class SegmentationLayer(QObject):
         self.written.emit(written)
 
     def _on_saved(self, result: SaveResult) -> None:
+        self.show_as_saved(result.job.work, result.saved)
+
+    def show_as_saved(self, mask: WorkingMask, slices: Iterable[int]) -> None:
         """Show labels that a saved mask has no room for as they were saved: as they are, they were never saved."""
-        data = result.job.work.data
-        wide = [z for z in result.saved if data.dtype != np.uint8 and data[z].max(initial=0) > LAST_LABEL]
+        data = mask.data
+        wide = [z for z in slices if data.dtype != np.uint8 and data[z].max(initial=0) > LAST_LABEL]
         for z in wide:
             np.minimum(data[z], LAST_LABEL, out=data[z])
         work = self._session.work
-        if wide and self.layer is not None and work is not None and work.mask is result.job.work:
+        if wide and self.layer is not None and work is not None and work.mask is mask:
             self.layer.refresh()
 
     def _on_replaced(self) -> None:

@@ -127,3 +127,11 @@ def test_a_segmenter_on_a_processor_uses_them() -> None:
     assert any(isinstance(layer, PackedConvolution) for layer in segmenter._network.modules())
     # What it was given can be trained on.
     assert not any(isinstance(layer, PackedConvolution) for layer in network.modules())
+
+
+def test_a_copy_of_a_network_that_has_predicted() -> None:
+    _, packed = prepared(UNetConfig(features=(8, 16), convolutions=(1, 1)), torch.float32)
+    x = torch.randn(1, 3, 16, 16)
+    with torch.inference_mode():
+        expected = packed(x)
+        assert torch.equal(copy.deepcopy(packed)(x), expected)

@@ -259,7 +259,7 @@ def test_what_is_no_longer_wanted_is_not_kept_with_what_a_crash_left(
         segmented.saver.autosave()
     settle()
     assert dataset.autosaves["two"] is kept
-    assert segmented.correct_panel.notice().startswith("Edits of slice 1 were not saved")
+    assert segmented.correct_panel.notice().startswith("Edits of slice 1 of two were not saved")
 
 
 def test_a_failed_save_keeps_the_edit(

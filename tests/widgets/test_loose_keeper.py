@@ -9,11 +9,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QFileDialog
 
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.dock import UNetDock
+from napari_unet_seg.widgets.mask_dialog import choose_mask_file
 from napari_unet_seg.widgets.questions import DISCARD, RECOVER
 from napari_unet_seg.working_mask import SliceState
 from tests.fakes import FakeSegmenter
@@ -125,7 +128,7 @@ def test_what_was_painted_since_is_not_overwritten(painted: UNetDock, settle: Se
     newer = painted.session.work.mask.data[2].copy()
     painted.correct_panel.noticeAnswered.emit(RECOVER)
     assert np.array_equal(painted.session.work.mask.data[2], newer)
-    assert painted.status.value() == "Nothing older than what is painted now."
+    assert painted.status.value() == "Nothing was recovered. Slice 2 kept as painted since."
 
 
 def test_a_question_goes_with_its_image(painted: UNetDock, settle: Settle) -> None:
@@ -209,14 +212,14 @@ def test_the_mask_is_saved_as_a_file(
     assert board.note.startswith("Saved as mask.nii.gz at ")
     painted.keeper.keep()
     settle()
-    assert kept(own_registry) == []
     assert painted.corrector.value().note.startswith("Saved as mask.nii.gz at ")
-    # And what is painted then is kept aside again.
+    # All that was corrected is offered again, what was saved too: who saves over the file would lose it.
     stroke(painted, 4)
     assert painted.corrector.value().unsaved == 1
-    painted.keeper.keep()
+    painted._viewer.layers.remove(painted.segmentation.layer)
     settle()
-    assert len(kept(own_registry)) == 1
+    segment(painted, settle)
+    assert painted.correct_panel.notice().startswith("Edits of slices 2, 4 of this image were kept (")
 
 
 def test_a_file_that_cannot_be_written_leaves_all_unsaved(
@@ -257,3 +260,134 @@ def test_a_scan_of_the_dataset_is_saved_there(segmented: UNetDock, settle: Settl
     segmented._save()
     settle()
     assert segmented.corrector.value().unsaved == 0
+
+
+def test_an_accepted_slice_is_recovered(painted: UNetDock, settle: Settle) -> None:
+    edited = painted.session.work.mask.data[2].copy()
+    painted._viewer.layers.remove(painted.segmentation.layer)
+    settle()
+    segment(painted, settle)
+    painted._show_slice(2)
+    painted.corrector.accept()
+    painted.correct_panel.noticeAnswered.emit(RECOVER)
+    assert np.array_equal(painted.session.work.mask.data[2], edited)
+    assert painted.corrector.value().states[2] is SliceState.EDITED
+
+
+def test_the_mask_of_an_image_that_was_left_is_not_saved_under_its_name(
+    painted: UNetDock, settle: Settle, tmp_path: Path
+) -> None:
+    def answer(parent: object, suggested: Path) -> Path:
+        # Meanwhile, behind the question, another image has been segmented.
+        pixels = np.random.default_rng(1).integers(20, 120, (6, 32, 32), dtype=np.uint8)
+        painted._viewer.add_image(pixels, name="another flair")
+        choose_flair(painted, "another flair")
+        segment(painted, settle)
+        return tmp_path / "mask.nii.gz"
+
+    painted._choose_mask_file = answer
+    painted._save()
+    settle()
+    assert not (tmp_path / "mask.nii.gz").exists()
+    assert painted.status.value() == "Another image is at hand by now; nothing was saved."
+
+
+def test_a_second_save_is_not_dropped(painted: UNetDock, settle: Settle, tmp_path: Path) -> None:
+    image = painted.keeper.image()
+    painted.keeper.save(tmp_path / "first.tif", image=image)
+    stroke(painted, 3)
+    painted.keeper.save(tmp_path / "second.tif", image=image)
+    settle()
+    first, second = (tifffile.imread(tmp_path / f"{name}.tif") for name in ("first", "second"))
+    assert second[3].sum() > first[3].sum()
+    assert painted.corrector.value().unsaved == 0
+    assert not painted.corrector.value().saving
+
+
+def test_other_pixels_are_another_image(painted: UNetDock, settle: Settle, own_registry: Path) -> None:
+    image = painted.keeper.image()
+    image.data = np.asarray(image.data) + 1
+    stroke(painted, 3)
+    painted.keeper.keep()
+    settle()
+    painted._viewer.layers.remove(painted.segmentation.layer)
+    settle()
+    segment(painted, settle)
+    assert painted.correct_panel.notice().startswith("Edits of slices 2, 3 of this image were kept (")
+
+
+def test_what_was_painted_is_kept_when_the_image_changes_its_shape(
+    painted: UNetDock, settle: Settle, own_registry: Path
+) -> None:
+    painted._show_slice(5)
+    image = painted.keeper.image()
+    image.data = np.asarray(image.data)[:4]
+    painted.runner.segment()
+    settle()
+    assert len(painted.corrector.value().states) == 4
+    assert len(kept(own_registry)) == 1
+
+
+def test_labels_above_a_byte_are_shown_as_they_were_saved(painted: UNetDock, settle: Settle, tmp_path: Path) -> None:
+    layer = painted.segmentation.layer
+    layer.data = layer.data.astype(np.int32)
+    layer.data_setitem((np.full(3, 4), np.arange(3), np.arange(3)), 300)
+    painted.segmentation.settle()
+    painted.keeper.save(tmp_path / "mask.tif", image=painted.keeper.image())
+    settle()
+    assert painted.corrector.value().unsaved == 0
+    assert painted.session.work.mask.data.max() == 255
+
+
+def test_edits_that_cannot_be_written_come_back_in_the_same_window(
+    painted: UNetDock, settle: Settle, own_registry: Path
+) -> None:
+    (own_registry / "edits").write_text("no folder")
+    painted._viewer.layers.remove(painted.segmentation.layer)
+    settle()
+    assert "cannot be kept aside" in painted.status.value()
+    segment(painted, settle)
+    assert painted.correct_panel.notice().startswith("Edits of slice 2 of this image were kept (")
+
+
+class Dialog:
+    """Stands in for Qt's: gives names in turn, the last of which is taken."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str, kind: str = "NIfTI (*.nii.gz *.nii)") -> None:
+        self.names, self.suggested, self.kind = list(names), [], kind
+        for name in ("exec", "selectedFiles", "selectFile", "selectedNameFilter"):
+            monkeypatch.setattr(QFileDialog, name, lambda dialog, *told, name=name: getattr(self, name)(*told))
+
+    def exec(self) -> int:
+        return bool(self.names)
+
+    def selectedFiles(self) -> list[str]:
+        return self.names[:1]
+
+    def selectFile(self, name: str) -> None:
+        self.suggested.append(name)
+        if len(self.suggested) > 1:
+            self.names.pop(0)
+
+    def selectedNameFilter(self) -> str:
+        return self.kind
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"), [("m.nii.gz", "m.nii.gz"), ("patient.01", "patient.01.nii.gz"), ("M.NII", "M.NII"), ("", None)]
+)
+def test_a_name_gets_the_ending_of_its_kind(
+    dock: UNetDock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: str, taken: str | None
+) -> None:
+    dialog = Dialog(monkeypatch, *([str(tmp_path / typed)] if typed else []))
+    found = choose_mask_file(dock, tmp_path / "scan_seg.nii.gz")
+    assert found == (None if taken is None else tmp_path / taken)
+    assert dialog.suggested == ["scan_seg.nii.gz"]
+
+
+def test_a_file_that_is_there_is_asked_about(dock: UNetDock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "m.tif").touch()
+    dialog = Dialog(monkeypatch, str(tmp_path / "m"), str(tmp_path / "n"), kind="TIFF (*.tif *.tiff)")
+    assert choose_mask_file(dock, tmp_path / "scan_seg.tif") == tmp_path / "n.tif"
+    # Qt is shown the whole name, and asks.
+    assert dialog.suggested == ["scan_seg.tif", "m.tif"]
