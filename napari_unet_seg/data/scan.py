@@ -110,6 +110,11 @@ def former_id(scan: Scan) -> str:
     return str(getattr(scan, "former_id", scan.case_id))
 
 
+def mask_notes(scan: Scan) -> tuple[str, ...]:
+    """What a user should know of the mask that a scan came with: its `mask_notes`, where its layout has any."""
+    return tuple(getattr(scan, "mask_notes", ()))
+
+
 def identity(scan: Scan) -> str:
     """What tells a scan from others wherever it lies, as series of DICOM have it; ``""`` where its files' names do."""
     return str(getattr(scan, "identity", ""))

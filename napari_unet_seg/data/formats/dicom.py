@@ -237,11 +237,11 @@ def _volumes(headers: Sequence[ImageHeader], broken: Sequence[InputError]) -> It
 
 
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[str]]:
-    """Frames without those of a file that was copied under another name."""
-    kept: dict[tuple[str, int], Frame] = {}
+    """Frames without those of a file that was copied under another name; one that lies elsewhere is no copy."""
+    kept: dict[tuple[str, int, object], Frame] = {}
     copies = []
     for frame in frames:
-        other = kept.setdefault((frame.uid, frame.index), frame)
+        other = kept.setdefault((frame.uid, frame.index, frame.plane), frame)
         if other is not frame and frame.index == 0:
             copies.append((frame.path.name, f"it is a copy of {other.path.name}"))
     return list(kept.values()), _left_out(copies)

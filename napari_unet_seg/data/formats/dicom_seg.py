@@ -112,6 +112,21 @@ def read_segments(path: Path, series: Series) -> Segments:
         return Segments(values=values, bits=bits, labelled=labelled, descriptions=tuple(described.values()))
 
 
+def foreign_segments(path: Path) -> tuple[str, ...]:
+    """What the segments of a file of other software are called; nothing for a file that `encode` made.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    with opened(path):
+        data = pydicom.dcmread(path, stop_before_pixels=True)
+        if _own_text(data) is not None:
+            return ()
+        return tuple(str(item.get("SegmentLabel", item.SegmentNumber)) for item in data.SegmentSequence)
+
+
 def encode(labels: Array, series: Series, *, former: Path | None = None) -> bytes:
     """A segmentation file of a series.
 

@@ -8,6 +8,7 @@ that is a bare number is called after the series if all such folders beside it a
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections import Counter
@@ -108,8 +109,21 @@ class DicomScan:
         return self.reference.stack.grid.shape
 
     def mask_files(self) -> tuple[MaskFile, ...]:
-        """The one file with every slice."""
-        return (MaskFile(path=self.mask_paths[0], slices=tuple(range(self.read_shape()[0]))),)
+        """The one file with every slice, called after its image where slices are images: others may join them."""
+        path, depth = self.mask_paths[0], self.read_shape()[0]
+        return (MaskFile(path=path, slices=tuple(range(depth)), names=_image_names(self.reference)),)
+
+    @property
+    def mask_notes(self) -> tuple[str, ...]:
+        """See `scan.mask_notes`."""
+        names = () if self.segmentation is None else dicom_seg.foreign_segments(self.segmentation)
+        if self.segmentation is None or len(names) < 2:
+            return ()
+        listed = ", ".join(names)
+        return (
+            f"every segment of {self.segmentation.name} counts as foreground ({listed}); a correction has one, and "
+            "replaces them in its slices",
+        )
 
     def decode_mask(self, file: MaskFile, path: Path) -> Array:
         """Segment numbers, ``(Z, Y, X)``; see `dicom_seg.read_labels`."""
@@ -313,8 +327,21 @@ def _common_folder(group: Sequence[Series]) -> Path:
     return Path(os.path.commonpath([each.folder for each in group]))
 
 
+def _image_names(series: Series) -> tuple[str, ...]:
+    """What tells the image of each slice from any other; nothing where nothing does, or slices cut across images."""
+    frames = series.frames
+    order = series.stack.to_screen(np.arange(len(frames)).reshape(-1, 1, 1))
+    if order.shape != (len(frames), 1, 1):
+        return ()
+    names = tuple(f"{frames[place].uid}/{frames[place].index}" for place in order.ravel())
+    return names if len(set(names)) == len(names) else ()
+
+
 def _with_segmentations(cases: Sequence[DicomScan], headers: Sequence[SegHeader]) -> Iterable[DicomScan]:
-    """Cases with the segmentation that refers to each; of several the one named after it, or else the newest."""
+    """Cases with the segmentation that refers to each; of several the one named after it, or else the newest.
+
+    A case without one does not get the name of one that is another's: names depend on who else is in the folder.
+    """
     owned: dict[str, list[SegHeader]] = {case.case_id: [] for case in cases}
     instances: dict[str, set[str]] = {}
     for case in cases:
@@ -324,15 +351,27 @@ def _with_segmentations(cases: Sequence[DicomScan], headers: Sequence[SegHeader]
         owner = _owner(header, cases, set().union(*(instances.get(uid, ()) for uid in header.instances)))
         if owner is not None:
             owned[owner].append(header)
+    taken = {header.path for headers_of_case in owned.values() for header in headers_of_case}
     for case in cases:
         own = [f"{name}_seg.dcm" for name in (case.case_id, case.mask_name)]
         ranked = sorted(owned[case.case_id], key=lambda each: (each.path.name in own, each.written, str(each.path)))
         if not ranked:
-            yield case
+            yield _with_free_name(case, taken)
+            taken.update(case.mask_paths)
             continue
         chosen = ranked.pop()
         notes = (f"{', '.join(each.path.name for each in ranked)} not used: {chosen.path.name} is",) if ranked else ()
         yield replace(case, segmentation=chosen.path, notes=notes)
+
+
+def _with_free_name(case: DicomScan, taken: set[Path]) -> DicomScan:
+    """A case whose mask file would be none of these."""
+    name = case.mask_name or case.case_id
+    for number in itertools.count(1):
+        found = case if number == 1 else replace(case, mask_name=f"{name}_{number}")
+        if taken.isdisjoint(found.mask_paths):
+            return found
+    raise AssertionError
 
 
 def _owner(header: SegHeader, cases: Sequence[DicomScan], by_instance: set[str]) -> str | None:
