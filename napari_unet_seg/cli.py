@@ -119,20 +119,23 @@ class Evaluate:
     def run(self) -> int:
         """Score case by case; one that cannot be used is reported, and the others go on."""
         from napari_unet_seg.data.dataset import Case, open_dataset
-        from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
+        from napari_unet_seg.data.formats.atomic import check_writable
+        from napari_unet_seg.data.report_file import check_report, write_report_file
         from napari_unet_seg.data.volume import Mask, Volume
         from napari_unet_seg.engine.evaluate import CaseScores, evaluate
         from napari_unet_seg.engine.segmenter import load_model
         from napari_unet_seg.engine.summary import summary_text
 
         if self.json is not None:
-            check_writable(self.json)
+            check_report(self.json)
         if self.report is not None:
             from napari_unet_seg.engine.report import PAGE, CaseFigures, write_report
 
             check_writable(self.report / PAGE)
         dataset = open_dataset(self.path, self.overlay)
         print_dataset_notes(dataset)
+        if self.json is not None:
+            check_report(self.json, inputs=dataset.mask_paths())
         segmenter = load_model(self.model, device=self.device)
         print_model_notes(segmenter.description)
         figures = None if self.report is None else CaseFigures(segmenter.description.channel_names)
@@ -163,7 +166,7 @@ class Evaluate:
             raise
         print(summary_text(result["summary"]))
         if self.json is not None:
-            write_bytes(self.json, json.dumps(result, indent=2).encode() + b"\n")
+            write_report_file(self.json, json.dumps(result, indent=2) + "\n")
         if self.report is not None and figures is not None:
             print(f"report: {write_report(result, figures.html, folder=self.report)}")
         return status

@@ -31,7 +31,7 @@ from napari_unet_seg.engine.normalise import CLIP, statistics_for
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.engine.working_grid import to_working_grid
-from training.command_line import command, command_parser, writable_file
+from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 
 EQUAL = 0.999
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="of the fast way (default: %(default)s)")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="of the fast way (default: the device's)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="the first case of N (default: all)")
-    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
+    parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     if given.every < 1:
         parser.error("--every must be positive")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napari_unet_seg.commands.status import FAILED, INPUT_AT_FAULT, INTERRUPTED, unread
-from napari_unet_seg.data.formats.atomic import check_writable
+from napari_unet_seg.data.report_file import check_report
 from napari_unet_seg.errors import InputError, SegmentationError
 
 
@@ -56,11 +56,11 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[s
     return run
 
 
-def writable_file(text: str) -> Path:
-    """The type of an argument: a file to be written in the end, tried before the work, which may take long."""
+def report_file(text: str) -> Path:
+    """The type of an argument: a JSON file to be written in the end, tried before the work, which may take long."""
     path = Path(text)
     try:
-        check_writable(path)
+        check_report(path)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return path

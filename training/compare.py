@@ -14,7 +14,7 @@ from typing import Any
 
 from napari_unet_seg.engine.evaluate import summarise
 from napari_unet_seg.errors import InputError
-from training.command_line import command, command_parser, writable_file
+from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 from training.report.fold_scores import FoldScores
 from training.report.paired import paired_difference
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = command_parser("training.compare", __doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="outputs of training.cross_validate")
-    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
+    parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     names = [folder.name for folder in given.runs]
     distinct = len(set(names)) == len(names)

@@ -215,6 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", type=Path, metavar="DATA", help="a dataset to compare both on")
     parser.add_argument("--threads", type=int, help="CPU threads, of PyTorch and of ONNX Runtime")
     given = parser.parse_args(arguments)
+    if given.output.suffix.lower() != ".onnx":
+        raise InputError("give the file the ending .onnx", path=given.output)
     if given.threads:
         torch.set_num_threads(given.threads)
     network, description = load_checkpoint(Registry().path(given.model))

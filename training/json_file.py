@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from napari_unet_seg.data.formats.atomic import write_bytes
+from napari_unet_seg.data.report_file import write_report_file
 
 
 def save_json(path: Path | None, value: Any) -> None:
@@ -18,4 +18,4 @@ def save_json(path: Path | None, value: Any) -> None:
         If the file cannot be written.
     """
     if path is not None:
-        write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+        write_report_file(path, json.dumps(value, indent=1) + "\n")

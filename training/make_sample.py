@@ -6,8 +6,9 @@ as a hospital would: pre-contrast T1, FLAIR and post-contrast T1 in slices of 5 
 
 from __future__ import annotations
 
-import argparse
 import gzip
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_unet_seg.data.formats.atomic import write_bytes
+from training.command_line import command, command_parser
 from training.sample_case.anatomy import Grid, make_anatomy, warp
 from training.sample_case.head import SEQUENCES, make_head
 from training.sample_case.lesion import add_glioma, add_mimics
@@ -82,25 +85,26 @@ def save(path: Path, image: NDArray[np.uint8], affine: NDArray[np.float64]) -> N
     nifti.header.set_xyzt_units("mm")
     nifti.set_sform(affine, code="mni")
     nifti.set_qform(affine, code="mni")
-    path.write_bytes(gzip.compress(nifti.to_bytes(), compresslevel=9, mtime=0))
+    write_bytes(path, gzip.compress(nifti.to_bytes(), compresslevel=9, mtime=0))
 
 
-def main() -> None:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write the sample and say how large it and its lesion are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_parser("training.make_sample", __doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder to write the four NIfTI files to")
     parser.add_argument("--seed", type=int, default=152, help="another seed, another head (default: %(default)s)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     images, affine = make_sample(options.seed)
-    options.output.mkdir(parents=True, exist_ok=True)
     for name, image in images.items():
         path = options.output / f"sample_{name}.nii.gz"
         save(path, image, affine)
         print(f"{path}: {image.shape}, {path.stat().st_size / 1e6:.2f} MB")
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
     print(f"lesion: {images['mask'].sum() * voxel_ml:.1f} ml in {images['mask'].any((1, 2)).sum()} slices")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

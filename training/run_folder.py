@@ -55,6 +55,8 @@ class RunFolder:
         InputError
             If there is one, finished or not, or its state is damaged.
         """
+        if self.path.is_file():
+            raise InputError("a run needs a folder, and this is a file; give another --output", path=self.path)
         file = self.path / "state.pt"
         if file.exists() and not read_state(file)["progress"]["finished"]:
             problem = "there is an unfinished run here; go on with it by --resume, or delete the folder"

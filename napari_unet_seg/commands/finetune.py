@@ -73,10 +73,10 @@ class Finetune:
             # An unknown one shows before torch is loaded.
             _ = dataset[self.case]
 
-        from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
+        from napari_unet_seg.data.report_file import check_report, write_report_file
 
         if self.json is not None:
-            check_writable(self.json)
+            check_report(self.json, inputs=dataset.mask_paths())
         from napari_unet_seg.engine.round_process import AS_IT_WAS, let_threads_sleep
 
         let_threads_sleep(os.environ)
@@ -118,5 +118,5 @@ class Finetune:
             raise KeyboardInterrupt
         print(report_text(report))
         if self.json is not None:
-            write_bytes(self.json, json.dumps(report.to_json(), indent=2).encode() + b"\n")
+            write_report_file(self.json, json.dumps(report.to_json(), indent=2) + "\n")
         return OK

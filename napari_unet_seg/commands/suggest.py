@@ -49,15 +49,17 @@ class Suggest:
     def run(self) -> int:
         """Segment case by case; one that cannot be used is reported, and the others go on."""
         from napari_unet_seg.data.dataset import open_dataset
-        from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
+        from napari_unet_seg.data.report_file import check_report, write_report_file
         from napari_unet_seg.engine.segmenter import load_model
         from napari_unet_seg.engine.suggest import suggest
 
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit must be 1 or more, got {self.limit}")
         if self.json is not None:
-            check_writable(self.json)
+            check_report(self.json)
         dataset = open_dataset(self.path, self.overlay)
+        if self.json is not None:
+            check_report(self.json, inputs=dataset.mask_paths())
         print_dataset_notes(dataset)
         cases = None if self.case is None else [dataset[self.case].case_id]
         segmenter = load_model(self.model, device=self.device)
@@ -88,5 +90,5 @@ class Suggest:
             print(f"and {len(found) - _SHOWN} more; see --limit and --json")
         if self.json is not None:
             listed = [asdict(entry) for entry in found]
-            write_bytes(self.json, json.dumps(listed, indent=2).encode() + b"\n")
+            write_report_file(self.json, json.dumps(listed, indent=2) + "\n")
         return status

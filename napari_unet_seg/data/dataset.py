@@ -89,6 +89,10 @@ class Dataset:
         hint = f"did you mean {' or '.join(near)}?" if near else f"the first one is {self.cases[0].case_id}"
         raise InputError(f"there is no case {case_id!r}; {hint}", path=self.root)
 
+    def mask_paths(self) -> list[Path]:
+        """The files that hold the masks of the cases, or would hold them; of a file for all, one."""
+        return list(dict.fromkeys(path for case in self.cases for path in case.scan.mask_paths))
+
     @property
     def overlay(self) -> Path | None:
         """Folder that the corrections are written to in place of the dataset, if one was chosen."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_unet_seg.errors import InputError, SegmentationError
-from training.command_line import command, writable_file
+from training.command_line import command, report_file
 from training.json_file import save_json
 
 
@@ -59,7 +59,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(arguments: list[str]) -> None:
 def test_where_nothing_can_be_written_is_said_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(argparse.ArgumentTypeError, match="file"):
-        writable_file(str(tmp_path / "file" / "out.json"))
+        report_file(str(tmp_path / "file" / "out.json"))
 
 
 def test_what_was_found_is_written_where_asked(tmp_path: Path) -> None:

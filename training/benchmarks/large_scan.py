@@ -25,7 +25,7 @@ from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.engine.segmenter import load_model
 from training.benchmarks.memory import peak_memory
-from training.command_line import command, command_parser, writable_file
+from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 from training.memory_limit import GIB
 
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--limit", type=float, default=2.0, help="GiB over idle (default: %(default)s)")
     parser.add_argument("--model", default="default", help="a model's name, or a .safetensors file")
-    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
+    parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if min(given.slices) < 1 or given.size < 16 or given.limit <= 0:

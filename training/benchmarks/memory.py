@@ -22,7 +22,7 @@ import psutil
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.layouts.kaggle import NAME, KaggleScan
 from napari_unet_seg.errors import InputError
-from training.command_line import command, command_parser, writable_file
+from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 from training.memory_limit import GIB
 
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--times", type=int, default=10, help="how often each case is in it (default: %(default)s)")
     parser.add_argument("--limit", type=float, default=4.0, help="GiB that may be held (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=8, help="steps of the training (default: %(default)s)")
-    parser.add_argument("--json", type=writable_file, help="write the figures there as well")
+    parser.add_argument("--json", type=report_file, help="write the figures there as well")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)

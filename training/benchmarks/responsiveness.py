@@ -32,7 +32,7 @@ from napari_unet_seg.widgets.demo import add_dock
 from training.benchmarks.gestures import KnownMask, opening, slider_cost, switching
 from training.benchmarks.round_delay import round_delay
 from training.benchmarks.window import LoopDelay, add_scan, idle, open_viewer, wait, wait_until
-from training.command_line import command, command_parser, writable_file
+from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 
 PARTS = ("loop", "stroke", "slider", "switching", "opening")
@@ -179,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--round", action="store_true", help="with and without a round of retraining")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement with --round")
     parser.add_argument("--repeats", type=int, default=1, help="turns with --round")
-    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
+    parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     measurements: dict[str, Callable[[], Any]] = {
         "loop": loop_delay,

@@ -23,7 +23,7 @@ import psutil
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
 from training.benchmarks.corrected_scan import own_models, write_corrected_scan
-from training.command_line import command, command_parser, writable_file
+from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 
 MEMORY_MB = {False: 5.0, True: 60.0}
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=50, help="rounds of retraining")
     parser.add_argument("--seconds", type=float, default=3.0, help="time budget of a round")
     parser.add_argument("--in-process", action="store_true", help="train in this process")
-    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
+    parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     begin = in_process if given.in_process else in_child
     with tempfile.TemporaryDirectory(prefix="rounds-") as folder:

@@ -43,7 +43,7 @@ from training.benchmarks.predictors import (
     slices_as_written,
 )
 from training.benchmarks.trainings import phantom_slices
-from training.command_line import command, command_parser, writable_file
+from training.command_line import command, command_parser, report_file
 from training.describe import network_gflop
 from training.json_file import save_json
 
@@ -314,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--peer-python", type=Path, help="a Python with tensorflow, to predict with Keras' network")
     parser.add_argument("--curve", action="store_true", help="time growing scans and networks, too")
     parser.add_argument("--compile", action="store_true", help="time torch.compile, too")
-    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
+    parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     if given.rounds < 1:
         parser.error("--rounds must be positive")

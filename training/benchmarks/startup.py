@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from training.command_line import command, command_parser, writable_file
+from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 
 _IMPORT = "import time; s = time.perf_counter(); import napari_unet_seg; print(time.perf_counter() - s)"
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = command_parser("training.benchmarks.startup", __doc__)
     parser.add_argument("--rounds", type=int, default=3, help="starts of napari, each in a process of its own")
-    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
+    parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     parser.add_argument("--once", action="store_true", help="measure the window in this process (used by itself)")
     given = parser.parse_args(arguments)
     if given.once:

@@ -30,7 +30,7 @@ from napari_unet_seg.engine.fit import uses_bfloat16
 from training.benchmarks.contenders import Contender, keras, ours, plain
 from training.benchmarks.machine import Precision, by_turns, matrix_rate, spread
 from training.benchmarks.trainings import phantom_slices
-from training.command_line import command, command_parser, writable_file
+from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 from training.recipe import Recipe
 from training.recipes import RECIPES
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--default-allocator", action="store_true", help="leave the C library as it is, which `training.run` does not"
     )
-    parser.add_argument("--json", type=writable_file, help="write the figures to this file as well")
+    parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
     if min(given.rounds, *(given.batches or [1])) < 1:
         parser.error("--rounds and --batches must be positive")

@@ -1,0 +1,56 @@
+"""A file that a command writes what it found into, where the user says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from napari_unet_seg.data.formats import atomic
+from napari_unet_seg.errors import InputError, reason
+
+_ENDING = ".json"
+
+
+def check_report(path: Path, *, inputs: Iterable[Path] = ()) -> None:
+    """Try whether `write_report_file` will work, before something that takes long.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is made if need be.
+    inputs : iterable of Path
+        Files that are read, and never replaced.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, or a file is there that is no report: a mistyped path may be a scan's.
+    """
+    if _is_stream(path):
+        return
+    if path.is_file():
+        if path.suffix.lower() != _ENDING:
+            raise InputError(f"is there, and is no {_ENDING} file; give the report another name", path=path)
+        atomic.refuse_overwriting([path], inputs=inputs)
+    atomic.check_writable(path.resolve())
+
+
+def write_report_file(path: Path, text: str) -> None:
+    """Write a report, whole or not at all; a link stays one, and what is no file, such as a pipe, is written to.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    if not _is_stream(path):
+        atomic.write_bytes(path.resolve(), text.encode())
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be written ({reason(error)})", path=path) from error
+
+
+def _is_stream(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()

@@ -1,0 +1,59 @@
+"""A report replaces a report, and nothing else."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from napari_unet_seg.data.report_file import check_report, write_report_file
+from napari_unet_seg.errors import InputError
+
+
+def test_a_report_replaces_a_report(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.json"
+    for text in ("{}", "[]"):
+        check_report(path)
+        write_report_file(path, text)
+        assert path.read_text() == text
+    check_report(tmp_path / "scores.txt")
+
+
+@pytest.mark.parametrize("name", ["scan.tif", "mask.nii.gz", "notes"])
+def test_what_is_no_report_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"precious")
+    with pytest.raises(InputError, match=rf"{name}: is there, and is no \.json file"):
+        check_report(tmp_path / name)
+
+
+def test_what_is_read_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "_annotations.coco.json"
+    path.write_text("{}")
+    with pytest.raises(InputError, match="would replace what is read"):
+        check_report(path, inputs=[path])
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    check_report(tmp_path / "link.json")
+    write_report_file(tmp_path / "link.json", "new")
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "real.json").read_text() == "new"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    found: list[str] = []
+    reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    check_report(tmp_path / "pipe")
+    write_report_file(tmp_path / "pipe", "{}")
+    reader.join(timeout=10)
+    assert found == ["{}"]
+
+
+def test_a_folder_is_no_report(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written"):
+        check_report(tmp_path)
