@@ -237,9 +237,10 @@ class Corrector(QObject):
         work = self._session.work
         if self._history is None or work is None:
             return
-        written = self._history.write(planes)
-        for z in planes:
-            if work.mask.is_accepted(z) and (unmark or z in written):
+        accepted = [z for z in planes if work.mask.is_accepted(z)]
+        written = self._history.write(planes, unmark=accepted)
+        if unmark:
+            for z in set(accepted) - set(written):
                 self._history.mark(z, False)
         work.mask.touch(planes)
         self._after_edit()

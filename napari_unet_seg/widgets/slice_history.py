@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +33,11 @@ class SliceHistory:
         self._set_mark = set_mark
         self._marks: list[_Mark] = []
 
-    def write(self, planes: Mapping[int, Plane]) -> list[int]:
-        """Write slices ``(Y, X)``, as one step of the history; those that changed."""
+    def write(self, planes: Mapping[int, Plane], *, unmark: Collection[int] = ()) -> list[int]:
+        """Write slices ``(Y, X)``, as one step of the history; those that changed.
+
+        Where one of `unmark` changes, its mark is taken back with the same step.
+        """
         data = shown_mask(self.layer)
         changed = {z: plane for z, plane in planes.items() if not np.array_equal(data[z], plane)}
         if not changed:
@@ -51,6 +54,8 @@ class SliceHistory:
                 z, y, x = (part[values == label] for part in places)
                 indices = (y, x) if self.layer.ndim == 2 else (depth[z], y, x)
                 self.layer.data_setitem(indices, int(label), refresh=False)
+            for z in changed.keys() & set(unmark):
+                self.mark(z, False)
         self.layer.refresh()
         return [int(z) for z in depth]
 
@@ -69,12 +74,13 @@ class SliceHistory:
         if not self._marks:
             return
         done, undone = _steps(self.layer._undo_history), _steps(self.layer._redo_history)
-        for mark in self._marks:
-            # In neither, the history has forgotten the step: the mark stays as it is.
+        # The latest is undone first, and redone last. In neither, the history has forgotten the step: the mark stays.
+        for mark in reversed(self._marks):
             if mark.done and id(mark.step) in undone:
                 mark.done = False
                 self._set_mark(mark.z, not mark.marked)
-            elif not mark.done and id(mark.step) in done:
+        for mark in self._marks:
+            if not mark.done and id(mark.step) in done:
                 mark.done = True
                 self._set_mark(mark.z, mark.marked)
 

@@ -102,3 +102,22 @@ def test_a_single_slice_is_written_too() -> None:
     layer.undo()
     layer.undo()
     assert not layer.data.any()
+
+
+def test_a_mark_goes_and_comes_with_the_slice() -> None:
+    layer = Labels(np.ones((3, 4, 4), np.uint8))
+    marks: dict[int, bool] = {}
+    history = SliceHistory(layer, set_mark=marks.__setitem__)
+    history.mark(1, True)
+    history.write({1: np.zeros((4, 4), np.uint8), 2: np.ones((4, 4), np.uint8)}, unmark=[1, 2])
+    assert marks == {1: False}
+    layer.undo()
+    history.follow()
+    assert (marks, layer.data[1].all()) == ({1: True}, True)
+    layer.redo()
+    history.follow()
+    assert (marks, layer.data[1].any()) == ({1: False}, False)
+    layer.undo()
+    layer.undo()
+    history.follow()
+    assert (marks, layer.data[1].all()) == ({1: False}, True)
