@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from napari_unet_seg.engine.bfloat16 import SignBitReLU, SplitConvolution
 from napari_unet_seg.engine.network import Network
@@ -224,17 +223,11 @@ def can_pack(precision: torch.dtype) -> bool:
 def _agree(precision: torch.dtype) -> bool:
     """Whether a tiny network of packed convolutions says what the plain ones say."""
     # Numbers of its own: those that the caller draws stay what they are.
-    numbers = torch.Generator().manual_seed(0)
-
-    def drawn(*shape: int) -> Tensor:
-        values = torch.rand(shape, generator=numbers) - 0.5
-        return values.to(precision)
-
-    up = skip_init(nn.ConvTranspose2d, 8, 8, 2, stride=2, dtype=precision)  # type: ignore[no-untyped-call]
-    both = skip_init(nn.Conv2d, 16, 8, 3, padding=1, dtype=precision)  # type: ignore[no-untyped-call]
-    for parameter in (*up.parameters(), *both.parameters()):
-        parameter.copy_(drawn(*parameter.shape))
-    below, skip = drawn(1, 8, 4, 4), drawn(1, 8, 8, 8)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        up = nn.ConvTranspose2d(8, 8, 2, stride=2).to(precision)
+        both = nn.Conv2d(16, 8, 3, padding=1).to(precision)
+        below, skip = torch.randn(1, 8, 4, 4).to(precision), torch.randn(1, 8, 8, 8).to(precision)
     expected = both(torch.cat([up(below), skip], dim=1)).relu()
     found = JoiningConvolution(both, upsampled=8, border=None)((PackedUpsampling(up)(below), skip))
     return torch.allclose(found.float(), expected.float(), atol=0.05 if precision == torch.bfloat16 else 1e-5)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_seg.data.export import export_mask
 from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.widgets.layer_geometry import layer_geometry
@@ -37,6 +36,9 @@ def write_mask_file(path: Path, data: Any, meta: Mapping[str, Any], *, image: Pa
     InputError
         If the layer is no mask of a scan, or the file is the scan's, or cannot be written.
     """
+    # It brings the readers of every format along: not before there is something to write.
+    from napari_unet_seg.data.export import export_mask
+
     values = np.asarray(data)
     if values.ndim not in (2, 3):
         raise InputError(f"the layer has {values.ndim} axes; a mask has (Z, Y, X)", path=path)
