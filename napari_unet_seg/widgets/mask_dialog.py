@@ -37,6 +37,14 @@ def choose_mask_file(parent: QWidget, suggested: Path) -> Path | None:
     # Qt knows the last of several endings alone, and would put ".tif" behind ".nii".
     dialog.filterSelected.connect(lambda kind: dialog.selectFile(_stem(suggested.name) + _KINDS[kind]))
     dialog.selectFile(suggested.name)
+    try:
+        return _chosen(dialog)
+    finally:
+        dialog.deleteLater()
+
+
+def _chosen(dialog: QFileDialog) -> Path | None:
+    """The file that the user chooses, with the ending of its kind."""
     while dialog.exec() and dialog.selectedFiles():
         chosen = Path(dialog.selectedFiles()[0])
         if chosen.name.lower().endswith(_ENDINGS):
