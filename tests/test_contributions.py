@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -232,3 +234,14 @@ def _places(path: Path) -> set[tuple[float, ...]]:
     found = nibabel.load(path)
     voxels = np.argwhere(np.asarray(found.dataobj) > 0)
     return {tuple(row) for row in nibabel.affines.apply_affine(found.affine, voxels).round(3).tolist()}
+
+
+def test_a_mask_is_written_without_a_window(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['qtpy'] = sys.modules['qtpy.QtWidgets'] = None\n"
+        "import numpy as np\n"
+        "from napari_unet_seg.contributions import write_labels\n"
+        f"write_labels({str(tmp_path / 'mask.nii.gz')!r}, np.ones((2, 4, 4), np.uint8), {{}})\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (tmp_path / "mask.nii.gz").exists()

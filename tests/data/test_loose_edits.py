@@ -61,3 +61,19 @@ def test_only_the_latest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         os.utime(tmp_path / f"{name}.npz", (index, index))
     edits.write("d", {0: plane(1)}, shape=SHAPE, name="d")
     assert sorted(path.stem for path in tmp_path.iterdir()) == ["c", "d"]
+
+
+def test_a_file_that_cannot_be_read_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edits = LooseEdits(tmp_path)
+    edits.write("a", {0: plane(1)}, shape=SHAPE, name="own")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refuse)
+        patched.setattr("napari_unet_seg.data.packed.read_bytes", lambda path: refuse(path))
+        with pytest.raises(InputError):
+            edits.read("a", shape=SHAPE)
+    assert edits.has("a")
+    assert edits.read("a", shape=SHAPE) is not None

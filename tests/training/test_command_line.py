@@ -5,11 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_unet_seg.errors import InputError, SegmentationError
+from training import export_onnx, make_sample
 from training.command_line import command, report_file
 from training.json_file import save_json
+from training.run_folder import check_free
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,25 @@ def test_what_was_found_is_written_where_asked(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     save_json(tmp_path / "runs" / "out.json", {"dice": 0.5})
     assert json.loads((tmp_path / "runs" / "out.json").read_text()) == {"dice": 0.5}
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="a run needs a folder, and this is a file"):
+        check_free(tmp_path / "file")
+
+
+def test_the_sample_goes_where_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(make_sample, "make_sample", lambda seed: ({"mask": np.zeros((2, 4, 4), np.uint8)}, np.eye(4)))
+    assert make_sample.main(["--output", str(tmp_path / "file")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_network_is_written_as_onnx_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "scan.tif").write_bytes(b"precious")
+    assert export_onnx.main(["default", str(tmp_path / "scan.tif")]) == 2
+    assert "give the file the ending .onnx" in capsys.readouterr().err
+    assert (tmp_path / "scan.tif").read_bytes() == b"precious"

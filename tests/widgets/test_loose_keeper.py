@@ -391,3 +391,16 @@ def test_a_file_that_is_there_is_asked_about(dock: UNetDock, monkeypatch: pytest
     assert choose_mask_file(dock, tmp_path / "scan_seg.tif") == tmp_path / "n.tif"
     # Qt is shown the whole name, and asks.
     assert dialog.suggested == ["scan_seg.tif", "m.tif"]
+
+
+def test_a_series_of_many_volumes_is_kept_too(dock: UNetDock, settle: Settle, own_registry: Path) -> None:
+    settle()
+    pixels = np.random.default_rng(2).integers(20, 120, (9, 6, 32, 32), dtype=np.uint8)
+    dock._viewer.add_image(pixels, name="time flair")
+    dock.corrector.start()
+    layer = dock.segmentation.layer
+    layer.data_setitem((np.full(3, 2), np.arange(3), np.arange(3)), 1)
+    dock.segmentation.settle()
+    dock._viewer.layers.remove(layer)
+    settle()
+    assert len(kept(own_registry)) == 1
