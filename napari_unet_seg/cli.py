@@ -126,8 +126,6 @@ class Evaluate:
         from napari_unet_seg.engine.segmenter import load_model
         from napari_unet_seg.engine.summary import summary_text
 
-        if self.json is not None:
-            check_report(self.json)
         if self.report is not None:
             from napari_unet_seg.engine.report import PAGE, CaseFigures, write_report
 

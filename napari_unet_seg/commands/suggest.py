@@ -55,8 +55,6 @@ class Suggest:
 
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit must be 1 or more, got {self.limit}")
-        if self.json is not None:
-            check_report(self.json)
         dataset = open_dataset(self.path, self.overlay)
         if self.json is not None:
             check_report(self.json, inputs=dataset.mask_paths())

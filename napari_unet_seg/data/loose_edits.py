@@ -61,14 +61,15 @@ class LooseEdits:
             base=(UNKNOWN,) * len(slices),
         )
         path = self._path(identity)
+        is_new = not path.exists()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_autosave(path, edits)
         except OSError as error:
             self._unwritten[identity] = edits
             raise InputError(f"edits cannot be kept aside ({reason(error)}); save the layer", path=path) from error
         self._unwritten.pop(identity, None)
-        self._make_room()
+        if is_new:
+            self._make_room()
 
     def read(self, identity: str, *, shape: tuple[int, int, int]) -> Autosave | None:
         """What was kept of an image of that shape; None where that is nothing.

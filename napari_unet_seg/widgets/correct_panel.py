@@ -33,10 +33,7 @@ class CorrectionBoard:
     """The working mask would begin as the dataset's own mask."""
 
     can_save: bool = False
-    """The scan belongs to a dataset, which the corrections are saved into."""
-
-    to_file: bool = False
-    """The scan belongs to no dataset: the mask can be saved as a file."""
+    """The scan belongs to a dataset, which the corrections are saved into; any other mask is saved as a file."""
 
     saving: bool = False
     note: str = ""
@@ -163,14 +160,14 @@ class CorrectPanel(QWidget):
         for button in (self._accept, self._revert, self._clear, self._interpolate):
             button.setEnabled(state is not None)
         self._accept.setChecked(state == SliceState.ACCEPTED)
-        self._save.setEnabled((board.can_save or board.to_file) and not board.saving)
-        text = "Saving …" if board.saving else "Save as a file …" if board.to_file else "Save"
+        self._save.setEnabled(not board.saving)
+        text = "Saving …" if board.saving else "Save" if board.can_save else "Save as a file …"
         if self._save.text() != text:
             self._save.setText(text)
         self._save.setToolTip(
-            "Write the mask into a file, where the image lies in the patient (Shift+S)"
-            if board.to_file
-            else "Write the corrected slices into the dataset (Shift+S); their originals are kept"
+            "Write the corrected slices into the dataset (Shift+S); their originals are kept"
+            if board.can_save
+            else "Write the mask into a file, where the image lies in the patient (Shift+S)"
         )
         self._note.setValue(board.note)
 

@@ -371,7 +371,6 @@ class Corrector(QObject):
             starts_from_truth=from_truth,
             goes_on=goes_on,
             can_save=of_case,
-            to_file=not of_case,
             saving=self._saver.saving() if of_case else self._keeper.saving(),
             note=self._saver.note if of_case else self._keeper.note,
         )

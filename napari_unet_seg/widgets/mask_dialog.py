@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_unet_seg.data.formats.extensions import is_tiff, split_name
+from napari_unet_seg.data.formats.extensions import is_nifti, is_tiff, split_name
 from napari_unet_seg.widgets.mask_file import file_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
 _KINDS = {"NIfTI (*.nii.gz *.nii)": ".nii.gz", "TIFF (*.tif *.tiff)": ".tif", "DICOM segmentation (*.dcm)": ".dcm"}
-_ENDINGS = (".nii.gz", ".nii", ".tif", ".tiff", ".dcm")
 
 
 def file_beside(image: Layer) -> Path:
@@ -35,7 +34,8 @@ def choose_mask_file(parent: QWidget, suggested: Path) -> Path | None:
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     dialog.selectNameFilter(next(kind for kind, ending in _KINDS.items() if suggested.name.endswith(ending)))
     # Qt knows the last of several endings alone, and would put ".tif" behind ".nii".
-    dialog.filterSelected.connect(lambda kind: dialog.selectFile(_stem(suggested.name) + _KINDS[kind]))
+    stem, _ = split_name(suggested.name)
+    dialog.filterSelected.connect(lambda kind: dialog.selectFile(stem + _KINDS[kind]))
     dialog.selectFile(suggested.name)
     try:
         return _chosen(dialog)
@@ -47,7 +47,7 @@ def _chosen(dialog: QFileDialog) -> Path | None:
     """The file that the user chooses, with the ending of its kind."""
     while dialog.exec() and dialog.selectedFiles():
         chosen = Path(dialog.selectedFiles()[0])
-        if chosen.name.lower().endswith(_ENDINGS):
+        if is_nifti(chosen.name) or is_tiff(chosen.name) or chosen.suffix.lower() == ".dcm":
             return chosen
         # With an ending it may be a file that is there, which Qt asks about.
         chosen = chosen.with_name(chosen.name + _KINDS[dialog.selectedNameFilter()])
@@ -55,11 +55,6 @@ def _chosen(dialog: QFileDialog) -> Path | None:
             return chosen
         dialog.selectFile(chosen.name)
     return None
-
-
-def _stem(name: str) -> str:
-    """A file's name without an ending that says mask."""
-    return next((name[: -len(ending)] for ending in _ENDINGS if name.lower().endswith(ending)), name)
 
 
 def _as_name(text: str) -> str:

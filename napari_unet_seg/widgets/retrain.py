@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +29,7 @@ from napari_unet_seg.widgets.round_history import RoundHistory
 from napari_unet_seg.widgets.round_runner import RoundRunner
 from napari_unet_seg.widgets.segment_runner import LoadedModel, SegmentRunner
 from napari_unet_seg.widgets.status_line import sentence
+from napari_unet_seg.widgets.times import time_or_day
 from napari_unet_seg.widgets.version_table import VersionRow
 from napari_unet_seg.widgets.workers import Lane
 
@@ -351,22 +351,13 @@ def _whose(line: str, scope: Scope) -> str:
 def _row(version: Version) -> VersionRow:
     return VersionRow(
         number=version.number,
-        time=_local_time(version.time),
+        time=time_or_day(version.time),
         before=version.before,
         after=version.after,
         promoted=version.promoted,
         current=version.current,
         reason=version.reason,
     )
-
-
-def _local_time(time: str) -> str:
-    """An ISO 8601 time as the user's clock has it, with the day where it is not today."""
-    try:
-        local = datetime.fromisoformat(time).astimezone()
-    except ValueError:
-        return time
-    return local.strftime("%H:%M" if local.date() == datetime.now().astimezone().date() else "%d %b %H:%M")
 
 
 def _versions(name: str) -> Versions:

@@ -356,8 +356,9 @@ def _with_segmentations(cases: Sequence[DicomScan], headers: Sequence[SegHeader]
         own = [f"{name}_seg.dcm" for name in (case.case_id, case.mask_name)]
         ranked = sorted(owned[case.case_id], key=lambda each: (each.path.name in own, each.written, str(each.path)))
         if not ranked:
-            yield _with_free_name(case, taken)
-            taken.update(case.mask_paths)
+            named = _with_free_name(case, taken)
+            taken.update(named.mask_paths)
+            yield named
             continue
         chosen = ranked.pop()
         notes = (f"{', '.join(each.path.name for each in ranked)} not used: {chosen.path.name} is",) if ranked else ()
