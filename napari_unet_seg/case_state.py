@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.scan import slice_numbers
 from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
 from napari_unet_seg.working_mask import SliceState, WorkingMask
 
@@ -65,6 +66,9 @@ class LoadedCase:
 
     mask_notes: tuple[str, ...] = ()
     """What had to be assumed to read the mask, in words for the user."""
+
+    mask_problem: InputError | None = None
+    """Why the mask cannot be read; `truth` is None then, and `reading` tells nothing of it."""
 
     @property
     def corrected(self) -> tuple[int, ...]:

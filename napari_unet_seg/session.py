@@ -108,15 +108,24 @@ class Session:
             return {}
 
     def read_case(self, case: Case) -> LoadedCase:
-        """A case's image and mask.
+        """A case's image and mask; of a mask that cannot be read, why.
 
         Raises
         ------
         InputError
-            If a file cannot be read, or image and mask differ in shape.
+            If the image cannot be read.
         """
-        volume, reading = case.read_image(), self.read_mask(case)
-        truth, labelled = case.read_truth() if reading.corrected else (reading.mask, case.labelled_slices())
+        volume = case.read_image()
+        problem = None
+        try:
+            reading = self.read_mask(case)
+            truth, labelled = case.read_truth() if reading.corrected else (reading.mask, case.labelled_slices())
+            notes = case.mask_notes()
+        except InputError as error:
+            # The image is worth being looked at, and segmented, without it.
+            problem, notes = error, ()
+            reading = self._blank_reading(case)
+            truth, labelled = None, np.zeros(volume.shape[0], bool)
         dataset, identity = self.dataset, image_hash(volume)
         return LoadedCase(
             case=case,
@@ -127,7 +136,8 @@ class Session:
             autosaved=None if dataset is None else dataset.read_autosave(case.case_id),
             image_hash=identity,
             adaptation=self._find_adaptation(identity) or "",
-            mask_notes=case.mask_notes(),
+            mask_notes=notes,
+            mask_problem=problem,
         )
 
     def read_mask(self, case: Case) -> Reading:
@@ -447,6 +457,14 @@ class Session:
         if stored is None:
             stored = Stored(truth=case.has_original_mask, corrected=len(case.corrected_slices()))
         return stored.words(work)
+
+    def _blank_reading(self, case: Case) -> Reading:
+        """What is known of a case's mask without reading it."""
+        saves = self._saves[case.case_id]
+        try:
+            return Reading(corrected=tuple(case.corrected_slices()), saves=saves)
+        except InputError:
+            return Reading(saves=saves)
 
     def _show(self, reading: Reading, *, anew: bool = False) -> None:
         """Have what was read of the open case's mask in its work, at hand or put aside."""

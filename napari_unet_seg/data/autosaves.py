@@ -89,11 +89,13 @@ class Autosaves:
         self._places.check_writable()
         self._put(scan, replace(autosave, case=scan.case_id, mask=self._mask_of(scan)))
 
-    def read(self, scan: Scan, present: StoredMask) -> Autosave | None:
-        """See `Dataset.read_autosave`; InputError if it is damaged."""
+    def read(self, scan: Scan, present: StoredMask | None) -> Autosave | None:
+        """See `Dataset.read_autosave`; `present` is None where that cannot be read. InputError if it is damaged."""
         autosave = read_autosave(self.find(scan))
-        if autosave is None or autosave.shape != present.labels.shape:
+        if autosave is None or autosave.shape != scan.read_shape():
             return None
+        if present is None:
+            return autosave
         unsaved = [
             z
             for z, plane in autosave.planes().items()

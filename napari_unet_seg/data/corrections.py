@@ -111,7 +111,12 @@ class CorrectionStore:
 
     def read(self, scan: Scan) -> StoredMask:
         """The mask as it is on disk now; a slice that changes afterwards is not replaced without a question."""
-        stored = self.reader.read(scan)
+        try:
+            stored = self.reader.read(scan)
+        except InputError:
+            # What turns out to be there once it can be read was seen by nobody.
+            self._seen.setdefault(scan.case_id, dict.fromkeys(range(scan.read_shape()[0]), b""))
+            raise
         self._seen[scan.case_id] = stored.fingerprints()
         return stored
 
@@ -219,7 +224,11 @@ class CorrectionStore:
         """See `Dataset.read_autosave`."""
         if not self._autosaves.find(scan).exists():
             return None
-        present = self.reader.read(scan)
+        try:
+            present = self.reader.read(scan)
+        except InputError:
+            # The edits are there all the same.
+            present = None
         try:
             return self._autosaves.read(scan, present)
         except InputError as error:

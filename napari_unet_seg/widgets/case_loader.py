@@ -11,6 +11,7 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_unet_seg.case_state import LoadedCase, Overlay, Reading, Stored
+from napari_unet_seg.errors import InputError
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.layers import image_layers, truth_layer
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
@@ -211,7 +212,8 @@ class CaseLoader(QObject):
                 return
         self._close()
         volume = loaded.volume
-        self._session.take_case(loaded.case, reading=loaded.reading)
+        # Of a mask that cannot be read, what was corrected before stays as it was left in this window.
+        self._session.take_case(loaded.case, reading=None if loaded.mask_problem else loaded.reading)
         images: list[Layer] = [Image(pixels, **arguments) for pixels, arguments in image_layers(volume)]
         self._layers = list(images)
         if loaded.truth is not None:
@@ -248,6 +250,8 @@ class CaseLoader(QObject):
         self.said.emit(
             f"{loaded.case.case_id}: {z} slice{'s' if z != 1 else ''} of {y} \N{MULTIPLICATION SIGN} {x}.{notes}"
         )
+        if loaded.mask_problem is not None:
+            self.failed.emit(_without_mask(loaded.mask_problem))
 
     def _close(self) -> None:
         """Let go of the former case; its layers leave with the next `_clear`.
@@ -275,6 +279,14 @@ class CaseLoader(QObject):
             gc.unfreeze()
         for layer in former[-1:]:
             self._viewer.layers.remove(layer)
+
+
+def _without_mask(error: InputError) -> InputError:
+    """Why a case is shown without its mask, and what that means."""
+    return InputError(
+        f"{error.problem}; until then the scan is shown without its mask, and corrections cannot be saved",
+        path=error.path,
+    )
 
 
 def _as_sentence(note: str) -> str:

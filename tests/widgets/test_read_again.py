@@ -304,3 +304,90 @@ def test_the_colours_of_a_picture_are_what_the_command_line_takes_them_for(
     (active,) = dock._viewer.layers.selection
     assert (active.name, active.visible) == ("green", True)
     np.testing.assert_array_equal(np.squeeze(active.data), pixels[..., 1])
+
+
+# The mask cannot be read.
+
+
+def masks_of(root: Path, name: str) -> list[Path]:
+    return sorted((root / name).glob("*_mask.tif"), key=lambda path: int(path.stem.split("_")[-2]))
+
+
+@pytest.fixture
+def without_mask(dock: UNetDock, root: Path, settle: Settle) -> tuple[UNetDock, Path, bytes]:
+    """With the first case open and segmented, the mask of its slice 3 damaged; that file, and what it held."""
+    dock.loader.open_path(root)
+    settle()
+    path = masks_of(root, names(dock)[0])[3]
+    was = path.read_bytes()
+    path.write_bytes(was[:40])
+    dock.loader.open_case(names(dock)[0])
+    settle()
+    return dock, path, was
+
+
+def test_a_scan_is_shown_without_the_mask_that_cannot_be_read(
+    without_mask: tuple[UNetDock, Path, bytes], root: Path, settle: Settle
+) -> None:
+    dock, path, _ = without_mask
+    assert [layer.name for layer in dock.loader.images] == ["pre", "post", "FLAIR"]
+    assert dock.loader.truth is None
+    assert str(path) in dock.status.value()
+    assert "without its mask, and corrections cannot be saved" in dock.status.value()
+    assert dock.data_panel.value() == names(dock)[0]
+    segment(dock, settle)
+    stroke(dock, 2)
+    before = {each: each.read_bytes() for each in masks_of(root, names(dock)[0])}
+    save(dock, settle)
+    assert str(path) in dock.status.value()
+    assert dock.saver.unsaved() == [2]
+    assert {each: each.read_bytes() for each in masks_of(root, names(dock)[0])} == before
+
+
+def test_a_mask_that_can_be_read_by_now_is_not_replaced_unseen(
+    without_mask: tuple[UNetDock, Path, bytes], root: Path, settle: Settle
+) -> None:
+    dock, path, was = without_mask
+    segment(dock, settle)
+    stroke(dock, 2)
+    painted = shown(dock, 2).copy()
+    path.write_bytes(was)
+    save(dock, settle)
+    assert "slice 2" in dock.correct_panel.notice()
+    dock.questions.answer(KEEP_MINE)
+    settle()
+    np.testing.assert_array_equal(on_disk(root, 2), painted)
+    assert path.read_bytes() == was
+
+
+def test_edits_of_before_are_offered_without_the_mask(
+    without_mask: tuple[UNetDock, Path, bytes], root: Path, settle: Settle
+) -> None:
+    dock, _, _ = without_mask
+    segment(dock, settle)
+    stroke(dock, 2)
+    painted = shown(dock, 2).copy()
+    dock.saver.autosave()
+    settle()
+    autosave = open_dataset(root).read_autosave(names(dock)[0])
+    assert autosave is not None
+    assert autosave.slices == (2,)
+    np.testing.assert_array_equal(autosave.planes()[2], painted)
+
+
+def test_what_was_saved_before_stays_where_the_mask_became_unreadable(
+    segmented: UNetDock, root: Path, settle: Settle
+) -> None:
+    name = names(segmented)[0]
+    stroke(segmented, 2)
+    save(segmented, settle)
+    painted = shown(segmented, 2).copy()
+    path = masks_of(root, name)[4]
+    path.write_bytes(path.read_bytes()[:40])
+    segmented.loader.open_case(names(segmented)[1])
+    settle()
+    segmented.loader.open_case(name)
+    settle()
+    np.testing.assert_array_equal(shown(segmented, 2), painted)
+    assert segmented.corrector.value().states[2] is SliceState.SAVED
+    assert segmented.retrain_panel.board().scan_slices == 1
