@@ -145,9 +145,10 @@ class Corrector(QObject):
 
     def accept(self) -> None:
         """Take the shown slice for right as it is; or, if it was, no longer."""
-        work, z = self._session.work, self._segmentation.shown_slice()
-        if work is None or z is None or self._history is None:
+        at_hand = self._at_hand()
+        if at_hand is None or self._history is None:
             return
+        work, z = at_hand
         if not work.mask.is_accepted(z) and self._is_blank(work, z) and self._in_truth(z):
             self._refuse_blank(z)
             self._tell()
@@ -157,24 +158,28 @@ class Corrector(QObject):
 
     def revert(self) -> None:
         """Put the shown slice back to the model's mask."""
-        work, z = self._session.work, self._segmentation.shown_slice()
-        if work is not None and z is not None:
-            if work.speaks_of(z):
-                self._write({z: work.mask.model[z]}, unmark=True)
-            else:
-                self._refuse_blank(z)
+        at_hand = self._at_hand()
+        if at_hand is None:
+            return
+        work, z = at_hand
+        if work.speaks_of(z):
+            self._write({z: work.mask.model[z]}, unmark=True)
+        else:
+            self._refuse_blank(z)
 
     def clear(self) -> None:
         """Empty the shown slice."""
-        work, z = self._session.work, self._segmentation.shown_slice()
-        if work is not None and z is not None:
+        at_hand = self._at_hand()
+        if at_hand is not None:
+            work, z = at_hand
             self._write({z: np.zeros_like(work.mask.model[z])})
 
     def interpolate(self) -> None:
         """Fill the slices between the nearest corrected ones below and above the shown one."""
-        work, z, layer = self._session.work, self._segmentation.shown_slice(), self._segmentation.layer
-        if work is None or z is None or layer is None:
+        at_hand, layer = self._at_hand(), self._segmentation.layer
+        if at_hand is None or layer is None:
             return
+        work, z = at_hand
         self._segmentation.settle()
         gap = find_gap(work.mask.corrected(), z)
         if gap is None:
@@ -315,6 +320,17 @@ class Corrector(QObject):
         self._after_edit()
 
     # What is known of a slice.
+
+    def _at_hand(self) -> tuple[Work, int] | None:
+        """The work, and which slice of it is in view; if there is none, the user is told why nothing happens."""
+        work, z = self._session.work, self._segmentation.shown_slice()
+        if work is None or self._segmentation.layer is None:
+            self.said.emit("There is no mask to correct yet: segment the scan first, or start with its own.")
+        elif z is None or z >= work.mask.model.shape[0]:
+            self.said.emit("No single slice is in view: go back to the 2-D view along the slices to correct one.")
+        else:
+            return work, z
+        return None
 
     def _is_blank(self, work: Work, z: int) -> bool:
         """Whether slice `z` is empty because nobody and no model has said anything of it."""

@@ -2,9 +2,14 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from napari_unet_seg.data.formats import dicom as series_format
 from napari_unet_seg.data.formats import dicom_seg
@@ -406,6 +411,20 @@ def test_segmentation_alone_is_explained(tmp_path):
         dicom.open_cases(tmp_path / "alone")
     with pytest.raises(InputError, match=r"this is a mask \(DICOM SEG\)"):
         dicom.open_cases(tmp_path / "alone" / path.name)
+
+
+def test_the_list_of_a_medium_is_explained(tmp_path):
+    write_series(tmp_path / "s", PIXELS)
+    index = Dataset()
+    index.file_meta = FileMetaDataset()
+    index.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    index.file_meta.MediaStorageSOPInstanceUID = uid("medium")
+    index.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    index.FileSetID, index.DirectoryRecordSequence = "MEDIUM", []
+    index.save_as(tmp_path / "DICOMDIR", enforce_file_format=True)
+    with pytest.raises(InputError, match="only a list of images; open its folder"):
+        dicom.open_cases(tmp_path / "DICOMDIR")
+    assert only(tmp_path).read_shape() == (6, 7, 8)
 
 
 def test_other_dicom_is_no_segmentation(tmp_path):

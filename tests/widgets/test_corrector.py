@@ -91,6 +91,12 @@ def test_revert_and_clear_are_undone(segmented: UNetDock, viewer: ViewerModel) -
     assert states(segmented) == {3: SliceState.EDITED}
 
 
+def test_a_key_without_a_mask_says_what_to_do(dock: UNetDock, settle: Settle) -> None:
+    settle()
+    dock.corrector.accept()
+    assert "There is no mask to correct yet" in dock.status.value()
+
+
 def test_revert_of_an_accepted_slice_takes_the_acceptance_back(segmented: UNetDock, viewer: ViewerModel) -> None:
     go_to(viewer, 3)
     click(segmented, "accept")

@@ -339,8 +339,10 @@ def test_a_slice_that_is_not_in_view_is_not_changed(segmented: UNetDock, view: s
         segmented._viewer.dims.ndisplay = 3
     else:
         segmented._viewer.dims.order = (2, 0, 1)
-    segmented.corrector.clear()
-    segmented.corrector.accept()
+    for act in ("clear", "accept", "revert", "interpolate"):
+        segmented.status.setValue("")
+        getattr(segmented.corrector, act)()
+        assert "go back to the 2-D view" in segmented.status.value()
     assert segmented.saver.unsaved() == []
     assert not segmented.correct_panel._clear.isEnabled()
     segmented._viewer.dims.ndisplay, segmented._viewer.dims.order = 2, (0, 1, 2)

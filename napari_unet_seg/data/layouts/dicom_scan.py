@@ -158,6 +158,8 @@ def open_file(path: Path, *, siblings: Sequence[Path]) -> list[Scan]:
     """The case that a file is of, with those of its siblings that belong to it."""
     if isinstance(read_header(path), SegHeader):
         raise InputError("this is a mask (DICOM SEG); open the folder with its series", path=path)
+    if path.name.upper() == "DICOMDIR":
+        raise InputError("is only a list of images; open its folder", path=path)
     cases = open_files(siblings, root=path.parent)
     mine = [case for case in cases if isinstance(case, DicomScan) and any(path in each.paths for each in case.series)]
     if not mine:
