@@ -66,9 +66,13 @@ class PreparedScan:
         image.sub_(statistics[:, 0]).div_(statistics[:, 1]).clamp_(-CLIP, CLIP)
         if self.size != self.seen:
             image = functional.interpolate(image, size=self.size, mode="bilinear", antialias=True)
-        index = torch.tensor([[place[z] for z in around] for around in neighbours], device=device)
-        stacked = image[index].flatten(1, 2)
-        return stacked.to(dtype=precision).contiguous(memory_format=torch.channels_last)
+        # In its last form already: it is shorter, and each slice is turned into that once.
+        image = image.to(dtype=precision)
+        wanted = [place[z] for around in neighbours for z in around]
+        if wanted != list(range(len(needed))):
+            image = image[torch.tensor(wanted, device=device)]
+        height, width = image.shape[-2:]
+        return image.reshape(len(part), -1, height, width).contiguous(memory_format=torch.channels_last)
 
     def restore(self, probability: Tensor) -> Tensor:
         """Probabilities ``(B, K, *size)`` at the scan's own pixels: ``(B, K, *seen)``."""

@@ -16,7 +16,14 @@ from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.engine.fold import fold_batch_norm
 from napari_unet_seg.engine.network import Network
-from napari_unet_seg.engine.onednn import JoiningConvolution, PackedConvolution, PackedSplit, pack_convolutions
+from napari_unet_seg.engine.onednn import (
+    JoiningConvolution,
+    PackedConvolution,
+    PackedSplit,
+    PairedConvolution,
+    QuickerConvolution,
+    pack_convolutions,
+)
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.engine.unet import to_channels_last
 from tests.engine.models import small_network
@@ -65,6 +72,53 @@ def test_the_first_convolution_of_many_channels_reads_twice(context: int, split:
     x = torch.randn(2, config.input_channels, 16, 24).bfloat16()
     with torch.inference_mode():
         torch.testing.assert_close(packed(x), plain(x), rtol=0.03, atol=0.03)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_pairs_of_pixels_are_the_pixels(precision: torch.dtype, *, relu: bool, bias: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(5, 6, 3, padding=1, bias=bias).to(precision)
+    x, before = (torch.randn(2, channels, 7, 10).to(precision) for channels in (5, 6))
+    x, before = (each.contiguous(memory_format=torch.channels_last) for each in (x, before))
+    paired = PairedConvolution(plain, relu=relu)
+    tolerance = 0.02 if precision == torch.bfloat16 else 1e-5
+    with torch.inference_mode():
+        for onto, expected in ((None, plain(x)), (before.clone(), plain(x) + before)):
+            found = paired(x, onto=onto)
+            assert found.is_contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(found, expected.relu() if relu else expected, rtol=tolerance, atol=tolerance)
+
+
+def test_the_quicker_way_is_taken_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.Size] = []
+
+    def seconds(way: nn.Module, x: torch.Tensor) -> float:
+        asked.append(x.shape[2:])
+        # Pairs are quicker on wide slices.
+        return 1.0 if isinstance(way, PackedConvolution) else 16 / x.shape[3]
+
+    monkeypatch.setattr(onednn, "_seconds", seconds)
+    plain = nn.Conv2d(3, 8, 3, padding=1)
+    either = QuickerConvolution(plain)
+    with torch.inference_mode():
+        for width in (8, 32, 8, 9, 32):
+            x = torch.randn(1, 3, 4, width).contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(either(x), plain(x), rtol=1e-5, atol=1e-5)
+    # Once each way; an odd width leaves no choice.
+    assert asked == [(4, 8), (4, 8), (4, 32), (4, 32)]
+    chosen = {size[1]: type(way) for size, way in either._known.items()}
+    assert chosen == {8: PackedConvolution, 32: PairedConvolution, 9: PackedConvolution}
+
+
+@pytest.mark.parametrize(
+    ("told", "few"),
+    [({}, True), ({"out_channels": 9}, False), ({"kernel_size": 1, "padding": 0}, False), ({"dilation": 2}, False)],
+)
+def test_which_convolutions_have_few_outputs(told: dict[str, int], *, few: bool) -> None:
+    settings = {"in_channels": 3, "out_channels": 8, "kernel_size": 3, "padding": 1} | told
+    assert onednn.is_of_few_outputs(nn.Conv2d(**settings)) == few
 
 
 def test_relus_are_taken_in() -> None:
