@@ -126,7 +126,7 @@ class PairedConvolution(nn.Module):
         self.of_pairs = PackedConvolution(pairs, relu=relu)
 
     def forward(self, x: Tensor, *, onto: Tensor | None = None) -> Tensor:
-        """``(B, C, Y, X)`` with an even X, channels last, as `onto`; see `PackedConvolution.forward`."""
+        """``(B, C, Y, X)`` with an even X; see `PackedConvolution.forward`."""
         found: Tensor = self.of_pairs(x, onto=None if onto is None else _columns_at_a_time(onto, 2, 1))
         return _columns_at_a_time(found, 1, 2)
 
@@ -334,9 +334,12 @@ def is_of_few_outputs(convolution: nn.Conv2d) -> bool:
 
 
 def _columns_at_a_time(x: Tensor, now: int, then: int) -> Tensor:
-    """Pixels ``(B, C, Y, X)``, channels last: `now` columns become `then` of them, whose channels lie in a row."""
+    """Pixels ``(B, C, Y, X)``: `now` columns become `then` of them, whose channels lie in a row.
+
+    Nothing is copied of pixels whose channels come last, as oneDNN gives them, but for what follows a single channel.
+    """
     batch, channels, height, width = x.shape
-    rows = x.permute(0, 2, 3, 1).view(batch, height, width * then // now, channels * now // then)
+    rows = x.permute(0, 2, 3, 1).reshape(batch, height, width * then // now, channels * now // then)
     return rows.permute(0, 3, 1, 2)
 
 

@@ -91,6 +91,19 @@ def test_pairs_of_pixels_are_the_pixels(precision: torch.dtype, *, relu: bool, b
             torch.testing.assert_close(found, expected.relu() if relu else expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_pairs_follow_a_single_channel(precision: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of one channel, PyTorch does not tell whether it comes last.
+    monkeypatch.setattr(onednn, "_seconds", lambda way, x: isinstance(way, PackedConvolution))
+    config = UNetConfig(in_channels=1, features=(8, 16), convolutions=(2, 1))
+    plain, packed = prepared(config, precision)
+    tolerance = 0.03 if precision == torch.bfloat16 else 1e-5
+    x = torch.randn(2, 1, 16, 24).to(precision)
+    with torch.inference_mode():
+        torch.testing.assert_close(packed(x), plain(x), rtol=tolerance, atol=tolerance)
+    assert all(layer._known for layer in packed.modules() if isinstance(layer, QuickerConvolution))
+
+
 def test_the_quicker_way_is_taken_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[torch.Size] = []
 
