@@ -336,7 +336,7 @@ def is_of_few_outputs(convolution: nn.Conv2d) -> bool:
 def _columns_at_a_time(x: Tensor, now: int, then: int) -> Tensor:
     """Pixels ``(B, C, Y, X)``: `now` columns become `then` of them, whose channels lie in a row.
 
-    Nothing is copied of pixels whose channels come last, as oneDNN gives them, but for what follows a single channel.
+    Nothing is copied of pixels whose channels come last, as these operators give them.
     """
     batch, channels, height, width = x.shape
     rows = x.permute(0, 2, 3, 1).reshape(batch, height, width * then // now, channels * now // then)
