@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import numpy as np
 
-from napari_unet_seg.data.case import Case
-from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.layouts.folder_pairs import SPLITS
 from napari_unet_seg.data.scan import natural_key
 from napari_unet_seg.errors import InputError
+
+if TYPE_CHECKING:
+    # To read scans takes a quarter of a second to import, which a model that is loaded has no need of.
+    from napari_unet_seg.data.case import Case
+    from napari_unet_seg.data.dataset import Dataset
 
 Part = Literal["train", "validation", "test"]
 SliceId = tuple[str, int]

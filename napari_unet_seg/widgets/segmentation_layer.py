@@ -222,8 +222,9 @@ class SegmentationLayer(QObject):
 
 
 def load_labels(task: object = None) -> None:
-    """Import what napari imports for the first Labels layer of all.
+    """Import what napari imports for the first Labels layer of all, and what the first mask needs.
 
     That takes half a second, which a thread in the background has and the window's has not.
     """
-    import_module("pandas")
+    for name in ("pandas", "skimage.color.colorconv", "scipy.ndimage"):
+        import_module(name)
