@@ -68,7 +68,7 @@ class LoadedCase:
     """What had to be assumed to read the mask, in words for the user."""
 
     mask_problem: InputError | None = None
-    """Why the mask cannot be read; `truth` is None then, and `reading` tells nothing of it."""
+    """Why the mask cannot be read; `truth` is None then, and `reading` has no mask to be shown."""
 
     @property
     def corrected(self) -> tuple[int, ...]:
@@ -168,6 +168,9 @@ class Overlay:
 
     reading: Reading | None = None
     """What they have of the open case."""
+
+    problem: InputError | None = None
+    """Why that cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,16 +116,23 @@ class Session:
             If the image cannot be read.
         """
         volume = case.read_image()
-        problem = None
+        saves = self._saves[case.case_id]
+        problem: InputError | None = None
+        notes: tuple[str, ...] = ()
+        truth, labelled = None, np.zeros(volume.shape[0], bool)
         try:
-            reading = self.read_mask(case)
-            truth, labelled = case.read_truth() if reading.corrected else (reading.mask, case.labelled_slices())
-            notes = case.mask_notes()
+            reading, notes = self.read_mask(case), case.mask_notes()
         except InputError as error:
             # The image is worth being looked at, and segmented, without it.
-            problem, notes = error, ()
-            reading = self._blank_reading(case)
-            truth, labelled = None, np.zeros(volume.shape[0], bool)
+            problem, reading = error, _unread(case, saves=saves)
+        else:
+            try:
+                truth, labelled = case.read_truth() if reading.corrected else (reading.mask, case.labelled_slices())
+            except InputError as error:
+                notes = (
+                    *notes,
+                    f"the mask as it was before the corrections is not known, and nothing is scored: {error}",
+                )
         dataset, identity = self.dataset, image_hash(volume)
         return LoadedCase(
             case=case,
@@ -222,13 +229,17 @@ class Session:
         ----------
         case : Case
         reading : Reading, optional
-            What the dataset has of its mask; slices that were corrected open in the working mask.
+            What the dataset has of its mask; slices that were corrected open in the working mask. None where that is
+            not known: slices that were saved from here stay as they were left.
         """
         self.close_case()
         self.case = case
         self.work = self._shelf.pop(self._key(case), None)
         if reading is not None:
             self._show(reading, anew=True)
+        else:
+            # Whatever there is of it has been shown to nobody.
+            self._reading = self._key(case), Reading()
         self.case_changed.emit()
         self.work_changed.emit()
 
@@ -458,14 +469,6 @@ class Session:
             stored = Stored(truth=case.has_original_mask, corrected=len(case.corrected_slices()))
         return stored.words(work)
 
-    def _blank_reading(self, case: Case) -> Reading:
-        """What is known of a case's mask without reading it."""
-        saves = self._saves[case.case_id]
-        try:
-            return Reading(corrected=tuple(case.corrected_slices()), saves=saves)
-        except InputError:
-            return Reading(saves=saves)
-
     def _show(self, reading: Reading, *, anew: bool = False) -> None:
         """Have what was read of the open case's mask in its work, at hand or put aside."""
         assert self.case is not None
@@ -532,3 +535,11 @@ class Session:
             if spare > 0 and not work.mask.unsaved():
                 del self._shelf[key]
                 spare -= work.size
+
+
+def _unread(case: Case, *, saves: int) -> Reading:
+    """What is known of a case's mask that cannot be read; `saves` is that of `Reading`."""
+    try:
+        return Reading(corrected=tuple(case.corrected_slices()), saves=saves)
+    except InputError:
+        return Reading(saves=saves)

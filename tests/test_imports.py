@@ -37,6 +37,11 @@ def test_the_window_s_widgets_load_no_torch() -> None:
     assert loaded_by(statement, names=forbidden) == set()
 
 
+def test_a_model_is_loaded_without_what_reads_scans() -> None:
+    readers = ("napari_unet_seg.data.dataset", "pydicom", "nibabel", "tifffile")
+    assert loaded_by("import napari_unet_seg as u; u.load_model('default', device='cpu')", names=readers) == set()
+
+
 def test_every_public_name_is_there() -> None:
     import napari_unet_seg
 

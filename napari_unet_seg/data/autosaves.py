@@ -89,10 +89,13 @@ class Autosaves:
         self._places.check_writable()
         self._put(scan, replace(autosave, case=scan.case_id, mask=self._mask_of(scan)))
 
-    def read(self, scan: Scan, present: StoredMask | None) -> Autosave | None:
-        """See `Dataset.read_autosave`; `present` is None where that cannot be read. InputError if it is damaged."""
+    def read(self, scan: Scan, present: StoredMask | None, *, shape: tuple[int, ...]) -> Autosave | None:
+        """See `Dataset.read_autosave`; InputError if it is damaged.
+
+        `present` is None where that cannot be read; `shape` is that of the case.
+        """
         autosave = read_autosave(self.find(scan))
-        if autosave is None or autosave.shape != scan.read_shape():
+        if autosave is None or autosave.shape != shape:
             return None
         if present is None:
             return autosave

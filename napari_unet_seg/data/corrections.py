@@ -224,13 +224,15 @@ class CorrectionStore:
         """See `Dataset.read_autosave`."""
         if not self._autosaves.find(scan).exists():
             return None
+        # Not with what tells of a damaged file, below: that the image is gone says nothing of the edits.
+        shape = scan.read_shape()
         try:
             present = self.reader.read(scan)
         except InputError:
             # The edits are there all the same.
             present = None
         try:
-            return self._autosaves.read(scan, present)
+            return self._autosaves.read(scan, present, shape=shape)
         except InputError as error:
             self.repair_notes.append(str(error))
             self._autosaves.set_aside(scan)

@@ -9,6 +9,7 @@ not there, or say something else, nothing is changed.
 from __future__ import annotations
 
 import copy
+import threading
 import time
 from abc import ABC, abstractmethod
 from functools import cache
@@ -26,8 +27,16 @@ _LAID_OUT_AT_ONCE = 16
 """Channels of an input, or of an output, that oneDNN computes together: two convolutions of fewer cost as much as one
 of them all."""
 
-_TRIES = 4
+_LEAST_WIDTH = 4
+"""Columns from which pairs are computed: of two, with a single input, oneDNN's result is wrong (torch 2.13)."""
+
+_TRIES = 8
 """How often each way to compute a convolution is timed; the first time lays its weights out."""
+
+_TIMED_ON = 64, 256
+"""Rows and columns of what it is timed on: a millisecond or two for a try of both."""
+
+_timing = threading.Lock()
 
 _Pair = tuple[int, ...]
 
@@ -124,33 +133,15 @@ class PairedConvolution(nn.Module):
         if bias is not None:
             pairs.bias = nn.Parameter(bias.detach().repeat(2), requires_grad=False)
         self.of_pairs = PackedConvolution(pairs, relu=relu)
+        self.alone = PackedConvolution(convolution, relu=relu)
 
     def forward(self, x: Tensor, *, onto: Tensor | None = None) -> Tensor:
-        """``(B, C, Y, X)`` with an even X; see `PackedConvolution.forward`."""
+        """See `PackedConvolution.forward`; where columns do not pair, each pixel is computed alone."""
+        if x.shape[3] % 2 or x.shape[3] < _LEAST_WIDTH:
+            alone: Tensor = self.alone(x, onto=onto)
+            return alone
         found: Tensor = self.of_pairs(x, onto=None if onto is None else _columns_at_a_time(onto, 2, 1))
         return _columns_at_a_time(found, 1, 2)
-
-
-class QuickerConvolution(nn.Module):
-    """A convolution computed as it is or in pairs, whichever was quicker when a size was first seen."""
-
-    def __init__(self, convolution: nn.Conv2d, *, relu: bool = False) -> None:
-        super().__init__()
-        self.alone = PackedConvolution(convolution, relu=relu)
-        self.paired = PairedConvolution(convolution, relu=relu)
-        self._known: dict[torch.Size, nn.Module] = {}
-
-    def forward(self, x: Tensor, *, onto: Tensor | None = None) -> Tensor:
-        """See `PackedConvolution.forward`."""
-        size = x.shape[2:]
-        if size not in self._known:
-            of_pairs = size[1] % 2 == 0 and _seconds(self.paired, x) < _seconds(self.alone, x)
-            self._known[size] = self.paired if of_pairs else self.alone
-        found: Tensor = self._known[size](x, onto=onto)
-        return found
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_known": {}}
 
 
 class PackedSplit(nn.Module):
@@ -290,7 +281,7 @@ def _agree(precision: torch.dtype) -> bool:
     expected = both(torch.cat([up(below), skip], dim=1)).relu()
     above, skip = PackedUpsampling(up)(below), skip.contiguous(memory_format=torch.channels_last)
     of_skip, of_upsampled = _apart(both, upsampled=8)
-    # Which of the two is quicker, each size tells for itself.
+    # Either may be the quicker one here.
     for form in (PackedConvolution, PairedConvolution):
         found = form(of_upsampled, relu=True)(above, onto=form(of_skip)(skip))
         if not torch.allclose(found.float(), expected.float(), atol=0.05 if precision == torch.bfloat16 else 1e-5):
@@ -318,9 +309,27 @@ def _packed(block: list[nn.Module]) -> list[nn.Module]:
     return layers
 
 
-def _packed_convolution(convolution: nn.Conv2d, *, relu: bool = False) -> PackedConvolution | QuickerConvolution:
-    few = is_of_few_outputs(convolution)
-    return QuickerConvolution(convolution, relu=relu) if few else PackedConvolution(convolution, relu=relu)
+def _packed_convolution(convolution: nn.Conv2d, *, relu: bool = False) -> PackedConvolution | PairedConvolution:
+    if is_of_few_outputs(convolution):
+        # One at a time: two that are timed beside each other are timed wrongly.
+        with _timing:
+            paired = pairs_are_quicker(convolution.weight.dtype, convolution.in_channels, convolution.out_channels)
+        if paired:
+            return PairedConvolution(convolution, relu=relu)
+    return PackedConvolution(convolution, relu=relu)
+
+
+@cache
+@torch.inference_mode()
+def pairs_are_quicker(precision: torch.dtype, inputs: int, outputs: int) -> bool:
+    """Whether a `PairedConvolution` of so many inputs and outputs is quicker than a `PackedConvolution` here.
+
+    Timed once in a process, so that all its networks compute alike.
+    """
+    with torch.random.fork_rng(devices=[]):
+        convolution = nn.Conv2d(inputs, outputs, 3, padding=1).to(precision)
+        x = torch.randn(1, inputs, *_TIMED_ON).to(precision).contiguous(memory_format=torch.channels_last)
+    return _seconds(PairedConvolution(convolution), x) < _seconds(PackedConvolution(convolution), x)
 
 
 def is_of_few_outputs(convolution: nn.Conv2d) -> bool:

@@ -145,12 +145,20 @@ class CaseLoader(QObject):
 
         def work(task: Task) -> Overlay:
             dataset = self._session.read_dataset(root, overlay=folder)
-            reading = None if case is None else self._session.read_mask(dataset[case.case_id])
-            return Overlay(dataset=dataset, stored=self._session.read_stored(dataset), reading=reading)
+            reading, problem = None, None
+            try:
+                reading = None if case is None else self._session.read_mask(dataset[case.case_id])
+            except InputError as error:
+                # Edits can be kept there all the same.
+                problem = error
+            stored = self._session.read_stored(dataset)
+            return Overlay(dataset=dataset, stored=stored, reading=reading, problem=problem)
 
         def take(overlay: Overlay) -> None:
             returned(overlay)
             self._show_corrections()
+            if overlay.problem is not None:
+                self.failed.emit(_without_mask(overlay.problem))
 
         self._run(work, take)
 

@@ -325,9 +325,11 @@ class Corrector(QObject):
         """The work, and which slice of it is in view; if there is none, the user is told why nothing happens."""
         work, z = self._session.work, self._segmentation.shown_slice()
         if work is None or self._segmentation.layer is None:
-            self.said.emit("There is no mask to correct yet: segment the scan first, or start with its own.")
-        elif z is None or z >= work.mask.model.shape[0]:
+            self.said.emit("There is no mask to correct yet: press Segment, or the button in panel Correct.")
+        elif not self._segmentation.shows_slices():
             self.said.emit("No single slice is in view: go back to the 2-D view along the slices to correct one.")
+        elif z is None or z >= work.mask.model.shape[0]:
+            self.said.emit("This slice lies beyond the mask: scroll back to correct one.")
         else:
             return work, z
         return None

@@ -39,6 +39,26 @@ def test_the_last_one_counts(tmp_path):
     assert dataset.read_autosave(CASE).slices == (2,)
 
 
+def test_is_no_damaged_one_where_the_image_or_the_mask_cannot_be_read(tmp_path):
+    root = kaggle(tmp_path)
+    dataset, mask = opened(root)
+    dataset.autosave(CASE, flipped(mask, 1), [1])
+    masks = sorted((root / CASE).glob("*_mask.tif"))
+    images = sorted(path for path in (root / CASE).glob("*.tif") if path not in masks)
+    was = masks[2].read_bytes()
+    masks[2].write_bytes(was[:40])
+    assert dataset.read_autosave(CASE).slices == (1,)
+    masks[2].write_bytes(was)
+    again = open_dataset(root)
+    for image in images:
+        image.rename(image.with_suffix(".away"))
+    with pytest.raises(InputError, match="no such file"):
+        again.read_autosave(CASE)
+    for image in images:
+        image.with_suffix(".away").rename(image)
+    assert open_dataset(root).read_autosave(CASE).slices == (1,)
+
+
 def test_is_put_back_as_it_was(tmp_path):
     dataset, mask = opened(kaggle(tmp_path))
     mine = mask.copy()

@@ -21,7 +21,6 @@ from napari_unet_seg.engine.onednn import (
     PackedConvolution,
     PackedSplit,
     PairedConvolution,
-    QuickerConvolution,
     pack_convolutions,
 )
 from napari_unet_seg.engine.segmenter import Segmenter
@@ -35,9 +34,11 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def asked_anew() -> Iterator[None]:
-    onednn.can_pack.cache_clear()
+    for known in (onednn.can_pack, onednn.pairs_are_quicker):
+        known.cache_clear()
     yield
-    onednn.can_pack.cache_clear()
+    for known in (onednn.can_pack, onednn.pairs_are_quicker):
+        known.cache_clear()
 
 
 def prepared(config: UNetConfig, precision: torch.dtype) -> tuple[Network, Network]:
@@ -101,28 +102,36 @@ def test_pairs_follow_a_single_channel(precision: torch.dtype, monkeypatch: pyte
     x = torch.randn(2, 1, 16, 24).to(precision)
     with torch.inference_mode():
         torch.testing.assert_close(packed(x), plain(x), rtol=tolerance, atol=tolerance)
-    assert all(layer._known for layer in packed.modules() if isinstance(layer, QuickerConvolution))
+    assert any(isinstance(layer, PairedConvolution) for layer in packed.modules())
 
 
-def test_the_quicker_way_is_taken_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[torch.Size] = []
+@pytest.mark.parametrize("quicker", [True, False])
+def test_the_quicker_way_is_taken(monkeypatch: pytest.MonkeyPatch, *, quicker: bool) -> None:
+    timed: list[type] = []
 
     def seconds(way: nn.Module, x: torch.Tensor) -> float:
-        asked.append(x.shape[2:])
-        # Pairs are quicker on wide slices.
-        return 1.0 if isinstance(way, PackedConvolution) else 16 / x.shape[3]
+        timed.append(type(way))
+        return 1.0 if isinstance(way, PairedConvolution) == quicker else 2.0
 
     monkeypatch.setattr(onednn, "_seconds", seconds)
-    plain = nn.Conv2d(3, 8, 3, padding=1)
-    either = QuickerConvolution(plain)
+    config = UNetConfig(features=(8, 16), convolutions=(2, 1))
+    for _ in range(2):
+        _, packed = prepared(config, torch.float32)
+        assert any(isinstance(layer, PairedConvolution) for layer in packed.modules()) == quicker
+    # Of 3 inputs, and of 8: once each, for however many networks.
+    assert timed == 2 * [PairedConvolution, PackedConvolution]
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 9])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 6])
+def test_narrow_and_odd_slices_in_pairs(inputs: int, width: int) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(inputs, 8, 3, padding=1)
+    paired = PairedConvolution(plain)
     with torch.inference_mode():
-        for width in (8, 32, 8, 9, 32):
-            x = torch.randn(1, 3, 4, width).contiguous(memory_format=torch.channels_last)
-            torch.testing.assert_close(either(x), plain(x), rtol=1e-5, atol=1e-5)
-    # Once each way; an odd width leaves no choice.
-    assert asked == [(4, 8), (4, 8), (4, 32), (4, 32)]
-    chosen = {size[1]: type(way) for size, way in either._known.items()}
-    assert chosen == {8: PackedConvolution, 32: PairedConvolution, 9: PackedConvolution}
+        for height in (1, 2, 5):
+            x = torch.randn(2, inputs, height, width).contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(paired(x), plain(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

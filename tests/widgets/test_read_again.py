@@ -391,3 +391,47 @@ def test_what_was_saved_before_stays_where_the_mask_became_unreadable(
     np.testing.assert_array_equal(shown(segmented, 2), painted)
     assert segmented.corrector.value().states[2] is SliceState.SAVED
     assert segmented.retrain_panel.board().scan_slices == 1
+
+
+def test_a_truth_that_nobody_has_seen_is_not_replaced_after_theirs_were_taken(
+    without_mask: tuple[UNetDock, Path, bytes], root: Path, settle: Settle
+) -> None:
+    dock, path, was = without_mask
+    segment(dock, settle)
+    path.write_bytes(was)
+    with_tumour = [z for z in range(6) if on_disk(root, z).any()]
+    for z in with_tumour[:2]:
+        stroke(dock, z)
+        save(dock, settle)
+        assert f"slice {z}" in dock.correct_panel.notice()
+        take_theirs(dock, settle)
+        np.testing.assert_array_equal(shown(dock, z), on_disk(root, z))
+
+
+def test_corrections_are_shown_where_the_original_is_lost(opened: UNetDock, root: Path, settle: Settle) -> None:
+    correct_elsewhere(root, [2])
+    for kept in (root / ".unetseg" / "originals").iterdir():
+        kept.unlink()
+    open_again(opened, settle, answer=Answer.DISCARD)
+    np.testing.assert_array_equal(shown(opened, 2), square()[2])
+    assert opened.loader.truth is None
+    assert "is gone; restore it from a backup" in opened.status.value()
+    assert "cannot be saved" not in opened.status.value()
+    stroke(opened, 2)
+    painted = shown(opened, 2).copy()
+    save(opened, settle)
+    np.testing.assert_array_equal(on_disk(root, 2), painted)
+
+
+def test_edits_go_to_a_chosen_folder_without_the_mask(
+    without_mask: tuple[UNetDock, Path, bytes], root: Path, tmp_path: Path, settle: Settle
+) -> None:
+    dock, path, _ = without_mask
+    segment(dock, settle)
+    stroke(dock, 2)
+    choose_folder(dock, tmp_path / "overlay", settle)
+    assert str(path) in dock.status.value()
+    dock.saver.autosave()
+    settle()
+    assert open_dataset(root, overlay=tmp_path / "overlay").read_autosave(names(dock)[0]).slices == (2,)
+    assert open_dataset(root).read_autosave(names(dock)[0]) is None
