@@ -109,14 +109,15 @@ class RunFolder:
             # What came after the state was written is done once more.
             self.history = [row for row in self._read(self.path / "history.json") if row["step"] <= step]
             scores = read_description(self.best).training.get("validation") if self.best.is_file() else None
-            self._lowest = scores["loss"] if scores else math.inf
+            self._lowest = scores["loss"] if scores and math.isfinite(scores["loss"]) else math.inf
             self._write_history()
         self._open_board()
 
-    @property
-    def complete(self) -> bool:
-        """Whether both checkpoints are there."""
-        return self.best.is_file() and self.last.is_file()
+    def is_complete(self, step: int) -> bool:
+        """Whether both checkpoints are there, the last one of that step."""
+        if not self.best.is_file() or not self.last.is_file():
+            return False
+        return bool(read_description(self.last).training.get("steps_done") == step)
 
     def epoch_done(self, event: EpochDone, network: Network, description: Description) -> None:
         """Write checkpoints, history and, now and then, the curves."""

@@ -210,7 +210,8 @@ def train(
                 if not first:
                     continue
                 # A run that was done before stays as it is, to the last byte.
-                if state is None or not state["progress"]["finished"] or not folder.complete:
+                progress = None if state is None else state["progress"]
+                if progress is None or not progress["finished"] or not folder.is_complete(progress["step"]):
                     folder.finish(network, description_at(event), validated=validated > 0)
                 _copy(folder.best, output)
                 say(f"{'stopped at step' if event.stopped else 'done, step'} {event.steps}; written: {folder.path}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,6 @@ import torch
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.file_state import read_bytes
 from napari_unet_seg.data.formats.atomic import check_writable
-from napari_unet_seg.data.write_lock import write_lock
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint, read_description
 from napari_unet_seg.engine.device import choose_device, usable_cores
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
@@ -154,8 +153,8 @@ def finetune_events(
             incumbent=incumbent,
         )
         yield from one_round.run()
-        line.begin(parent, content=parent_bytes)
-        with _alone(line):
+        with line.alone():
+            line.begin(parent, content=parent_bytes)
             # Another round may have come to its end meanwhile.
             verdict = one_round.verdict
             if verdict.promoted and in_use(line, parent_hash) != replaced:
@@ -237,8 +236,8 @@ def finetune(
 def _check_line(line: VersionLine, *, scope: Scope, scan: str) -> None:
     """Refuse a name under which something else lies: an adaptation is worth nothing for other scans."""
     versions = line.versions()
-    # Version 0 is what the line began with, whatever that was.
-    rounds = [version.description.training for version in versions if version.number and version.scope]
+    # What the line began with, whatever that was, has the name of where it comes from.
+    rounds = [each.description.training for each in versions if each.number and each.description.name == line.name]
     if not versions and line.path.is_file():
         # Imported, from another machine perhaps.
         rounds = [read_description(line.path).training]
@@ -273,15 +272,6 @@ def _training(
         "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
         "device": str(choose_device(one_round.device).device),
     }
-
-
-@contextmanager
-def _alone(line: VersionLine) -> Iterator[None]:
-    """Keep other rounds from changing what is in use; where no lock can be made, a round is not lost for it."""
-    with ExitStack() as stack:
-        with suppress(InputError):
-            stack.enter_context(write_lock(line.folder))
-        yield
 
 
 def _fingerprint(learned: Sequence[str]) -> str:

@@ -62,8 +62,8 @@ def ask_parent(data: RoundData, scorer: RoundScorer, clock: RoundClock, *, held_
     data.unlabelled[:] = _ask_about_others(data.unlabelled, scorer, until=until)
     checked = known + _half(data.unlabelled)
     others = [scan for scan in data.labelled + data.unlabelled if scan not in checked]
-    if len(checked) == 1 and not others:
-        # A single other scan has to do for both.
+    if len(checked) == 1 and not others and not known:
+        # A single other scan has to do for both; but what was learned from a mask is not checked by that mask.
         others = checked[:]
     return Asked(others=others, checked=checked + [scan for scan in data.corrected if scorer.to_check(scan)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache
@@ -163,13 +164,25 @@ class Registry:
         path, versions = self.own_path(name), self.versions_folder(name)
         if not path.is_file() and not versions.is_dir():
             raise InputError(f"there is no model {name!r} of yours; see `models list`")
+        going = versions.with_name(f".{versions.name}.{secrets.token_hex(4)}.tmp")
         try:
-            # In this order: interrupted, it leaves a model that can be used.
+            # All or nothing, where the system refuses: a name can be given back, what is deleted cannot.
             if versions.is_dir():
-                shutil.rmtree(versions)
-            path.unlink(missing_ok=True)
+                versions.rename(going)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError:
+                if going.is_dir():
+                    going.rename(versions)
+                raise
         except OSError as error:
             raise InputError(f"cannot be removed ({reason(error)})", path=path) from error
+        try:
+            if going.is_dir():
+                shutil.rmtree(going)
+        except OSError as error:
+            problem = f"model {name!r} is removed, but not all that was kept of its versions ({reason(error)})"
+            raise InputError(f"{problem}; delete this folder", path=going) from error
 
     def own_path(self, name: str) -> Path:
         """The file of a model of the user's, which may not exist yet.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_seg.data.file_state import Signature, read_bytes, signature
 from napari_unet_seg.data.formats.atomic import replace, sync_folder, write_through
+from napari_unet_seg.data.write_lock import write_lock
 from napari_unet_seg.engine.checkpoint import Description, checkpoint_bytes, file_hash, read_description, read_weights
 from napari_unet_seg.engine.registry import SUFFIX, Registry
-from napari_unet_seg.errors import InputError, reason
+from napari_unet_seg.errors import InputError, reading, reason
 
 if TYPE_CHECKING:
     from napari_unet_seg.engine.network import Network
@@ -152,8 +154,19 @@ class VersionLine:
             read_description(parent)
             content = read_bytes(parent)
         with self._writing():
-            self._write_new(content, first=0)
+            # One that was cut short after the first of the two has the version already.
+            if not self._has(content):
+                self._write_new(content, first=0)
             replace(self.path, content)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others from changing what is in use; where no lock can be made, a round is not lost for it."""
+        with ExitStack() as stack:
+            with suppress(InputError, OSError):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(write_lock(self.folder))
+            yield
 
     def add(self, network: Network, description: Description, *, promoted: bool) -> Version:
         """Write the weights of a round as the next version.
@@ -198,13 +211,14 @@ class VersionLine:
             there = ", ".join(map(str, found)) or "none"
             raise InputError(f"model {self.name!r} has no version {number}; its versions are: {there}")
         version = found[number]
-        # A damaged model is what one may want to go back from.
-        if _is_checkpoint(self.path):
-            self._keep_current()
         read_weights(version.path)
         payload = read_bytes(version.path)
-        with self._writing():
-            replace(self.path, payload)
+        with self.alone():
+            # A damaged model is what one may want to go back from.
+            if _is_checkpoint(self.path):
+                self._keep_current()
+            with self._writing():
+                replace(self.path, payload)
         return Version(
             number=number,
             path=version.path,
@@ -217,7 +231,8 @@ class VersionLine:
         """Number and file of each version, damaged or not, in order."""
         if not self.folder.is_dir():
             return []
-        matches = [(match, path) for path in self.folder.iterdir() if (match := _VERSION.fullmatch(path.name))]
+        with reading(self.folder):
+            matches = [(match, path) for path in self.folder.iterdir() if (match := _VERSION.fullmatch(path.name))]
         return sorted((int(match[1]), path) for match, path in matches)
 
     def _keep_current(self) -> None:
@@ -228,6 +243,11 @@ class VersionLine:
             payload = read_bytes(self.path)
             with self._writing():
                 self._write_new(payload, first=0)
+
+    def _has(self, content: bytes) -> bool:
+        """Whether a version has this content."""
+        states = [state for _, path in self._files() if (state := signature(path)) and state[2] == len(content)]
+        return bool(states) and hashlib.sha256(content).hexdigest() in map(_hash, states)
 
     def _write_new(self, payload: bytes, *, first: int) -> tuple[int, Path]:
         """Write a file under the next free number, or none at all; two processes never get the same one."""

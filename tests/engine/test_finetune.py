@@ -1,7 +1,8 @@
 """Rounds with the shipped model on phantoms; steps are bounded, so that a slow machine does the same as a fast one."""
 
 import errno
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from napari_unet_seg.engine.fit import LossNotFinite
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.engine.network import Network
+from napari_unet_seg.engine.parent_word import ask_parent
 from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.registry import Registry
+from napari_unet_seg.engine.round_clock import RoundClock
+from napari_unet_seg.engine.round_data import Scan, read_round
 from napari_unet_seg.engine.round_report import Scope
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.slice_source import SliceSource
@@ -449,6 +453,37 @@ def test_a_general_model_does_not_become_a_scans_own(open_phantoms: Callable[...
     Registry().import_file(shipped(), name="mine")
     with pytest.raises(InputError, match="'mine' is one for all scans; choose another name"):
         run(dataset)
+
+
+def test_a_scans_own_model_begun_twice_goes_on(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", truth_of("a"), slices=[3, 4])
+    line = VersionLine("mine", registry=Registry())
+    line.begin(shipped())
+    # What two rounds that began at once once left behind.
+    shutil.copy(line.path, line.folder / "0001.safetensors")
+    options = {"name": "mine", "scope": "scan", "case": "a", "seconds": 60, "threads": 1}
+    for _ in range(2):
+        assert finetune(dataset, policy=policy("scan", 2), **options)["steps"] > 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("others", "learned"), [("b", 0), ("bc", 1)])
+def test_no_scan_is_learned_from_by_whose_mask_a_round_is_checked(
+    open_phantoms: Callable[..., Dataset], others: str, learned: int
+) -> None:
+    class Told:
+        def predict(self, scan: Scan, slices: Sequence[int], **_: object) -> None:
+            scan.predicted = np.ones(len(scan.mask), bool)
+
+        def to_check(self, scan: Scan) -> list[int]:
+            return []
+
+    dataset = open_phantoms(f"a{others}", masks=others)
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4])
+    data = read_round(dataset, scope="model", case=None, channel_names=("pre", "flair", "post"))
+    asked = ask_parent(data, Told(), RoundClock(seconds=60))  # type: ignore[arg-type]
+    assert (len(asked.others), len(asked.checked)) == (learned, 1)
+    assert not {scan.case_id for scan in asked.others} & {scan.case_id for scan in asked.checked}
 
 
 def test_an_adaptation_stays_one_when_it_was_imported(open_phantoms: Callable[..., Dataset], tmp_path: Path) -> None:

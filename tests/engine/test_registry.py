@@ -213,23 +213,25 @@ def test_going_back_to_the_start_ends_an_adaptation(tmp_path: Path) -> None:
     assert registry.adaptation("a").name == "mine"
 
 
-def test_removing_a_model_removes_its_versions_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_be_removed_keeps_its_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry()
     line = VersionLine("mine", registry=registry)
     line.begin(save_small(tmp_path / "parent.safetensors"))
-    removed = shutil.rmtree
 
-    def interrupted(folder: Path) -> None:
-        removed(folder)
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(shutil, "rmtree", interrupted)
-    with pytest.raises(InputError, match="cannot be removed"):
-        registry.remove("mine")
+    for call in ("unlink", "rename"):
+        with monkeypatch.context() as broken:
+            broken.setattr(Path, call, refuse)
+            with pytest.raises(InputError, match="cannot be removed"):
+                registry.remove("mine")
+        assert [version.number for version in line.versions() if version.current] == [0]
     assert load_model("mine", device="cpu").description.name == "mine"
-    monkeypatch.setattr(shutil, "rmtree", removed)
-    registry.remove("mine")
-    assert not line.path.exists()
+    with monkeypatch.context() as broken:
+        broken.setattr(shutil, "rmtree", refuse)
+        with pytest.raises(InputError, match=r"mine.versions.*is removed, but not all .*; delete this folder"):
+            registry.remove("mine")
     with pytest.raises(InputError, match="no model 'mine' of yours"):
         registry.remove("mine")
 

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,51 @@ def test_going_back_and_forth(line: VersionLine, parent: Path) -> None:
     assert len(line.versions()) == 2
     with pytest.raises(InputError, match=r"no version 7; its versions are: 0, 1$"):
         line.restore(7)
+
+
+def test_a_beginning_that_was_cut_short_is_gone_on_with(line: VersionLine, parent: Path) -> None:
+    line.begin(parent)
+    line.path.unlink()
+    line.begin(parent)
+    assert [version.number for version in line.versions()] == [0]
+    assert line.path.read_bytes() == parent.read_bytes()
+
+
+def test_of_two_that_begin_at_once_one_does(parent: Path) -> None:
+    def begin(_: int) -> None:
+        line = VersionLine("mine", registry=Registry())
+        with line.alone():
+            line.begin(parent)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(begin, range(4)))
+    assert [version.number for version in VersionLine("mine", registry=Registry()).versions()] == [0]
+
+
+def test_going_back_waits_for_a_round_that_is_being_kept(line: VersionLine, parent: Path) -> None:
+    line.begin(parent)
+    add(line)
+    with ThreadPoolExecutor(1) as pool:
+        with line.alone():
+            back = pool.submit(line.restore, 0)
+            with pytest.raises(TimeoutError):
+                back.result(0.3)
+            add(line, seed=2)
+        assert back.result(20).number == 0
+    assert current(line) == [0]
+
+
+def test_versions_that_cannot_be_listed_are_named(
+    line: VersionLine, parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.begin(parent)
+
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputError, match=r"mine.versions: cannot be opened \(permission denied\)"):
+        line.versions()
 
 
 def test_beginning_again_changes_nothing(line: VersionLine, parent: Path, tmp_path: Path) -> None:

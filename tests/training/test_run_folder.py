@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -168,6 +169,25 @@ def test_a_finished_run_is_kept(tmp_path: Path, data: Path, capsys: pytest.Captu
     assert len(history(folder)) == 2
     for name in ("best", "last"):
         assert (folder / f"{name}.safetensors").read_bytes() == kept[folder / f"{name}.safetensors"]
+
+
+def test_a_run_cut_short_before_its_last_weights_gets_them(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: RunFolder, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder, steps = tmp_path / "run", ("--steps", "5")
+    with monkeypatch.context() as broken:
+        broken.setattr(RunFolder, "finish", full)
+        with pytest.raises(OSError, match="No space left"):
+            start(data, folder, *steps)
+    assert read_description(folder / "last.safetensors").training["steps_done"] == 4
+    assert start(data, folder, *steps, "--resume") == 0
+    assert read_description(folder / "last.safetensors").training["steps_done"] == 5
+    before = (folder / "last.safetensors").read_bytes()
+    assert start(data, folder, *steps, "--resume") == 0
+    assert (folder / "last.safetensors").read_bytes() == before
 
 
 def test_a_checkpoint_that_is_there_is_kept(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
