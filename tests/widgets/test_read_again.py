@@ -313,9 +313,16 @@ def masks_of(root: Path, name: str) -> list[Path]:
     return sorted((root / name).glob("*_mask.tif"), key=lambda path: int(path.stem.split("_")[-2]))
 
 
+def paint(dock: UNetDock, settle: Settle) -> np.ndarray:
+    """Segment, and paint on slice 2; what that shows then."""
+    segment(dock, settle)
+    stroke(dock, 2)
+    return shown(dock, 2).copy()
+
+
 @pytest.fixture
 def without_mask(dock: UNetDock, root: Path, settle: Settle) -> tuple[UNetDock, Path, bytes]:
-    """With the first case open and segmented, the mask of its slice 3 damaged; that file, and what it held."""
+    """With the first case open, the mask of its slice 3 damaged; that file, and what it held."""
     dock.loader.open_path(root)
     settle()
     path = masks_of(root, names(dock)[0])[3]
@@ -348,9 +355,7 @@ def test_a_mask_that_can_be_read_by_now_is_not_replaced_unseen(
     without_mask: tuple[UNetDock, Path, bytes], root: Path, settle: Settle
 ) -> None:
     dock, path, was = without_mask
-    segment(dock, settle)
-    stroke(dock, 2)
-    painted = shown(dock, 2).copy()
+    painted = paint(dock, settle)
     path.write_bytes(was)
     save(dock, settle)
     assert "slice 2" in dock.correct_panel.notice()
@@ -364,9 +369,7 @@ def test_edits_of_before_are_offered_without_the_mask(
     without_mask: tuple[UNetDock, Path, bytes], root: Path, settle: Settle
 ) -> None:
     dock, _, _ = without_mask
-    segment(dock, settle)
-    stroke(dock, 2)
-    painted = shown(dock, 2).copy()
+    painted = paint(dock, settle)
     dock.saver.autosave()
     settle()
     autosave = open_dataset(root).read_autosave(names(dock)[0])
