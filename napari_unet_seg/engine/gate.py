@@ -15,9 +15,9 @@ from napari_unet_seg.engine.round_report import CaseReport
 
 HELD_BACK, LEARNED, REHEARSAL, CONFIDENT = "held back", "learned", "rehearsal", "confident"
 _LEAST_DICE = 0.3
-_ONE_SCAN = (
-    "slices of one scan cannot tell what becomes of other scans; correct a second one, or adapt the model to this scan "
-    "alone"
+_ONE_PATIENT = (
+    "corrections of one patient cannot tell what becomes of others; correct a scan of a second one, or adapt the model "
+    "to this scan alone"
 )
 _FEW = "after so few steps a scan's masks are not to be trusted, whatever is held back"
 
@@ -83,7 +83,7 @@ def judge(
     policy: TunePolicy,
     corrected: Collection[str],
     only_empty: bool,
-    one_scan: bool = False,
+    one_patient: bool = False,
     contest: Contest | None = None,
     few_steps: int | None = None,
 ) -> Verdict:
@@ -100,8 +100,8 @@ def judge(
         Names of the cases that were corrected.
     only_empty : bool
         Whether every corrected slice is empty, so that nothing says where tumour is.
-    one_scan : bool
-        Whether weights that are for every scan were learned from a single one.
+    one_patient : bool
+        Whether weights that are for every scan were learned from scans of a single patient.
     contest : Contest, optional
         How the round does against the version in use.
     few_steps : int, optional
@@ -123,7 +123,7 @@ def judge(
         or _lost_own(own, policy, gained=gained, only_empty=only_empty, alone=not known)
         or _lost_others(others, policy)
         or _lost_known(known, policy)
-        or (_ONE_SCAN if one_scan and not known else "")
+        or (_ONE_PATIENT if one_patient and not known else "")
         or (f"{_FEW} ({few_steps})" if few_steps is not None else "")
     )
     if refusal:

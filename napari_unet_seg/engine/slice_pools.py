@@ -87,7 +87,7 @@ class SlicePools:
         self,
         held_back: Collection[tuple[str, int]],
         *,
-        whole_cases: bool = False,
+        hidden_cases: Collection[str] = (),
         corrected_fraction: float,
         foreground_fraction: float,
     ) -> Callable[[int, torch.Generator], torch.Tensor]:
@@ -97,15 +97,13 @@ class SlicePools:
         ----------
         held_back : collection of (str, int)
             Case and slice.
-        whole_cases : bool
-            Whether no slice of those cases is drawn.
+        hidden_cases : collection of str
+            Cases of which no slice is drawn.
         corrected_fraction, foreground_fraction : float
             See `TunePolicy`.
         """
         hidden = {self._place[key] for key in held_back}
-        if whole_cases:
-            cases = {case for case, _ in held_back}
-            hidden |= {place for (case, _), place in self._place.items() if case in cases}
+        hidden |= {place for (case, _), place in self._place.items() if case in hidden_cases}
         seen = self._corrected - hidden
         kinds = [sorted(seen & self._with_tumour), sorted(seen - self._with_tumour)]
         # Slices that were emptied and slices with tumour count alike, however many there are of each.

@@ -179,7 +179,7 @@ class Trainings:
             flair=flair_index(self.description.channel_names),
             draw=self.pools.drawer(
                 () if turn is None else turn.held_back,
-                whole_cases=turn is not None and turn.whole_cases,
+                hidden_cases=() if turn is None else turn.hidden_cases,
                 corrected_fraction=self.policy.corrected_fraction,
                 foreground_fraction=self.policy.foreground_fraction,
             ),

@@ -15,7 +15,7 @@ from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.events import CaseChecked, RoundEvent, RoundStarted
 from napari_unet_seg.engine.gate import HELD_BACK, LEARNED, Contest, Verdict, judge
-from napari_unet_seg.engine.hold_back import Key, turns
+from napari_unet_seg.engine.hold_back import Key, patients, turns
 from napari_unet_seg.engine.incumbent import Incumbent
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.parent_word import Asked, ask_parent
@@ -233,10 +233,14 @@ class Round:
             policy=self.policy,
             corrected=self._corrected,
             only_empty=not any((scan.mask[z] > 0).any() for scan in self.data.corrected for z in scan.corrected),
-            one_scan=self.scope == "model" and sum(bool(scan.corrected) for scan in self.data.corrected) < 2,
+            one_patient=self.scope == "model" and len(self._patients()) < 2,
             contest=None if self.incumbent is None else self._contest(self.incumbent, look),
             few_steps=self.steps if self.scope == "scan" and self._is_short() else None,
         )
+
+    def _patients(self) -> set[str]:
+        """Those of whom there are corrected slices to learn from."""
+        return set(patients(scan for scan in self.data.corrected if scan.corrected).values())
 
     def _is_short(self) -> bool:
         """Whether the time was too short, or the end asked for too soon."""

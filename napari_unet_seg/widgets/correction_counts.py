@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_unet_seg.case_state import Stored
+from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.saving import SaveResult
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.workers import Lane
@@ -50,9 +51,10 @@ class CorrectionCounts(QObject):
         return self._counts
 
     def alone(self) -> bool:
-        """Whether one case has all the corrections, and no other came with a mask; False where that is not known."""
+        """Whether one patient has all the corrections, and no other case a mask; False where that is not known."""
         corrected = {case_id for case_id, count in self._counts.items() if count}
-        return len(corrected) == 1 and self._labelled is not None and self._labelled <= corrected
+        patients = {patient_of(case_id) for case_id in corrected}
+        return len(patients) == 1 and self._labelled is not None and self._labelled <= corrected
 
     def note(self, case_id: str, count: int) -> None:
         """Take what reading a case has shown anyway; other programs may have corrected it since the last count."""

@@ -37,7 +37,7 @@ class RetrainBoard:
     """Cases that these belong to."""
 
     alone: bool = False
-    """One case has all of those, and no other one came with a mask: nothing tells what a round does to other scans."""
+    """One patient has all of those, and no other case a mask: nothing tells what a round does to other scans."""
 
     unsaved: int = 0
     """Slices of the open case that wait to be saved."""

@@ -253,7 +253,7 @@ class RetrainPanel(QWidget):
         if not board.learnable(settings.scope):
             return "Correct some slices and save them (panel Correct): a round learns from those."
         if settings.scope == "model" and board.alone:
-            return "A round for all scans is used only if another scan can check it: correct a second one as well."
+            return "A round for all scans is used only if others can check it: correct a scan of a second patient too."
         return ""
 
     # Methods, not lambdas: Qt would hold the panel, and with it the viewer, by a lambda.

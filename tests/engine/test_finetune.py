@@ -334,7 +334,7 @@ def test_a_folder_of_models_that_cannot_be_written_is_told_before_the_training(
 
 
 @pytest.mark.parametrize("second", [None, "noise", "mask"])
-def test_a_round_for_all_needs_a_second_scan(open_phantoms: Callable[..., Dataset], second: str | None) -> None:
+def test_a_round_for_all_needs_a_second_patient(open_phantoms: Callable[..., Dataset], second: str | None) -> None:
     dataset = open_phantoms("ab", masks="")
     dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
     if second is not None:
@@ -345,7 +345,7 @@ def test_a_round_for_all_needs_a_second_scan(open_phantoms: Callable[..., Datase
     easy = replace(policy("model", 1), **EASY)  # type: ignore[type-var]
     report = run(dataset, scope="model", policy=easy)
     assert report["promoted"] == (second == "mask"), report["reason"]
-    assert ("slices of one scan" in str(report["reason"])) == (second != "mask")
+    assert ("corrections of one patient" in str(report["reason"])) == (second != "mask")
 
 
 def test_a_picture_is_not_asked_for_a_second_slice(tmp_path: Path) -> None:

@@ -147,11 +147,13 @@ def test_agreement_counts_where_the_parent_was_sure() -> None:
     assert confident_dice(before[2:], np.zeros(4, np.uint8), threshold=0.5) is None
 
 
-def test_one_scan_cannot_speak_for_all() -> None:
+def test_one_patient_cannot_speak_for_all() -> None:
     cases = GAIN, case(CONFIDENT, 1.0, 0.99), case(CONFIDENT, 1.0, 0.99, "s")
     told = {"policy": POLICY, "corrected": {"a"}, "only_empty": False}
-    refused = judge(cases, **told, one_scan=True)  # type: ignore[arg-type]
+    refused = judge(cases, **told, one_patient=True)  # type: ignore[arg-type]
     assert not refused.promoted
-    assert refused.reason.startswith("slices of one scan cannot tell what becomes of other scans; correct a second one")
+    assert refused.reason.startswith(
+        "corrections of one patient cannot tell what becomes of others; correct a scan of a second"
+    )
     assert judge(cases, **told).promoted  # type: ignore[arg-type]
-    assert judge([*cases, case(REHEARSAL, 0.9, 0.9, "r")], **told, one_scan=True).promoted  # type: ignore[arg-type]
+    assert judge([*cases, case(REHEARSAL, 0.9, 0.9, "r")], **told, one_patient=True).promoted  # type: ignore[arg-type]

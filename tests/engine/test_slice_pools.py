@@ -53,7 +53,7 @@ def test_a_case_held_back_whole_is_not_seen_at_all() -> None:
     first, second = phantom_scan(2), phantom_scan(3, 5)
     second.case_id = "b"
     pools = SlicePools([first, second], device=CPU, rehearsal_weight=0.5, threshold=0.5)
-    draw = pools.drawer([("b", 3), ("b", 5)], whole_cases=True, corrected_fraction=0.5, foreground_fraction=0.5)
+    draw = pools.drawer([("b", 3), ("b", 5)], hidden_cases={"b"}, corrected_fraction=0.5, foreground_fraction=0.5)
     assert drawn(draw) == set(range(8))
 
 

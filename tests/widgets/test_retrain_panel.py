@@ -66,7 +66,7 @@ def test_each_scope_says_what_it_does_and_learns_from(panel: RetrainPanel) -> No
 def test_a_round_for_all_that_nothing_can_check_is_warned_of(panel: RetrainPanel) -> None:
     panel.setValue(RetrainSettings(scope="model", name="mine"))
     panel.set_board(RetrainBoard(open=True, case="one", scan_slices=3, slices=3, cases=1, alone=True))
-    assert "correct a second one as well" in panel._hint.text()
+    assert "correct a scan of a second patient too" in panel._hint.text()
     assert panel._start.isEnabled()
     panel.setValue(RetrainSettings(scope="scan"))
     assert panel._hint.text() == ""
