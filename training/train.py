@@ -162,6 +162,9 @@ def train(
         "processes": processes.count,
         "threads": torch.get_num_threads(),
     }
+    if first and state is None and output.suffix == ".safetensors":
+        # Of the run that broke off; left there without its folder's, it would count as another run's.
+        output.unlink(missing_ok=True)
     if first:
         folder.begin(settings, state)
     if state is not None:

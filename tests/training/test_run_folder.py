@@ -220,6 +220,10 @@ def test_weights_of_others_are_kept_by_a_resume_too(
     assert (tmp_path / "short" / "best.safetensors").read_bytes() == kept
 
 
+def raise_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_run_killed_before_its_first_state_begins_again(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +233,10 @@ def test_a_run_killed_before_its_first_state_begins_again(
         assert start(data, output, "--epochs", "3") == 130
     assert output.is_file()
     assert not (tmp_path / "model" / "state.pt").exists()
+    with monkeypatch.context() as patched:
+        # And once more, in its first epoch.
+        patched.setattr(RunFolder, "epoch_done", raise_interrupt)
+        assert start(data, output, "--epochs", "3", "--resume") == 130
     assert start(data, output, "--epochs", "3", "--resume") == 0
     assert len(history(tmp_path / "model")) == 3
 
