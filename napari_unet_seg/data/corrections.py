@@ -28,7 +28,7 @@ from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.overlay_owner import check_overlay, sign_overlay
 from napari_unet_seg.data.packed import pack
 from napari_unet_seg.data.presence import Presence
-from napari_unet_seg.data.scan import Scan, slice_numbers
+from napari_unet_seg.data.scan import Scan, natural_key, slice_numbers
 from napari_unet_seg.data.stored_mask import (
     Coding,
     Plane,
@@ -42,6 +42,9 @@ from napari_unet_seg.data.transaction import Transaction, needs_recovery, recove
 from napari_unet_seg.data.volume import Mask, foreground_values
 from napari_unet_seg.data.write_lock import now, write_lock
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError, reason
+
+_LISTED = 3
+"""Names of missing cases that a note has at most."""
 
 
 class CorrectionStore:
@@ -94,6 +97,19 @@ class CorrectionStore:
                 self.repair_notes.append(
                     f"{path}: {damage}, and what was corrected there is not known; restore the log from a backup"
                 )
+            self._note_missing_cases()
+
+    def _note_missing_cases(self) -> None:
+        """Say which corrections are of cases that are not here; a folder that was renamed has lost its own so."""
+        history = self._ledger.history()
+        missing = sorted({line.case for line in history.all()} - self._scans.keys(), key=natural_key)
+        missing = [case_id for case_id in missing if history.shown(case_id)]
+        if missing:
+            listed = ", ".join(missing[:_LISTED]) + (" …" if len(missing) > _LISTED else "")
+            self.repair_notes.append(
+                f"corrections of {len(missing)} case(s) that are not here any more are kept: {listed}; where one was "
+                "renamed, give it its old name to have them back"
+            )
 
     def corrections(self, case_id: str | None = None) -> list[Correction]:
         """The log, newest last."""

@@ -19,6 +19,8 @@ from tests.data.corrected import CASE, content, flipped, kaggle, nifti, opened
 from tests.data.dicom_files import write_series
 from tests.data.test_dataset import make_sequences
 
+OTHER = "TCGA_XX_1001_20000101"
+
 
 def mask_file(root, z):
     return root / CASE / f"{CASE}_{z + 1}_mask.tif"
@@ -764,6 +766,29 @@ class TestLog:
         assert again[CASE].corrected_slices() == [0, 2]
         (note,) = again.repair_notes
         assert note.startswith(f"{path}: line 2 of corrections.jsonl is damaged, and what was corrected there")
+
+    def test_corrections_of_a_case_that_was_renamed_are_told_of(self, tmp_path):
+        root = kaggle(tmp_path, patients=2)
+        dataset, mask = opened(root)
+        dataset.save_correction(CASE, flipped(mask, 0), [0])
+        taken_back = dataset.save_correction(OTHER, flipped(mask, 0), [0])
+        dataset.revert(taken_back.id)
+
+        def rename(old, new):
+            for path in (root / old).iterdir():
+                path.rename(path.with_name(path.name.replace(old, new)))
+            (root / old).rename(root / new)
+
+        for name in (CASE, OTHER):
+            rename(name, name.replace("XX", "YY"))
+        again = open_dataset(root)
+        assert again.corrected_slices() == {}
+        (note,) = again.repair_notes
+        assert note.startswith(f"corrections of 1 case(s) that are not here any more are kept: {CASE}; where one was")
+        rename(CASE.replace("XX", "YY"), CASE)
+        back = open_dataset(root)
+        assert back.repair_notes == []
+        assert back[CASE].corrected_slices() == [0]
 
     def test_the_original_that_a_damaged_line_names_is_found(self, tmp_path):
         root = nifti(tmp_path)
