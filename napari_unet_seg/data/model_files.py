@@ -14,13 +14,16 @@ from napari_unet_seg.data.file_state import sha256_of
 from napari_unet_seg.errors import InputError
 
 SUFFIX = ".safetensors"
+HOME = "NAPARI_UNET_SEG_HOME"
+"""Environment variable: the folder for the user's models and kept edits, in place of the system's for such data."""
+
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """What can be a model's name, as it is a file's."""
 
 
 def user_folder() -> Path:
-    """The user's data folder of this package, or the one that the variable ``NAPARI_UNET_SEG_HOME`` names."""
-    home = os.environ.get("NAPARI_UNET_SEG_HOME")
+    """The user's data folder of this package, or the one that the variable `HOME` names."""
+    home = os.environ.get(HOME)
     return Path(home) if home else platformdirs.user_data_path("napari-unet-seg", appauthor=False)
 
 

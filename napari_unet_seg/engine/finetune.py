@@ -15,7 +15,6 @@ import torch
 
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.file_state import read_bytes
-from napari_unet_seg.data.formats.atomic import check_writable
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint, read_description
 from napari_unet_seg.engine.device import choose_device, usable_cores
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
@@ -133,10 +132,7 @@ def finetune_events(
         if adapted_to is not None and description.training.get("image_hash") != hash_of_scan:
             raise InputError(f"this model was adapted to the scan {adapted_to}; begin with another one", path=parent)
         _check_line(line, scope=scope, scan=hash_of_scan)
-        # What an hour has learned is not to be lost for a folder that cannot be written to.
-        check_writable(line.path)
-        if line.folder.exists():
-            check_writable(line.folder / line.path.name)
+        line.check_writable()
         replaced, incumbent = in_use(line, parent_hash), find_incumbent(line, parent_hash)
         if incumbent is not None:
             check_comparable(incumbent, data.corrected[0].volume, name=name)
@@ -153,7 +149,7 @@ def finetune_events(
             incumbent=incumbent,
         )
         yield from one_round.run()
-        with line.alone():
+        with registry.alone():
             line.begin(parent, content=parent_bytes)
             # Another round may have come to its end meanwhile.
             verdict = one_round.verdict

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +20,7 @@ from napari_unet_seg.data.model_files import (
     user_folder,
     user_models,
 )
+from napari_unet_seg.data.write_lock import write_lock
 from napari_unet_seg.engine.checkpoint import (
     Description,
     check_finite,
@@ -166,15 +169,16 @@ class Registry:
             raise InputError(f"there is no model {name!r} of yours; see `models list`")
         going = versions.with_name(f".{versions.name}.{secrets.token_hex(4)}.tmp")
         try:
-            # All or nothing, where the system refuses: a name can be given back, what is deleted cannot.
-            if versions.is_dir():
-                versions.rename(going)
-            try:
-                path.unlink(missing_ok=True)
-            except OSError:
-                if going.is_dir():
-                    going.rename(versions)
-                raise
+            with self.alone():
+                # All or nothing, where the system refuses: a name can be given back, what is deleted cannot.
+                if versions.is_dir():
+                    versions.rename(going)
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError:
+                    if going.is_dir():
+                        going.rename(versions)
+                    raise
         except OSError as error:
             raise InputError(f"cannot be removed ({reason(error)})", path=path) from error
         try:
@@ -183,6 +187,15 @@ class Registry:
         except OSError as error:
             problem = f"model {name!r} is removed, but not all that was kept of its versions ({reason(error)})"
             raise InputError(f"{problem}; delete this folder", path=going) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others from changing what is in use; where no lock can be made, nothing is lost for it."""
+        with ExitStack() as stack:
+            with suppress(InputError, OSError):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(write_lock(self.folder))
+            yield
 
     def own_path(self, name: str) -> Path:
         """The file of a model of the user's, which may not exist yet.

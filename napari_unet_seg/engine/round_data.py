@@ -145,8 +145,11 @@ def read_round(
     clock = clock or RoundClock()
     corrected = _corrected_cases(dataset, case if scope == "scan" else None)
     if not corrected:
+        if not dataset.root.exists():
+            raise InputError("is no longer there; is the disk still connected?", path=dataset.root)
         where = f"of case {case} " if scope == "scan" else ""
-        raise InputError(f"no slice {where}is corrected yet; correct and save some first", path=dataset.root)
+        elsewhere = ", or name the overlay folder that has them" if dataset.overlay is None else ""
+        raise InputError(f"no slice {where}is corrected yet; correct and save some first{elsewhere}", path=dataset.root)
     data = RoundData(corrected=[])
     _read_corrected(data, corrected, channel_names, scan_alone=scope == "scan", clock=clock, should_stop=should_stop)
     order = {each.case_id: place for place, each in enumerate(dataset.cases)}

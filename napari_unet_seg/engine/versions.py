@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_seg.data.file_state import Signature, read_bytes, signature
-from napari_unet_seg.data.formats.atomic import replace, sync_folder, write_through
-from napari_unet_seg.data.write_lock import write_lock
+from napari_unet_seg.data.formats.atomic import check_writable, replace, sync_folder, write_through
+from napari_unet_seg.data.model_files import HOME
 from napari_unet_seg.engine.checkpoint import Description, checkpoint_bytes, file_hash, read_description, read_weights
 from napari_unet_seg.engine.registry import SUFFIX, Registry
 from napari_unet_seg.errors import InputError, reading, reason
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_unet_seg.engine.network import Network
 
 _VERSION = re.compile(rf"(\d{{4,9}}){re.escape(SUFFIX)}")
+_ADVICE = f"free it, or name another folder for models and kept edits in the variable {HOME}"
 _ABANDONED_SECONDS = 3600.0
 """A temporary file older than this belongs to a process that is gone: writing one takes a fraction of a second."""
 
@@ -106,6 +107,7 @@ class VersionLine:
 
     def __init__(self, name: str, *, registry: Registry) -> None:
         self.name = name
+        self._registry = registry
         self.path = registry.own_path(name)
         self.folder = registry.versions_folder(name)
 
@@ -159,15 +161,6 @@ class VersionLine:
                 self._write_new(content, first=0)
             replace(self.path, content)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep others from changing what is in use; where no lock can be made, a round is not lost for it."""
-        with ExitStack() as stack:
-            with suppress(InputError, OSError):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(write_lock(self.folder))
-            yield
-
     def add(self, network: Network, description: Description, *, promoted: bool) -> Version:
         """Write the weights of a round as the next version.
 
@@ -213,7 +206,7 @@ class VersionLine:
         version = found[number]
         read_weights(version.path)
         payload = read_bytes(version.path)
-        with self.alone():
+        with self._registry.alone():
             # A damaged model is what one may want to go back from.
             if _is_checkpoint(self.path):
                 self._keep_current()
@@ -274,6 +267,18 @@ class VersionLine:
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                     path.unlink()
+
+    def check_writable(self) -> None:
+        """Try whether `add` will work: what an hour has learned is not to be lost for a folder.
+
+        Raises
+        ------
+        InputError
+            If it will not.
+        """
+        check_writable(self.path, advice=_ADVICE)
+        if self.folder.exists():
+            check_writable(self.folder / self.path.name, advice=_ADVICE)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

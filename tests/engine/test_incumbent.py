@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from napari_unet_seg.data.dataset import Dataset
-from napari_unet_seg.engine import tuning, versions
+from napari_unet_seg.engine import registry, tuning
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
 from napari_unet_seg.engine.events import RoundFinished, StepDone
 from napari_unet_seg.engine.gate import Contest
@@ -130,7 +130,7 @@ def test_a_lock_that_cannot_be_made_costs_no_round(
     def refuse(_folder: Path) -> None:
         raise InputError("no locks on this drive")
 
-    monkeypatch.setattr(versions, "write_lock", refuse)
+    monkeypatch.setattr(registry, "write_lock", refuse)
     dataset = open_phantoms()
     dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4])
     assert run(dataset, steps=1)["version"] == 1

@@ -103,7 +103,7 @@ def test_a_beginning_that_was_cut_short_is_gone_on_with(line: VersionLine, paren
 def test_of_two_that_begin_at_once_one_does(parent: Path) -> None:
     def begin(_: int) -> None:
         line = VersionLine("mine", registry=Registry())
-        with line.alone():
+        with Registry().alone():
             line.begin(parent)
 
     with ThreadPoolExecutor(4) as pool:
@@ -115,13 +115,30 @@ def test_going_back_waits_for_a_round_that_is_being_kept(line: VersionLine, pare
     line.begin(parent)
     add(line)
     with ThreadPoolExecutor(1) as pool:
-        with line.alone():
+        with Registry().alone():
             back = pool.submit(line.restore, 0)
             with pytest.raises(TimeoutError):
                 back.result(0.3)
             add(line, seed=2)
         assert back.result(20).number == 0
     assert current(line) == [0]
+
+
+def test_a_removal_waits_for_a_round_that_is_being_kept(line: VersionLine, parent: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with Registry().alone():
+            line.begin(parent)
+            gone = pool.submit(Registry().remove, "mine")
+            with pytest.raises(TimeoutError):
+                gone.result(0.3)
+            add(line)
+        gone.result(20)
+    assert not line.path.exists()
+    assert not line.versions()
+    # A round that ends after that begins the model anew.
+    line.begin(parent)
+    add(line, seed=2)
+    assert [version.number for version in line.versions()] == [0, 1]
 
 
 def test_versions_that_cannot_be_listed_are_named(
@@ -328,3 +345,9 @@ def test_a_description_survives(line: VersionLine, parent: Path) -> None:
     description = replace(read_description(parent), training={"round": {"promoted": True}, "scope": "scan"})
     line.add(small_network(), description, promoted=True)
     assert line.versions()[1].description == description
+
+
+def test_where_nothing_can_be_kept_the_folder_can_be_another(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot be written .* in the variable NAPARI_UNET_SEG_HOME$"):
+        VersionLine("mine", registry=Registry(tmp_path / "file" / "models")).check_writable()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from napari_unet_seg.errors import InputError, reason
 
+_ADVICE = "choose another folder"
+
 
 def write_bytes(path: Path, payload: bytes) -> None:
     """Write a file through a temporary one in the same folder, which is made if need be.
@@ -30,8 +32,14 @@ def write_bytes(path: Path, payload: bytes) -> None:
         raise _unwritable(path, error) from error
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *, advice: str = _ADVICE) -> None:
     """Try whether `write_bytes` will work, before something that takes long; the folder is made if need be.
+
+    Parameters
+    ----------
+    path : Path
+    advice : str
+        What to do where it will not.
 
     Raises
     ------
@@ -46,7 +54,7 @@ def check_writable(path: Path) -> None:
         write_through(probe, b"")
         probe.unlink()
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _unwritable(path, error, advice=advice) from error
 
 
 def replace(path: Path, payload: bytes) -> None:
@@ -139,8 +147,8 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot be written ({reason(error)}); choose another folder", path=path)
+def _unwritable(path: Path, error: OSError, *, advice: str = _ADVICE) -> InputError:
+    return InputError(f"cannot be written ({reason(error)}); {advice}", path=path)
 
 
 def _write_all(descriptor: int, payload: bytes) -> None:
