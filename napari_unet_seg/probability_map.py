@@ -69,9 +69,13 @@ class ProbabilityMap:
         return result
 
     def put(self, z: int, probability: NDArray[np.float32]) -> None:
-        """Take the probabilities of slice `z`, ``(Y, X)`` or ``(K, Y, X)``."""
-        if probability.ndim == 3 and self.data.ndim == 3:
-            self.data = np.zeros((probability.shape[0], *self.shape), np.float32)
+        """Take the probabilities of slice `z`, ``(Y, X)`` or ``(K, Y, X)``; those of other classes are forgotten."""
+        classes = probability.shape[:-2]
+        if self.data.shape[:-3] != classes:
+            # What a model of other classes said of other slices has no place beside it.
+            self.data = np.zeros((*classes, *self.shape), np.float32)
+            self.known = np.zeros(self.shape[0], bool)
+            self._rectangles.clear()
         self.data[..., z, :, :] = probability
         self._learn(z)
 

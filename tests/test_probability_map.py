@@ -46,6 +46,16 @@ def test_several_classes_give_labels() -> None:
     np.testing.assert_array_equal(by_slice.mask(MaskRule()), mask)
 
 
+@pytest.mark.parametrize(("first", "then"), [((), (2,)), ((2,), ()), ((2,), (3,))])
+def test_of_two_models_of_other_classes_the_last_one_counts(first: tuple[int, ...], then: tuple[int, ...]) -> None:
+    kept = ProbabilityMap.of(np.full((*first, 3, 4, 4), 0.9, np.float32))
+    plane = np.zeros((*then, 4, 4), np.float32)
+    plane[..., 1, 1] = 0.9
+    kept.put(1, plane)
+    assert kept.known.tolist() == [False, True, False]
+    assert np.argwhere(kept.mask(MaskRule(min_fraction=0.5))).tolist() == [[1, 1, 1]]
+
+
 def test_a_slice_s_mask_is_its_threshold() -> None:
     kept = ProbabilityMap.of(blobs())
     np.testing.assert_array_equal(kept.slice_mask(1, MaskRule(threshold=0.3)), blobs()[1] >= np.float32(0.3))

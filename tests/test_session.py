@@ -74,6 +74,23 @@ def test_one_slice_is_predicted_alone(session: Session) -> None:
     assert session.work.probability.known.tolist() == [z == 3 for z in range(6)]
 
 
+def test_a_slice_by_a_model_of_several_classes_leaves_the_others_as_they_are(session: Session) -> None:
+    session.set_rule(MaskRule(min_fraction=0.25))
+    session.take_prediction(predict(session), shape=(6, 32, 32))
+    before = session.work.mask.data.copy()
+    assert before[2].any()
+    plane = np.zeros((2, 32, 32), np.float32)
+    plane[1, :4, :4] = 0.9
+    live = Prediction(probability=plane, z=3, model="two classes", seconds=0)
+    assert session.take_prediction(live, shape=(6, 32, 32)).slices == [3]
+    before[3] = 0
+    before[3, :4, :4] = 2
+    np.testing.assert_array_equal(session.work.mask.data, before)
+    # Nor does the threshold, which has nothing to work on there.
+    session.set_rule(MaskRule(threshold=0.3))
+    np.testing.assert_array_equal(session.work.mask.data, before)
+
+
 def test_a_preview_shows_one_slice(session: Session) -> None:
     session.take_prediction(predict(session), shape=(6, 32, 32))
     session.preview_rule(MaskRule(threshold=0.3), 3)
