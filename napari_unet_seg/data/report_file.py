@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,8 +30,8 @@ def check_report(path: Path, *, inputs: Iterable[Path] = ()) -> None:
     if _is_stream(path):
         return
     if path.is_file():
-        if path.suffix.lower() != _ENDING:
-            raise InputError(f"is there, and is no {_ENDING} file; give the report another name", path=path)
+        if path.suffix.lower() != _ENDING and not _is_json(path):
+            raise InputError("is there, and is no report; give the report another name", path=path)
         atomic.refuse_overwriting([path], inputs=inputs)
     atomic.check_writable(path.resolve())
 
@@ -50,6 +51,19 @@ def write_report_file(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot be written ({reason(error)})", path=path) from error
+
+
+def _is_json(path: Path) -> bool:
+    """Whether a file holds a JSON object or list, as a report does; a large scan is not read for that."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1)
+            if head in (b"{", b"["):
+                json.loads(head + file.read())
+                return True
+    except (OSError, ValueError, RecursionError):
+        pass
+    return False
 
 
 def _is_stream(path: Path) -> bool:

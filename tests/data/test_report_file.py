@@ -10,19 +10,21 @@ from napari_unet_seg.data.report_file import check_report, write_report_file
 from napari_unet_seg.errors import InputError
 
 
-def test_a_report_replaces_a_report(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "report.json"
+@pytest.mark.parametrize("name", ["report.json", "report.txt"])
+def test_a_report_replaces_a_report(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "new" / name
     for text in ("{}", "[]"):
         check_report(path)
         write_report_file(path, text)
         assert path.read_text() == text
-    check_report(tmp_path / "scores.txt")
 
 
-@pytest.mark.parametrize("name", ["scan.tif", "mask.nii.gz", "notes"])
-def test_what_is_no_report_is_not_replaced(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"precious")
-    with pytest.raises(InputError, match=rf"{name}: is there, and is no \.json file"):
+@pytest.mark.parametrize(
+    ("name", "content"), [("scan.tif", b"II*"), ("mask.nii.gz", b""), ("notes", b"precious"), ("list", b"[see below]")]
+)
+def test_what_is_no_report_is_not_replaced(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: is there, and is no report"):
         check_report(tmp_path / name)
 
 
