@@ -11,11 +11,19 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
+from tyro.conf import (
+    DisallowNone,
+    OmitSubcommandPrefixes,
+    Positional,
+    PositionalMetavarFromFieldName,
+    arg,
+    subcommand,
+)
 
 from napari_unet_seg.commands.finetune import Finetune
 from napari_unet_seg.commands.models import Models
 from napari_unet_seg.commands.notes import notes_for_model, print_case_notes, print_dataset_notes, print_model_notes
+from napari_unet_seg.commands.options import OptionalPath
 from napari_unet_seg.commands.status import INTERRUPTED, OK, report_case, report_failure, report_problem, unread
 from napari_unet_seg.commands.suggest import Suggest
 from napari_unet_seg.errors import InputError, SegmentationError
@@ -25,10 +33,10 @@ from napari_unet_seg.errors import InputError, SegmentationError
 class Demo:
     """Open napari on the sample scan, or on PATH, segment it, and show the scores."""
 
-    path: Positional[Path | None] = None
+    path: Positional[Annotated[Path | None, arg(help_behavior_hint="(default: the sample)")]] = None
     """A dataset, a patient's folder or a scan."""
 
-    screenshot: Path | None = None
+    screenshot: OptionalPath = None
     """Save a picture of the window here and exit; this works without a screen too."""
 
     model: str = "default"
@@ -57,11 +65,11 @@ class Predict:
     device: str = "auto"
     """auto, cpu, mps, cuda or cuda:N."""
 
-    threshold: float | None = None
-    """Probability from which a voxel is tumour (default: the model's own)."""
+    threshold: Annotated[float | None, arg(help_behavior_hint="(default: the model's own)")] = None
+    """Probability from which a voxel is tumour."""
 
-    largest_component: bool | None = None
-    """Keep the largest piece of each mask alone (default: as the model does)."""
+    largest_component: Annotated[bool | None, arg(help_behavior_hint="(default: as the model does)")] = None
+    """Keep the largest piece of each mask alone."""
 
     def run(self) -> int:
         """Predict case by case; one that cannot be used is reported, and the others go on."""
@@ -107,13 +115,13 @@ class Evaluate:
     device: str = "auto"
     """auto, cpu, mps, cuda or cuda:N."""
 
-    json: Path | None = None
+    json: OptionalPath = None
     """Write the scores to this file."""
 
-    report: Path | None = None
+    report: OptionalPath = None
     """Write a page with the scores and pictures of the cases into this folder."""
 
-    overlay: Path | None = None
+    overlay: OptionalPath = None
     """The folder with the corrections of a dataset that is read-only."""
 
     def run(self) -> int:
@@ -183,7 +191,7 @@ class Convert:
     to: str
     """kaggle, folders, coco, nnunet, sequences or files."""
 
-    overlay: Path | None = None
+    overlay: OptionalPath = None
     """The folder with the corrections of a dataset that is read-only."""
 
     def run(self) -> int:
@@ -268,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     command: Demo | Predict | Evaluate | Finetune | Suggest | Convert | Models | Doctor = tyro.cli(
         Command,
-        config=(OmitSubcommandPrefixes,),
+        config=(OmitSubcommandPrefixes, PositionalMetavarFromFieldName, DisallowNone),
         prog="napari-unet-seg",
         description="Segment brain MRI with a U-Net.",
         args=arguments,

@@ -8,12 +8,13 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
 from napari_unet_seg.commands.notes import print_dataset_notes
+from napari_unet_seg.commands.options import OptionalPath, OptionalText
 from napari_unet_seg.commands.status import OK, report_failure
 from napari_unet_seg.errors import InputError
 
@@ -34,11 +35,13 @@ class Finetune:
     scope: Literal["scan", "model"] = "model"
     """scan: adapt to one case, for that case alone; model: improve it for every case."""
 
-    case: str | None = None
+    case: OptionalText = None
     """The case to adapt to."""
 
-    model: str | None = None
-    """What to begin with, a model's name or a model file (default: for all scans NAME itself, once it is there)."""
+    model: Annotated[str | None, arg(help_behavior_hint="(default: for all scans NAME itself, once it is there)")] = (
+        None
+    )
+    """What to begin with, a model's name or a model file."""
 
     seconds: float = 60.0
     """Time that it may take."""
@@ -46,10 +49,10 @@ class Finetune:
     device: str = "auto"
     """auto, cpu, mps, cuda or cuda:N."""
 
-    overlay: Path | None = None
+    overlay: OptionalPath = None
     """The folder with the corrections of a dataset that is read-only."""
 
-    json: Path | None = None
+    json: OptionalPath = None
     """Write the outcome to this file."""
 
     def run(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
+from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from napari_unet_seg.commands.status import OK
 from napari_unet_seg.errors import InputError
@@ -57,8 +57,8 @@ class ModelsImport:
     path: Positional[Path]
     """A .safetensors model, or a .pt file of weights."""
 
-    name: str | None = None
-    """The model's name (default: the file's)."""
+    name: Annotated[str | None, arg(help_behavior_hint="(default: the file's)")] = None
+    """The model's name."""
 
     def run(self) -> int:
         """Import it."""
@@ -160,7 +160,7 @@ class Models:
     """The registry of models: list, info, import, export, versions, restore, remove."""
 
     command: OmitSubcommandPrefixes[ModelsCommand] = ModelsList()
-    """What to do (default: list)."""
+    """What to do."""
 
     def run(self) -> int:
         """Run the subcommand."""

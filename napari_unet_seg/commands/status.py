@@ -42,7 +42,7 @@ def report_failure(error: Exception, *, work: str, outcome: str = "", case: str 
     error : Exception
         What ended it: want of memory or of room on the disk, or a network that fails on its device.
     work, outcome : str
-        As of `round_child.describe`.
+        As of `failure.describe`.
     case : str
         The case that it was at, to be named.
 
@@ -51,7 +51,7 @@ def report_failure(error: Exception, *, work: str, outcome: str = "", case: str 
     Exception
         The error itself, where it is none of these: its traceback is needed.
     """
-    from napari_unet_seg.engine.round_child import describe
+    from napari_unet_seg.engine.failure import describe
 
     told = describe(error, work=work, outcome=outcome)
     if told["kind"] not in ("memory", "disk", "computation"):

@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from napari_unet_seg.commands.notes import print_case_notes, print_dataset_notes, print_model_notes
+from napari_unet_seg.commands.options import OptionalPath, OptionalText
 from napari_unet_seg.commands.status import OK, report_case
 from napari_unet_seg.errors import InputError
 
@@ -34,17 +35,19 @@ class Suggest:
     device: str = "auto"
     """auto, cpu, mps, cuda or cuda:N."""
 
-    case: str | None = None
+    case: OptionalText = None
     """Look at this case alone."""
 
-    json: Path | None = None
+    json: OptionalPath = None
     """Write the slices to this file."""
 
-    overlay: Path | None = None
+    overlay: OptionalPath = None
     """The folder with the corrections of a dataset that is read-only."""
 
-    limit: int | None = None
-    """How many slices at most (default: 20 printed, and all of them in the file)."""
+    limit: Annotated[
+        int | None, arg(help_behavior_hint=f"(default: {_SHOWN} printed, and all of them in the file)")
+    ] = None
+    """How many slices at most."""
 
     def run(self) -> int:
         """Segment case by case; one that cannot be used is reported, and the others go on."""
