@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from napari.utils.theme import get_theme
 
-from napari_unet_seg.widgets.status_line import readable
+from napari_unet_seg.widgets.contrast import readable
 
 Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""

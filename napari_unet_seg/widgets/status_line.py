@@ -9,56 +9,23 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.engine.round_process import RoundError
+from napari_unet_seg.errors import InputError, SegmentationError
+from napari_unet_seg.widgets.contrast import readable
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 _log = logging.getLogger(__name__)
 
-Colour = tuple[float, ...]
-
 
 def sentence(error: Exception) -> str:
     """An exception as one line for the user; one that is nobody's input goes to the log with its traceback too."""
     text = " ".join(str(error).split())
-    expected = isinstance(error, InputError) or type(error).__name__ in ("SegmentationError", "RoundError")
-    if expected and text:
+    if isinstance(error, InputError | SegmentationError | RoundError) and text:
         return text
     _log.error("unexpected error in a background task", exc_info=error)
     return f"Something went wrong ({type(error).__name__}: {text or 'no message'}); the details are in the log"
-
-
-def readable(colour: Colour, text: Colour, background: Colour) -> tuple[int, int, int]:
-    """A colour, mixed with the text's just so far that it can be read: a contrast of 4.5, as the WCAG has it.
-
-    napari's dark theme has an error colour that is meant to lie behind text.
-
-    Parameters
-    ----------
-    colour, text, background : tuple of float
-        Red, green and blue, 0 to 255.
-
-    Returns
-    -------
-    tuple of int
-        Red, green and blue, 0 to 255.
-    """
-    mixed = colour
-    for step in range(21):
-        mixed = tuple(c + (t - c) * step / 20 for c, t in zip(colour, text, strict=True))
-        low, high = sorted((_luminance(mixed), _luminance(background)))
-        if (high + 0.05) / (low + 0.05) >= 4.5:
-            break
-    red, green, blue = (round(value) for value in mixed)
-    return red, green, blue
-
-
-def _luminance(colour: Colour) -> float:
-    """Relative luminance, 0 to 1 (WCAG 2)."""
-    shares = [c / 255 for c in colour]
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 class StatusLine(QLabel):

@@ -12,8 +12,8 @@ import pytest
 
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.engine.events import RoundFinished, StepDone
+from napari_unet_seg.engine.failure import describe
 from napari_unet_seg.engine.fit import LossNotFinite
-from napari_unet_seg.engine.round_child import describe
 from napari_unet_seg.engine.round_process import RoundError, RoundRequest, run_round
 from napari_unet_seg.errors import InputError, SegmentationError
 from tests.engine.rounds import REPORT, has_ended, ours, run, start_window, steps, wait_until

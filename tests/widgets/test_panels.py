@@ -11,10 +11,11 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_unet_seg.engine.metrics import Counts
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule
+from napari_unet_seg.widgets.contrast import readable
 from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
 from napari_unet_seg.widgets.scores_panel import ScoreBoard, ScoresPanel
 from napari_unet_seg.widgets.segment_panel import SegmentPanel, SegmentSettings
-from napari_unet_seg.widgets.status_line import StatusLine, readable
+from napari_unet_seg.widgets.status_line import StatusLine
 
 
 @pytest.fixture
