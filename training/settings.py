@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
+from napari_unet_seg.engine.field_types import fits
 from napari_unet_seg.errors import InputError
 from training.recipe import Recipe
 
@@ -98,7 +98,7 @@ def _plant(tree: dict[str, Any], config: Any, path: Sequence[str], text: str, *,
         _plant(below, getattr(config, field), rest, text, setting=setting)
         return
     value = _parsed(text)
-    if not _fits(value, get_type_hints(type(config))[field]):
+    if not fits(value, get_type_hints(type(config))[field]):
         raise InputError(f"--set {setting}: {text!r} cannot be a {field}")
     tree[field] = value
 
@@ -120,24 +120,3 @@ def _parsed(text: str) -> Any:
     except json.JSONDecodeError:
         return text
     return tuple(value) if isinstance(value, list) else value
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of an annotated type: a number, text, one of several words, a tuple of these, or None."""
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return value in parts
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, part) for part in parts)
-    if origin is tuple:
-        kinds = parts[:1] * len(value) if isinstance(value, tuple) and parts[-1] is ... else parts
-        return (
-            isinstance(value, tuple)
-            and len(value) == len(kinds)
-            and all(_fits(item, kind) for item, kind in zip(value, kinds, strict=True))
-        )
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(hint, type) and isinstance(value, hint)

@@ -115,9 +115,7 @@ def _is_t1_flair(words: Sequence[str]) -> bool:
     return not _WEIGHTED_T1.isdisjoint(words[: words.index("flair")])
 
 
-def arrange_channels(
-    volume: Volume, wanted: Sequence[str], assignment: Mapping[str, int | None] | None = None
-) -> tuple[Volume, tuple[str, ...]]:
+def arrange_channels(volume: Volume, wanted: Sequence[str]) -> tuple[Volume, tuple[str, ...]]:
     """Pick and order the channels of an image as a model wants them; see `channel_order`.
 
     Returns
@@ -130,15 +128,13 @@ def arrange_channels(
     InputError
         If channels cannot be told apart, their number does not fit, or FLAIR is missing.
     """
-    order, notes = channel_order(volume, wanted, assignment)
+    order, notes = channel_order(volume, wanted)
     unchanged = order == list(range(volume.data.shape[0]))
     data = volume.data if unchanged else volume.data[order]
     return replace(volume, data=data, channel_names=tuple(wanted)), notes
 
 
-def channel_order(
-    volume: Volume, wanted: Sequence[str], assignment: Mapping[str, int | None] | None = None
-) -> tuple[list[int], tuple[str, ...]]:
+def channel_order(volume: Volume, wanted: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
     """Which channel of an image stands for each that a model wants.
 
     Parameters
@@ -149,8 +145,6 @@ def channel_order(
     wanted : sequence of str
         Channel names of the model. Where all are of `ROLES`, a missing sequence other than FLAIR is replaced by
         FLAIR, as in the LGG dataset.
-    assignment : mapping, optional
-        Index of the channel for each wanted name, None for missing; overrides the names.
 
     Returns
     -------
@@ -165,37 +159,16 @@ def channel_order(
     wanted = tuple(wanted)
     notes: list[str] = []
     sequences = set(wanted) <= set(ROLES) and len(set(wanted)) == len(wanted)
-    if assignment is not None:
-        picked = _by_assignment(volume, wanted, assignment)
-    elif volume.channel_names == wanted:
-        picked = dict(zip(wanted, range(len(wanted)), strict=True))
-    elif sequences:
-        picked = _by_role(volume, wanted, notes)
-    else:
-        picked = _by_name_or_place(volume, wanted, notes)
+    named = dict(zip(wanted, range(len(wanted)), strict=True)) if volume.channel_names == wanted else None
     if sequences:
-        picked = _replace_missing(volume, wanted, picked, notes)
-    missing = [name for name in wanted if picked.get(name) is None]
-    if missing:
-        raise InputError(f"channel {missing[0]} is needed by the model; say which channel it is", path=volume.source)
-    order = [index for name in wanted if (index := picked[name]) is not None]
-    return order, tuple(notes)
+        found = _by_role(volume, wanted, notes) if named is None else named
+        picked = _replace_missing(volume, wanted, found, notes)
+    else:
+        picked = _by_name_or_place(volume, wanted, notes) if named is None else named
+    return [picked[name] for name in wanted], tuple(notes)
 
 
-def _by_assignment(
-    volume: Volume, wanted: tuple[str, ...], assignment: Mapping[str, int | None]
-) -> dict[str, int | None]:
-    count = volume.data.shape[0]
-    unknown = [name for name in assignment if name not in wanted]
-    if unknown:
-        raise InputError(f"the model has no channel {unknown[0]!r}, only {', '.join(wanted)}", path=volume.source)
-    for name, index in assignment.items():
-        if index is not None and not 0 <= index < count:
-            raise InputError(f"there is no channel {index} for {name}, the image has {count}", path=volume.source)
-    return {name: assignment.get(name) for name in wanted}
-
-
-def _by_role(volume: Volume, wanted: tuple[str, ...], notes: list[str]) -> dict[str, int | None]:
+def _by_role(volume: Volume, wanted: tuple[str, ...], notes: list[str]) -> Mapping[str, int | None]:
     names = volume.channel_names
     roles = [guess_role(name) for name in names]
     if not any(roles):
@@ -215,7 +188,7 @@ def _by_role(volume: Volume, wanted: tuple[str, ...], notes: list[str]) -> dict[
     return picked
 
 
-def _unnamed(volume: Volume, wanted: tuple[str, ...], notes: list[str]) -> dict[str, int | None]:
+def _unnamed(volume: Volume, wanted: tuple[str, ...], notes: list[str]) -> Mapping[str, int | None]:
     """Channels without a name that means a sequence: one is FLAIR, three are those of the LGG dataset."""
     count = volume.data.shape[0]
     if count == 1:
@@ -231,7 +204,7 @@ def _unnamed(volume: Volume, wanted: tuple[str, ...], notes: list[str]) -> dict[
     return _by_name_or_place(volume, wanted, notes)
 
 
-def _by_name_or_place(volume: Volume, wanted: tuple[str, ...], notes: list[str]) -> dict[str, int | None]:
+def _by_name_or_place(volume: Volume, wanted: tuple[str, ...], notes: list[str]) -> dict[str, int]:
     names = [name.lower() for name in volume.channel_names]
     if all(names.count(name.lower()) == 1 for name in wanted):
         return {name: names.index(name.lower()) for name in wanted}
@@ -253,16 +226,17 @@ def _by_name_or_place(volume: Volume, wanted: tuple[str, ...], notes: list[str])
 
 
 def _replace_missing(
-    volume: Volume, wanted: tuple[str, ...], picked: dict[str, int | None], notes: list[str]
-) -> dict[str, int | None]:
+    volume: Volume, wanted: tuple[str, ...], picked: Mapping[str, int | None], notes: list[str]
+) -> dict[str, int]:
     """Put FLAIR where a sequence is missing or constant, as the makers of the LGG dataset did."""
     flair = picked.get("flair")
     if "flair" in wanted and flair is None:
         raise InputError("FLAIR is needed, and none of the channels is named so", path=volume.source)
-    filled = dict(picked)
+    filled: dict[str, int] = {}
     for role in wanted:
         index = picked.get(role)
         if index is not None and not _constant(volume.data[index]):
+            filled[role] = index
             continue
         state = "missing" if index is None else "constant"
         if role == "flair" or flair is None:

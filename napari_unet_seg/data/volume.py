@@ -101,27 +101,6 @@ def screen_affine(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
     return np.diag([-x, -y, z, 1.0])
 
 
-def as_mask(values: Array, *, path: Path | None = None) -> Mask:
-    """A mask of any number type as uint8 labels.
-
-    The values are the labels, but for that of a mask which is a picture, 255 say: see `value_of_one`.
-
-    Parameters
-    ----------
-    values : ndarray
-        ``(Z, Y, X)``; bool, integers, or floats that are whole numbers.
-    path : Path, optional
-        The file it came from, for the error message.
-
-    Raises
-    ------
-    InputError
-        If values are fractional, negative, above 255 in several classes, NaN or infinite.
-    """
-    values = whole_labels(values, path=path)
-    return to_labels(values, value_of_one(foreground_values(values)), path=path)
-
-
 def foreground_values(stored: Array) -> tuple[int, ...]:
     """The foreground value; none where all is background; the lowest and the highest where there are several."""
     high = int(stored.max(initial=0))

@@ -8,12 +8,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.config import Normalisation, UNetConfig
+from napari_unet_seg.engine.field_types import fits
 from napari_unet_seg.errors import InputError
 
 if TYPE_CHECKING:
@@ -121,27 +121,9 @@ def _checked(kind: type, values: Any) -> dict[str, Any]:
     hints = get_type_hints(kind)
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     for key, value in given.items():
-        if key in hints and not _is_of(hints[key], value):
+        if key in hints and not fits(value, hints[key]):
             raise ValueError(f"{key} cannot be {value!r}")
     return given
-
-
-def _is_of(hint: Any, value: Any) -> bool:
-    """Whether a value, as JSON can hold it, is of a field's type."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is UnionType:
-        return any(_is_of(each, value) for each in inner)
-    if origin is Literal:
-        return value in inner
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        types = inner[:1] * len(value) if inner[1:] == (...,) else inner
-        return len(types) == len(value) and all(map(_is_of, types, value))
-    # To Python a bool is an int.
-    if hint in (int, float):
-        return isinstance(value, int | hint) and not isinstance(value, bool)
-    return isinstance(value, origin or hint)
 
 
 def file_hash(path: Path) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
+
+from napari_unet_seg.engine.field_types import check_words
 
 LossName = Literal["bce", "dice", "bce+dice", "weighted bce+dice"]
 Order = Literal["conv-norm-act", "conv-act-norm"]
@@ -52,12 +54,9 @@ class UNetConfig:
             raise ValueError("features and convolutions must be positive")
         if self.in_channels < 1 or self.classes < 1 or self.context < 0:
             raise ValueError("in_channels and classes must be positive, context not negative")
-        if self.order not in ("conv-norm-act", "conv-act-norm"):
-            raise ValueError(f"order must be 'conv-norm-act' or 'conv-act-norm', got {self.order!r}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in 0..1, got {self.dropout}")
-        if self.architecture not in get_args(Architecture):
-            raise ValueError(f"architecture must be one of {get_args(Architecture)}, got {self.architecture!r}")
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+        check_words(self)
 
     @property
     def input_channels(self) -> int:
@@ -252,18 +251,21 @@ class FitConfig:
         if not 0 <= self.coarse_fraction <= 1 or not 0 <= self.tumour_fraction <= 1:
             raise ValueError("coarse_fraction and tumour_fraction must lie in 0..1")
         if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay must lie in 0..1, got {self.ema_decay}")
+            raise ValueError(f"ema_decay must be at least 0 and below 1, got {self.ema_decay}")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.seconds is not None and self.seconds <= 0:
             raise ValueError(f"seconds must be positive, got {self.seconds}")
         if self.travel is not None and self.travel <= 0:
             raise ValueError(f"travel must be positive, got {self.travel}")
-        if self.anchor < 0:
-            raise ValueError(f"anchor must not be negative, got {self.anchor}")
+        if self.anchor < 0 or self.weight_decay < 0:
+            raise ValueError("anchor and weight_decay must not be negative")
+        if min(self.patch) < 1:
+            raise ValueError(f"patch must be positive, got {self.patch}")
         if not 0 < self.plateau_factor < 1 or self.plateau_patience < 1:
             raise ValueError("plateau_factor must lie between 0 and 1, plateau_patience must be positive")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError(f"clip_norm must be positive or None, got {self.clip_norm}")
         if self.early_stopping is not None and self.early_stopping < 1:
             raise ValueError(f"early_stopping must be positive or None, got {self.early_stopping}")
+        check_words(self)

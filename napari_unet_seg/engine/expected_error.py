@@ -43,8 +43,8 @@ class SliceSigns:
     """Mask pixels with a neighbour outside: even where a model is sure, a border is drawn half a pixel off."""
 
     unsure_border: NDArray[np.float64]
-    """Share (0..1) of the border that is blurred: over half of the 5x5 pixels around are neither below 0.1 nor above
-    0.9."""
+    """Share (0..1) of the border that is blurred: over half of the 5x5 pixels around are neither below a fifth of the
+    threshold nor above the point four fifths of the way from it to 1 (0.1 and 0.9 for a threshold of 0.5)."""
 
     alone: NDArray[np.float64]
     """Pixels of a slice with a mask that are unlike those of both neighbouring slices."""

@@ -65,7 +65,7 @@ class Scan:
     """``(Z, Y, X)``: what the parent says of it."""
 
     predicted: NDArray[np.bool_] | None = None
-    """``(Z,)``: slices of which it was asked; None for all."""
+    """``(Z,)``: slices of which it has said that; None like `probability`."""
 
     @property
     def nbytes(self) -> int:

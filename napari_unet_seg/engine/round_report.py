@@ -11,13 +11,14 @@ Scope = Literal["scan", "model"]
 
 @dataclass(frozen=True, kw_only=True)
 class CaseReport:
-    """How the slices of one case that the round did not learn from fared."""
+    """How the slices of one case fared that tell what the round is worth."""
 
     case: str
     role: str
     """``"held back"``: corrected slices, each predicted by a training that did not see it, against the correction;
     ``"rehearsal"``: a case with a mask, against that; ``"confident"``: slices that nobody corrected, against the
-    parent's own mask wherever it was sure, so that ``before`` is 1."""
+    parent's own mask wherever it was sure, so that ``before`` is 1; ``"learned"``: corrected slices that the round has
+    learned from, where none could be held back."""
 
     slices: int
     """Slices that were scored."""
@@ -46,7 +47,7 @@ class RoundReport:
     seconds: float
     steps: int
     slices_corrected: int
-    """Corrected slices, those among them that looked like noise and were not learned from."""
+    """Corrected slices, including those that looked like noise and were not learned from."""
 
     before: float | None
     """Mean Dice on what was held back, with the parent's weights and all pieces of the mask, small ones too; where a

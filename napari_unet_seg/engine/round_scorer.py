@@ -190,9 +190,9 @@ class RoundScorer:
 
     def to_check(self, scan: Scan) -> list[int]:
         """Slices that new weights can be checked by, those that tell most first: with tumour and without by turns."""
-        if scan.probability is None:
+        if scan.probability is None or scan.predicted is None:
             return []
-        asked = np.ones(len(scan.mask), bool) if scan.predicted is None else scan.predicted
+        asked = scan.predicted
         if self._has_truth(scan):
             usable, tumour = asked & scan.labelled, (scan.mask > 0).any(axis=(1, 2))
         else:

@@ -137,8 +137,8 @@ def _samples(scan: Scan, *, rehearsal_weight: float, threshold: float) -> Labell
     known = scan.labelled
     target = (scan.mask > 0).astype(np.float32)
     usable = known.copy()
-    if scan.probability is not None:
-        told = ~known if scan.predicted is None else scan.predicted & ~known
+    if scan.probability is not None and scan.predicted is not None:
+        told = scan.predicted & ~known
         target[told] = scan.probability[told]
         # Half a doubt beside a corrected slice would otherwise grow into a mask where there was none; not so where the
         # parent is asked anew of each slice as it is augmented (`TunePolicy.teach_as_seen`), which takes its place.

@@ -183,10 +183,6 @@ class SegmentRunner(QObject):
         self._predicted.clear()
         self.adaptationChanged.emit(name)
 
-    def adaptation(self) -> str:
-        """Name of the model that was adapted to the open scan; empty for none."""
-        return self._adaptation
-
     def use_adaptation(self, use: bool) -> None:
         """Whether a scan that a model was adapted to is segmented by that one; shown at once."""
         if use != self._use_adaptation:

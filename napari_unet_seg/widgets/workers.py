@@ -133,7 +133,6 @@ class Lane:
         *,
         returned: Callable[[Any], None] | None = None,
         failed: Callable[[Exception], None],
-        progressed: Callable[[int, int], None] | None = None,
         finished: Callable[[], None] | None = None,
     ) -> Task:
         """Queue some work.
@@ -142,15 +141,13 @@ class Lane:
         ----------
         work : callable
             Gets the task; runs on the lane's thread.
-        returned, failed, progressed, finished : callable
+        returned, failed, finished : callable
             Continue on the window's thread.
         """
         task = Task(work)
         if returned is not None:
             task.returned.connect(returned)
         task.failed.connect(failed)
-        if progressed is not None:
-            task.progressed.connect(progressed)
         if finished is not None:
             task.finished.connect(finished)
         if not self._closed:

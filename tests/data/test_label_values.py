@@ -10,7 +10,7 @@ import tifffile
 
 from napari_unet_seg.data.convert import convert
 from napari_unet_seg.data.dataset import open_dataset
-from napari_unet_seg.data.volume import as_mask, to_labels, value_of_one
+from napari_unet_seg.data.volume import foreground_values, to_labels, value_of_one
 from napari_unet_seg.errors import InputError
 from tests.data.corrected import CASE, content, kaggle, nifti, opened
 from tests.data.test_dataset import make_sequences, save_nifti
@@ -62,7 +62,7 @@ def test_what_stands_for_label_1(values, foreground, one):
 
 def test_labels_beside_white_of_16_bits():
     values = np.array([[[0, 2, 65535]]], np.uint16)
-    assert as_mask(values).tolist() == [[[0, 2, 1]]]
+    assert to_labels(values, value_of_one(foreground_values(values))).tolist() == [[[0, 2, 1]]]
     with pytest.raises(InputError, match="labels up to 300; at most 255"):
         to_labels(np.array([0, 2, 300, 65535]), 65535)
 

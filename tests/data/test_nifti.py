@@ -8,6 +8,7 @@ from nibabel import orientations
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats import nifti
 from napari_unet_seg.errors import InputError
+from tests.data.read_masks import nifti_mask
 
 SHAPE = (9, 10, 11)
 LANDMARK = (2, 7, 3)
@@ -103,7 +104,7 @@ def test_numbers_of_axes(tmp_path, shape, expected):
     mask = (volume.data[0] % 2).astype(np.uint8)
     nifti.write_mask(tmp_path / "a_mask.nii", mask, like=tmp_path / "a.nii")
     assert nib.load(tmp_path / "a_mask.nii").shape == shape[:3]
-    np.testing.assert_array_equal(nifti.read_mask(tmp_path / "a_mask.nii", like=tmp_path / "a.nii"), mask)
+    np.testing.assert_array_equal(nifti_mask(tmp_path / "a_mask.nii", like=tmp_path / "a.nii"), mask)
 
 
 @pytest.mark.parametrize("dtype", ["int16", "uint16", "float32", "float64", ">i2", ">f4", "uint8"])
@@ -183,9 +184,9 @@ def test_mask_on_another_grid(tmp_path):
     save(tmp_path / "shape.nii", np.ones((9, 10, 12), np.uint8), affine_with("LAS"))
     save(tmp_path / "moved.nii", np.ones(SHAPE, np.uint8), affine_with("LAS") + np.diag([0, 0, 0.5], k=1))
     with pytest.raises(InputError, match=r"shape\.nii: the mask has shape \(12, 10, 9\) but its image \(11, 10, 9\)"):
-        nifti.read_mask(tmp_path / "shape.nii", like=tmp_path / "a.nii")
+        nifti_mask(tmp_path / "shape.nii", like=tmp_path / "a.nii")
     with pytest.raises(InputError, match=r"moved\.nii: the mask lies elsewhere"):
-        nifti.read_mask(tmp_path / "moved.nii", like=tmp_path / "a.nii")
+        nifti_mask(tmp_path / "moved.nii", like=tmp_path / "a.nii")
 
 
 def test_mask_without_orientation_follows_the_image(tmp_path):
@@ -194,7 +195,7 @@ def test_mask_without_orientation_follows_the_image(tmp_path):
     save(tmp_path / "a.nii", values, affine_with("PSR"))
     nib.save(nib.Nifti1Image(values, None), tmp_path / "a_mask.nii")
     image = nifti.read_image(tmp_path / "a.nii").data[0]
-    np.testing.assert_array_equal(nifti.read_mask(tmp_path / "a_mask.nii", like=tmp_path / "a.nii"), image)
+    np.testing.assert_array_equal(nifti_mask(tmp_path / "a_mask.nii", like=tmp_path / "a.nii"), image)
 
 
 def test_mended_header_is_not_printed(tmp_path, capfd):

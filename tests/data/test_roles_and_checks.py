@@ -127,18 +127,6 @@ def test_constant_sequence_counts_as_missing():
         arrange_channels(volume_of("pre", "flair", "post", values={1: 7}), ROLES)
 
 
-def test_assignment_overrides_the_names():
-    volume = volume_of("pre", "flair", "post", "t2")
-    arranged, _ = arrange_channels(volume, ROLES, {"pre": 3, "flair": 2, "post": None})
-    assert order_of(arranged) == [3, 2, 2]
-    with pytest.raises(InputError, match="there is no channel 4 for pre"):
-        arrange_channels(volume, ROLES, {"pre": 4, "flair": 0})
-    with pytest.raises(InputError, match="no channel 'dwi'"):
-        arrange_channels(volume, ROLES, {"dwi": 1})
-    with pytest.raises(InputError, match="FLAIR is needed"):
-        arrange_channels(volume, ROLES, {"flair": None})
-
-
 def test_models_with_other_channels():
     by_name, notes = arrange_channels(volume_of("b", "x", "A"), ("a", "b"))
     assert order_of(by_name) == [2, 0]

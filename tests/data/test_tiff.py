@@ -9,6 +9,7 @@ from PIL import Image
 from napari_unet_seg.data.formats import tiff
 from napari_unet_seg.data.formats.inverse import inverse
 from napari_unet_seg.errors import InputError
+from tests.data.read_masks import tiff_mask
 
 Z, Y, X = 6, 20, 24
 CZYX = {"axes": "CZYX"}
@@ -179,7 +180,7 @@ def test_mask_is_written_like_the_image(tmp_path, rng, imagej):
     np.testing.assert_array_equal(written, mask * 255)
     for name in ("a.tif", "a_mask.tif"):
         assert tiff.read_image(tmp_path / name).spacing == (3, 0.25, 0.5)
-    np.testing.assert_array_equal(tiff.read_mask(tmp_path / "a_mask.tif", like=tmp_path / "a.tif"), mask)
+    np.testing.assert_array_equal(tiff_mask(tmp_path / "a_mask.tif", like=tmp_path / "a.tif"), mask)
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3])
@@ -187,10 +188,10 @@ def test_short_mask_comes_back(tmp_path, rng, slices):
     tifffile.imwrite(tmp_path / "a.tif", pixels(rng, slices, Y, X, 3), metadata={"axes": "ZYXS"})
     mask = rng.integers(0, 3, (slices, Y, X), dtype=np.uint8)
     tiff.write_mask(tmp_path / "a_mask.tif", mask, like=tmp_path / "a.tif")
-    np.testing.assert_array_equal(tiff.read_mask(tmp_path / "a_mask.tif", like=tmp_path / "a.tif"), mask)
+    np.testing.assert_array_equal(tiff_mask(tmp_path / "a_mask.tif", like=tmp_path / "a.tif"), mask)
     # Written by another program, three slices look like three colours.
     tifffile.imwrite(tmp_path / "b_mask.tif", mask, photometric="rgb" if slices == 3 else None)
-    np.testing.assert_array_equal(tiff.read_mask(tmp_path / "b_mask.tif", like=tmp_path / "a.tif"), mask)
+    np.testing.assert_array_equal(tiff_mask(tmp_path / "b_mask.tif", like=tmp_path / "a.tif"), mask)
 
 
 @pytest.mark.parametrize("axes", ["ZYX", "ZXY", "YXZ", "XYZ"])
@@ -202,7 +203,7 @@ def test_mask_of_square_slices_has_the_axes_that_it_states(tmp_path, rng, axes, 
     path = tmp_path / "a_mask.tif"
     tifffile.imwrite(path, mask.transpose(order) * np.uint8(255), metadata={"axes": axes})
     np.testing.assert_array_equal(tiff.read_image(tmp_path / "a.tif").data[0], stack)
-    np.testing.assert_array_equal(tiff.read_mask(path, like=tmp_path / "a.tif"), mask)
+    np.testing.assert_array_equal(tiff_mask(path, like=tmp_path / "a.tif"), mask)
     edited = np.roll(mask, 1, axis=1)
     path.write_bytes(tiff.encode_mask(edited, former=path, like=tmp_path / "a.tif"))
     np.testing.assert_array_equal(tiff.read_labels(path, shape=mask.shape), edited)
@@ -214,16 +215,16 @@ def test_mask_values(tmp_path, rng):
     mask = rng.integers(0, 2, (Y, X))
     for name, values in {"bool": mask.astype(bool), "colour": np.stack([mask * 255] * 3, -1).astype(np.uint8)}.items():
         tifffile.imwrite(tmp_path / f"{name}.tif", values)
-        np.testing.assert_array_equal(tiff.read_mask(tmp_path / f"{name}.tif", like=tmp_path / "a.tif")[0], mask)
+        np.testing.assert_array_equal(tiff_mask(tmp_path / f"{name}.tif", like=tmp_path / "a.tif")[0], mask)
     tifffile.imwrite(tmp_path / "float.tif", mask * np.float32(0.5))
     with pytest.raises(InputError, match=r"float\.tif: the mask holds fractions"):
-        tiff.read_mask(tmp_path / "float.tif", like=tmp_path / "a.tif")
+        tiff_mask(tmp_path / "float.tif", like=tmp_path / "a.tif")
     tifffile.imwrite(tmp_path / "red.tif", np.stack([mask * 255, mask * 0, mask * 0], -1).astype(np.uint8))
     with pytest.raises(InputError, match="colour image"):
-        tiff.read_mask(tmp_path / "red.tif", like=tmp_path / "a.tif")
+        tiff_mask(tmp_path / "red.tif", like=tmp_path / "a.tif")
     tifffile.imwrite(tmp_path / "wide.tif", np.zeros((Y, X + 1), np.uint8))
     with pytest.raises(InputError, match=r"wide\.tif: the mask has shape \(1, 20, 25\) but its image \(1, 20, 24\)"):
-        tiff.read_mask(tmp_path / "wide.tif", like=tmp_path / "a.tif")
+        tiff_mask(tmp_path / "wide.tif", like=tmp_path / "a.tif")
 
 
 KINDS = {

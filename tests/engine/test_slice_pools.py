@@ -19,7 +19,15 @@ def phantom_scan(*corrected: int, probability: float | None = 0.0) -> Scan:
     volume, mask = make_phantom(slices=8, size=48)
     labelled = np.isin(np.arange(8), corrected)
     said = None if probability is None else np.full(mask.shape, probability, np.float32)
-    return Scan(case_id="a", volume=volume, mask=mask, corrected=corrected, labelled=labelled, probability=said)
+    return Scan(
+        case_id="a",
+        volume=volume,
+        mask=mask,
+        corrected=corrected,
+        labelled=labelled,
+        probability=said,
+        predicted=None if said is None else np.ones(8, bool),
+    )
 
 
 def test_what_is_held_back_is_never_drawn() -> None:

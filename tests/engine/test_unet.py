@@ -58,7 +58,7 @@ def test_padding_leaves_a_fitting_size_alone() -> None:
         ({"convolutions": (1, 2)}, "a number for each"),
         ({"features": (0, 8, 8, 8)}, "must be positive"),
         ({"order": "norm-conv"}, "order must be"),
-        ({"dropout": 1.0}, "dropout must lie"),
+        ({"dropout": 1.0}, "dropout must be at least 0"),
         ({"context": -1}, "context not negative"),
     ],
 )

@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -90,7 +91,11 @@ def test_other_runtimes_predict(way: str) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip({"onnx_runtime": "onnxruntime", "openvino": "openvino"}[way])
     network = speed.build_network(SMALL).eval()
-    getattr(predictors, way)(network, torch.zeros(2, 3, 16, 16), threads=1)()
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = network(x).sigmoid()
+    (found,) = getattr(predictors, way)(network, x, threads=1)()
+    torch.testing.assert_close(torch.as_tensor(np.asarray(found)), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_contender_gets_ready_once() -> None:

@@ -47,13 +47,8 @@ def test_any_error_is_reported(lane: Lane, qtbot: QtBot, error: Exception) -> No
         raise error
 
     progress, failed, finished = [], [], []
-    lane.submit(
-        work,
-        returned=ignore,
-        failed=failed.append,
-        progressed=lambda *step: progress.append(step),
-        finished=lambda: finished.append(True),
-    )
+    task = lane.submit(work, returned=ignore, failed=failed.append, finished=lambda: finished.append(True))
+    task.progressed.connect(lambda *step: progress.append(step))
     qtbot.waitUntil(lambda: bool(finished))
     assert (progress, failed) == ([(1, 2)], [error])
 
@@ -75,7 +70,7 @@ def test_reports_are_not_delivered_inside_one_another(lane: Lane, qtbot: QtBot) 
             task.report(done, 500)
         time.sleep(0.05)
 
-    lane.submit(work, returned=ignore, failed=ignore, progressed=progressed)
+    lane.submit(work, returned=ignore, failed=ignore).progressed.connect(progressed)
     qtbot.waitUntil(lambda: not lane.busy())
     assert deepest <= 2
     assert seen == sorted(seen)
@@ -90,7 +85,8 @@ def test_between_two_reports_some_time_passes(lane: Lane, qtbot: QtBot, monkeypa
             task.report(done, 50)
             time.sleep(0.005)
 
-    lane.submit(work, returned=ignore, failed=ignore, progressed=lambda done, total: seen.append(done))
+    task = lane.submit(work, returned=ignore, failed=ignore)
+    task.progressed.connect(lambda done, total: seen.append(done))
     qtbot.waitUntil(lambda: not lane.busy())
     # What is newest by the time that the window hears it.
     assert len(seen) == 1

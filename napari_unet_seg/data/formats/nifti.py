@@ -24,7 +24,7 @@ from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.data.formats.extensions import is_nifti
 from napari_unet_seg.data.formats.grid import SCREEN, Grid, same_grid, screen_grid
 from napari_unet_seg.data.formats.number_type import type_for
-from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask, whole_labels
+from napari_unet_seg.data.volume import Array, Mask, Volume, whole_labels
 from napari_unet_seg.errors import InputError, reading
 
 # nibabel prints what it mends in a header; without its own handler, and with this one, it goes where the application
@@ -85,29 +85,6 @@ def read_grid(path: Path) -> Grid:
     """Shape, affine and orientation of a file, from the header alone."""
     with _opened(path) as image:
         return _grid(image, path)
-
-
-def read_mask(path: Path, *, like: Path) -> Mask:
-    """Read the mask of an image file.
-
-    Parameters
-    ----------
-    path : Path
-        The mask.
-    like : Path
-        The image that it belongs to.
-
-    Returns
-    -------
-    Mask
-        ``(Z, Y, X)`` on the axes of `read_image`.
-
-    Raises
-    ------
-    InputError
-        If either cannot be read, the mask has another shape or lies elsewhere, or its values are no labels.
-    """
-    return as_mask(read_labels(path, like=like), path=path)
 
 
 def read_labels(path: Path, *, like: Path) -> Array:

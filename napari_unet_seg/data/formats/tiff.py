@@ -20,7 +20,7 @@ from napari_unet_seg.data.formats.tiff_axes import TiffAxes, find_axes
 from napari_unet_seg.data.formats.tiff_file import opened, whole_series
 from napari_unet_seg.data.formats.tiff_rewrite import rewrite
 from napari_unet_seg.data.formats.tiff_white import is_white_on_black, white_is_zero
-from napari_unet_seg.data.volume import Array, Mask, Volume, as_mask, screen_affine, whole_labels
+from napari_unet_seg.data.volume import Array, Mask, Volume, screen_affine, whole_labels
 from napari_unet_seg.errors import InputError
 
 RGB_NAMES = ("red", "green", "blue", "alpha")
@@ -76,29 +76,6 @@ def read_shape(path: Path) -> tuple[int, int, int]:
     """``(Z, Y, X)`` of a TIFF, from its tags alone."""
     with opened(path) as tif:
         return _axes(tif, whole_series(tif, path), path).volume_shape
-
-
-def read_mask(path: Path, *, like: Path) -> Mask:
-    """Read the mask of an image file.
-
-    Parameters
-    ----------
-    path : Path
-        The mask.
-    like : Path
-        The image that it belongs to.
-
-    Returns
-    -------
-    Mask
-        ``(Z, Y, X)``, the shape of the image.
-
-    Raises
-    ------
-    InputError
-        If either cannot be read, shapes differ, or the values are no labels.
-    """
-    return as_mask(read_labels(path, shape=read_shape(like)), path=path)
 
 
 def read_labels(path: Path, *, shape: tuple[int, int, int]) -> Array:
