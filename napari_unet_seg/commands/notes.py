@@ -25,9 +25,12 @@ def print_case_notes(case: str, notes: Sequence[str]) -> None:
     case : str
         Its name.
     notes : sequence of str
-        As `Volume.notes`. That voxels are taken as 1 mm is left out: it stands beside the numbers that follow from it.
+        As `Volume.notes`. That voxels are taken as 1 mm is left out: it stands beside the millimetres and millilitres
+        that follow from it, and where none are printed, a line for each of a hundred cases would hide the others.
     """
-    told = [note for note in notes if not note.endswith("1 mm is assumed")]
+    from napari_unet_seg.data.volume import ASSUMED_SIZE
+
+    told = [note for note in notes if not note.endswith(ASSUMED_SIZE)]
     if told:
         print(f"note: {case}: {'; '.join(told)}", flush=True)
 

@@ -13,7 +13,7 @@ import numpy as np
 from napari_unet_seg.data.autosave import UNKNOWN, Autosave, autosave_path, read_autosave, set_aside, write_autosave
 from napari_unet_seg.data.given_mask import as_given, as_slices
 from napari_unet_seg.data.overlay import Places
-from napari_unet_seg.data.scan import Scan, former_id
+from napari_unet_seg.data.scan import Scan
 from napari_unet_seg.data.stored_mask import StoredMask
 from napari_unet_seg.data.volume import Mask
 from napari_unet_seg.data.write_lock import now
@@ -49,7 +49,7 @@ class Autosaves:
         if path.exists():
             return path
         with suppress(InputError, OSError):
-            former = self.path(former_id(scan))
+            former = self.path(scan.former_id)
             for other in [former] if self._root.is_file() else sorted(path.parent.glob("*.npz")):
                 if self._is_former(other, scan):
                     return other
@@ -163,7 +163,7 @@ class Autosaves:
             if autosave.mask:
                 return (autosave.mask, autosave.shape) == (self._mask_of(scan), scan.read_shape())
             # It was written before the mask was noted.
-            called_so = (each for each in self._scans.values() if former_id(each) == autosave.case)
+            called_so = (each for each in self._scans.values() if each.former_id == autosave.case)
             return [each.case_id for each in called_so if each.read_shape() == autosave.shape] == [scan.case_id]
         return False
 

@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_seg.data.dataset import LAYOUTS, Case, Dataset
+from napari_unet_seg.data.dataset import Case, Dataset
+from napari_unet_seg.data.layouts import coco, files, folders, kaggle, nnunet, sequences
 from napari_unet_seg.data.output_folder import check_outside
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.errors import InputError, reading
@@ -47,7 +48,12 @@ class Writer(Protocol):
 
 
 TARGETS: dict[str, Callable[[Path], Writer]] = {
-    layout.NAME: layout.create for layout in LAYOUTS if hasattr(layout, "create")
+    kaggle.NAME: kaggle.create,
+    folders.NAME: folders.create,
+    coco.NAME: coco.create,
+    nnunet.NAME: nnunet.create,
+    sequences.NAME: sequences.create,
+    files.NAME: files.create,
 }
 """What makes a writer for each layout that can be written."""
 

@@ -34,7 +34,6 @@ from napari_unet_seg.data.stored_mask import (
     Plane,
     StoredMask,
     choose_coding,
-    classes_of,
     mask_hash,
     plane_fingerprint,
 )
@@ -443,7 +442,7 @@ class CorrectionStore:
             one=present.one,
             present=values,
             foreground=scan.foreground,
-            classes=classes_of(scan),
+            classes=scan.classes,
             path=mask_path(present.files),
         )
 

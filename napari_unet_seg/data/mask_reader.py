@@ -18,8 +18,8 @@ from napari_unet_seg.data.formats.extensions import is_image, is_nifti, split_na
 from napari_unet_seg.data.history import History
 from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.packed import unpack
-from napari_unet_seg.data.scan import MaskFile, Scan, mask_notes
-from napari_unet_seg.data.stored_mask import Plane, StoredMask, assemble, classes_of
+from napari_unet_seg.data.scan import MaskFile, Scan
+from napari_unet_seg.data.stored_mask import Plane, StoredMask, assemble
 from napari_unet_seg.data.transaction import version_path
 from napari_unet_seg.data.volume import Array, Mask
 from napari_unet_seg.errors import InputError
@@ -111,7 +111,7 @@ class MaskReader:
             shape=scan.read_shape(),
             one=history.one(scan.case_id),
             foreground=scan.foreground,
-            classes=classes_of(scan),
+            classes=scan.classes,
             partial=self._made_here(files, history),
             known=history.shown(scan.case_id).keys(),
             path=mask_path(files),
@@ -122,12 +122,12 @@ class MaskReader:
         read = zip(scan.mask_files(), self._read_parts(scan), strict=True)
         blurred = [file.path.name for file, part in read if part.blurred]
         if not blurred:
-            return mask_notes(scan)
+            return scan.mask_notes
         if len(blurred) == 1:
             which, cut_so = f"the mask {blurred[0]} has", "it is"
         else:
             which, cut_so = f"the mask {blurred[0]} and {len(blurred) - 1} more have", "they are"
-        return (f"{which} blurred edges; {cut_so} cut at the middle between black and white", *mask_notes(scan))
+        return (f"{which} blurred edges; {cut_so} cut at the middle between black and white", *scan.mask_notes)
 
     def read_original(self, scan: Scan) -> StoredMask:
         """The mask as it was before the first correction."""
@@ -145,7 +145,7 @@ class MaskReader:
             shape=scan.read_shape(),
             one=None,
             foreground=scan.foreground,
-            classes=classes_of(scan),
+            classes=scan.classes,
             path=mask_path(files),
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_unet_seg.data.correction_log import CorrectionLog
 from napari_unet_seg.data.ledger import LOG
 from napari_unet_seg.data.overlay import Places
-from napari_unet_seg.data.scan import Scan, former_id, identity
+from napari_unet_seg.data.scan import Scan
 from napari_unet_seg.errors import InputError
 
 OWNER = "overlay-of.txt"
@@ -66,7 +66,7 @@ def _are_cases(digests: list[str], places: Places, scans: Mapping[str, Scan]) ->
     if not {_digest(scans), _digest(_masks(places, scans))}.isdisjoint(digests):
         return True
     # Folders of other patients had the same names: it takes masks that were corrected to tell that it is this one.
-    return _digest(map(former_id, scans.values())) in digests and _fits(places, scans)
+    return _digest(scan.former_id for scan in scans.values()) in digests and _fits(places, scans)
 
 
 def _fits(places: Places, scans: Mapping[str, Scan]) -> bool:
@@ -89,7 +89,7 @@ def _fits(places: Places, scans: Mapping[str, Scan]) -> bool:
 def _masks(places: Places, scans: Mapping[str, Scan]) -> list[str]:
     """Where the mask of each case begins, or would, and what else it is known by wherever it lies."""
     return [
-        "\n".join((former_id(scan), identity(scan), *map(places.relative, scan.mask_paths[:1])))
+        "\n".join((scan.former_id, scan.identity, *map(places.relative, scan.mask_paths[:1])))
         for scan in scans.values()
     ]
 

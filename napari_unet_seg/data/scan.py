@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +44,25 @@ class Scan(Protocol):
     @property
     def has_mask(self) -> bool:
         """Whether there was a mask for some slice at least when the dataset was listed."""
+
+    @property
+    def former_id(self) -> str:
+        """What it was called before names told of the folders above it: what was kept by that name is still its own.
+
+        Two cases may have had the same one in turn.
+        """
+
+    @property
+    def identity(self) -> str:
+        """What tells it from others wherever it lies, as series of DICOM have it; ``""`` where its files' names do."""
+
+    @property
+    def mask_notes(self) -> tuple[str, ...]:
+        """What a user should know of the mask that it came with."""
+
+    @property
+    def classes(self) -> Container[int]:
+        """Stored values that the dataset itself calls classes, as nnU-Net's `dataset.json` does."""
 
     @property
     def foreground(self) -> int:
@@ -102,22 +121,30 @@ class Scan(Protocol):
         """
 
 
-def former_id(scan: Scan) -> str:
-    """What a case was called before names told of the folders above it: what was kept by that name is still its own.
+class PlainScan:
+    """What the scans of most layouts say where others have something to tell; see `Scan`."""
 
-    That is the scan's `former_id`, where its layout has changed its names; two cases may have had the same one in turn.
-    """
-    return str(getattr(scan, "former_id", scan.case_id))
+    case_id: str
 
+    @property
+    def former_id(self) -> str:
+        """Its present name."""
+        return self.case_id
 
-def mask_notes(scan: Scan) -> tuple[str, ...]:
-    """What a user should know of the mask that a scan came with: its `mask_notes`, where its layout has any."""
-    return tuple(getattr(scan, "mask_notes", ()))
+    @property
+    def identity(self) -> str:
+        """None but its files' names."""
+        return ""
 
+    @property
+    def mask_notes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
-def identity(scan: Scan) -> str:
-    """What tells a scan from others wherever it lies, as series of DICOM have it; ``""`` where its files' names do."""
-    return str(getattr(scan, "identity", ""))
+    @property
+    def classes(self) -> Container[int]:
+        """None."""
+        return ()
 
 
 def slice_numbers(slices: Sequence[int]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.file_state import Signature
-from napari_unet_seg.data.scan import MaskFile, Scan
+from napari_unet_seg.data.scan import MaskFile
 from napari_unet_seg.data.volume import Array, Mask, foreground_values, to_labels, value_of_one
 from napari_unet_seg.errors import InputError
 
@@ -91,12 +91,6 @@ class StoredMask:
         return (plane.stored > 0).astype(np.uint8) if self.one is None else to_labels(plane.stored, self.one)
 
 
-def classes_of(scan: Scan) -> Container[int]:
-    """Stored values that the dataset itself calls classes, as nnU-Net's `dataset.json` does; none in most layouts."""
-    classes: Container[int] = getattr(scan, "classes", ())
-    return classes
-
-
 def assemble(
     files: tuple[MaskFile, ...],
     parts: Sequence[Array | None],
@@ -123,7 +117,7 @@ def assemble(
     foreground : int
         See `Scan.foreground`.
     classes : container of int
-        See `classes_of`.
+        See `Scan.classes`.
     partial : collection of int
         Numbers of the files whose slices are labelled only if they are among `known`, or show something: those that
         corrections made, in a format that cannot mark a slice as unlabelled.
@@ -213,7 +207,7 @@ def choose_coding(
     foreground : int
         See `Scan.foreground`.
     classes : container of int
-        See `classes_of`.
+        See `Scan.classes`.
     path : Path, optional
         For the error message.
 

@@ -22,6 +22,9 @@ WHITE = (255, 65535)
 _LOWEST_GRAY = 64
 """From here on a value is rather a gray level than the number of a class."""
 
+ASSUMED_SIZE = "1 mm is assumed"
+"""How a note of a `Volume` ends that tells of a spacing that its file does not give."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Volume:
@@ -124,7 +127,7 @@ def value_of_one(values: Sequence[int], *, foreground: int = 1, classes: Contain
     foreground : int
         See `Scan.foreground`.
     classes : container of int
-        What `stored_mask.classes_of` says.
+        What `Scan.classes` says.
     """
     if foreground in classes and all(value in classes for value in values):
         return foreground

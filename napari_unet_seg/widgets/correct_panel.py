@@ -100,13 +100,13 @@ class CorrectPanel(QWidget):
         layout.addWidget(self._save)
         layout.addWidget(self._note)
 
-        self._start.clicked.connect(self._ask_to_start)
-        self._accept.clicked.connect(self._ask_to_accept)
-        self._revert.clicked.connect(self._ask_to_revert)
-        self._clear.clicked.connect(self._ask_to_clear)
-        self._interpolate.clicked.connect(self._ask_to_interpolate)
-        self._next.clicked.connect(self._ask_for_next)
-        self._save.clicked.connect(self._ask_to_save)
+        self._start.clicked.connect(self.startRequested)
+        self._accept.clicked.connect(self.acceptRequested)
+        self._revert.clicked.connect(self.revertRequested)
+        self._clear.clicked.connect(self.clearRequested)
+        self._interpolate.clicked.connect(self.interpolateRequested)
+        self._next.clicked.connect(self.nextRequested)
+        self._save.clicked.connect(self.saveRequested)
         self._strip.sliceChosen.connect(self.sliceChosen)
         self._notice.chosen.connect(self.noticeAnswered)
         self._show()
@@ -170,26 +170,3 @@ class CorrectPanel(QWidget):
             else "Write the mask into a file, where the image lies in the patient (Shift+S)"
         )
         self._note.setValue(board.note)
-
-    # Methods, not lambdas: Qt would hold the panel, and with it the viewer, by a lambda.
-
-    def _ask_to_start(self) -> None:
-        self.startRequested.emit()
-
-    def _ask_to_accept(self) -> None:
-        self.acceptRequested.emit()
-
-    def _ask_to_revert(self) -> None:
-        self.revertRequested.emit()
-
-    def _ask_to_clear(self) -> None:
-        self.clearRequested.emit()
-
-    def _ask_to_interpolate(self) -> None:
-        self.interpolateRequested.emit()
-
-    def _ask_for_next(self) -> None:
-        self.nextRequested.emit()
-
-    def _ask_to_save(self) -> None:
-        self.saveRequested.emit()

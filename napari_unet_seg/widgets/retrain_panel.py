@@ -113,8 +113,8 @@ class RetrainPanel(QWidget):
         self._scan.toggled.connect(self._tell)
         self._seconds.valueChanged.connect(self._tell)
         self._name.textChanged.connect(self._tell)
-        self._start.clicked.connect(self._ask_to_start)
-        self._save_and_start.clicked.connect(self._ask_to_save)
+        self._start.clicked.connect(self.startRequested)
+        self._save_and_start.clicked.connect(self.saveRequested)
         self._stop.clicked.connect(self._ask_to_stop)
         self._versions.restoreRequested.connect(self.restoreRequested)
 
@@ -255,14 +255,6 @@ class RetrainPanel(QWidget):
         if settings.scope == "model" and board.alone:
             return "A round for all scans is used only if others can check it: correct a scan of a second patient too."
         return ""
-
-    # Methods, not lambdas: Qt would hold the panel, and with it the viewer, by a lambda.
-
-    def _ask_to_start(self) -> None:
-        self.startRequested.emit()
-
-    def _ask_to_save(self) -> None:
-        self.saveRequested.emit()
 
     def _ask_to_stop(self) -> None:
         self._stopping = True

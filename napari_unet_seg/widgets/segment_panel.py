@@ -109,8 +109,8 @@ class SegmentPanel(QWidget):
         layout.addWidget(self._largest)
         self.set_idle()
 
-        self._segment.clicked.connect(self._ask_to_segment)
-        self._cancel.clicked.connect(self._ask_to_cancel)
+        self._segment.clicked.connect(self.segmentRequested)
+        self._cancel.clicked.connect(self.cancelRequested)
         self._model.currentTextChanged.connect(self._tell)
         self._live.toggled.connect(self._tell)
         self._adapted.toggled.connect(self._tell)
@@ -217,14 +217,6 @@ class SegmentPanel(QWidget):
         self._progress.setRange(0, 1)
         self._progress.setValue(0)
         self._progress.setVisible(False)
-
-    # Methods, not lambdas: Qt would hold the panel, and with it the viewer, by a lambda.
-
-    def _ask_to_segment(self) -> None:
-        self.segmentRequested.emit()
-
-    def _ask_to_cancel(self) -> None:
-        self.cancelRequested.emit()
 
     def _tell(self) -> None:
         self.valueChanged.emit(self.value())

@@ -11,7 +11,7 @@ from nibabel import orientations
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.formats.grid import SCREEN, Grid, same_grid, screen_grid
-from napari_unet_seg.data.volume import Array
+from napari_unet_seg.data.volume import ASSUMED_SIZE, Array
 from napari_unet_seg.errors import InputError
 
 SAME_DIRECTION = 1e-3
@@ -145,7 +145,7 @@ def _step(
     """Vector from a slice to the next, what had to be assumed, and `Stack.uneven`."""
     if len(positions) == 1:
         if thickness is None:
-            return plane.normal, (f"{name} gives no distance between slices; 1 mm is assumed",), ""
+            return plane.normal, (f"{name} gives no distance between slices; {ASSUMED_SIZE}",), ""
         return plane.normal * thickness, (), ""
     steps = np.diff(positions @ plane.normal)
     middle = float(np.median(steps))

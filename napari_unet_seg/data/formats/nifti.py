@@ -24,7 +24,7 @@ from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.data.formats.extensions import is_nifti
 from napari_unet_seg.data.formats.grid import SCREEN, Grid, same_grid, screen_grid
 from napari_unet_seg.data.formats.number_type import type_for
-from napari_unet_seg.data.volume import Array, Mask, Volume, whole_labels
+from napari_unet_seg.data.volume import ASSUMED_SIZE, Array, Mask, Volume, whole_labels
 from napari_unet_seg.errors import InputError, reading
 
 # nibabel prints what it mends in a header; without its own handler, and with this one, it goes where the application
@@ -315,7 +315,7 @@ def _grid(image: Any, path: Path) -> Grid:
         notes.append(f"{path.name} does not say how the patient lay; the usual orientation is assumed")
     spacing_known = _invertible(affine)
     if not spacing_known:
-        notes.append(f"{path.name} gives no spacing; 1 mm is assumed")
+        notes.append(f"{path.name} gives no spacing; {ASSUMED_SIZE}")
         affine = np.diag([-1.0, 1.0, 1.0, 1.0])
     # The unit is that of both the affine and the voxel sizes.
     scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)

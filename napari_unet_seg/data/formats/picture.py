@@ -22,7 +22,7 @@ from napari_unet_seg.data.formats.picture_file import (
     upright,
     upright_shape,
 )
-from napari_unet_seg.data.volume import Array, Volume, screen_affine
+from napari_unet_seg.data.volume import ASSUMED_SIZE, Array, Volume, screen_affine
 from napari_unet_seg.errors import InputError
 
 CHANNEL_NAMES = ("red", "green", "blue", "alpha")
@@ -47,7 +47,7 @@ def read_image(path: Path) -> Volume:
     InputError
         If the file is neither, is damaged or unbelievably large.
     """
-    notes = [f"{path.name} gives no spacing; 1 mm is assumed"]
+    notes = [f"{path.name} gives no spacing; {ASSUMED_SIZE}"]
     with opened(path) as image:
         turned, tolerance = turned_by(image), tolerance_of(image)
         pixels = upright(pixels_of(image), turned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from PIL.ImageFile import ImageFile
 from napari_unet_seg.data.formats.lossy_mask import JPEG_TOLERANCE
 from napari_unet_seg.data.volume import Array
 from napari_unet_seg.errors import InputError, reading
+
+_log = logging.getLogger(__name__)
 
 MOST_PIXELS = 100_000_000
 """A picture of more is no slice of a head, but damage or malice."""
@@ -57,6 +60,8 @@ def opened(path: Path, *, content: bytes | None = None) -> Iterator[ImageFile]:
             raise InputError(_too_large("far too many"), path=path) from error
         except Exception as error:
             # Damage shows as OSError, SyntaxError, ValueError, struct.error, zlib.error, those of imagecodecs...
+            # Or as a fault of ours, which would not be seen otherwise.
+            _log.debug("%s cannot be read", path, exc_info=True)
             raise InputError(DAMAGED, path=path) from error
 
 

@@ -20,7 +20,7 @@ from napari_unet_seg.data.formats.tiff_axes import TiffAxes, find_axes
 from napari_unet_seg.data.formats.tiff_file import opened, whole_series
 from napari_unet_seg.data.formats.tiff_rewrite import rewrite
 from napari_unet_seg.data.formats.tiff_white import is_white_on_black, white_is_zero
-from napari_unet_seg.data.volume import Array, Mask, Volume, screen_affine, whole_labels
+from napari_unet_seg.data.volume import ASSUMED_SIZE, Array, Mask, Volume, screen_affine, whole_labels
 from napari_unet_seg.errors import InputError
 
 RGB_NAMES = ("red", "green", "blue", "alpha")
@@ -56,9 +56,9 @@ def read_image(path: Path) -> Volume:
     notes = list(axes.notes)
     if not known:
         notes.append(
-            f"{path.name} gives no spacing; 1 mm is assumed"
+            f"{path.name} gives no spacing; {ASSUMED_SIZE}"
             if x is None
-            else f"{path.name} gives no distance between slices; 1 mm is assumed"
+            else f"{path.name} gives no distance between slices; {ASSUMED_SIZE}"
         )
     spacing = (z or 1.0, y or 1.0, x or 1.0)
     return Volume(

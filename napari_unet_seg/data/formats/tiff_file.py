@@ -12,6 +12,8 @@ import tifffile
 
 from napari_unet_seg.errors import InputError, reading
 
+_log = logging.getLogger(__name__)
+
 # tifffile reports damage to this logger, and goes on; what matters of it becomes an InputError here.
 _logger = logging.getLogger("tifffile")
 _logger.addHandler(logging.NullHandler())
@@ -54,6 +56,8 @@ def opened(path: Path) -> Iterator[tifffile.TiffFile]:
         if isinstance(error, tifffile.TiffFileError) and "not a TIFF" in str(error):
             empty = path.stat().st_size == 0
             raise InputError("the file is empty" if empty else "this is not a TIFF file", path=path) from error
+        # Or as a fault of ours, which would not be seen otherwise.
+        _log.debug("%s cannot be read", path, exc_info=True)
         raise InputError(DAMAGED, path=path) from error
     finally:
         _logger.removeHandler(collector)

@@ -16,7 +16,7 @@ from napari_unet_seg.data.layouts.coco_json import CocoText
 from napari_unet_seg.data.layouts.coco_labels import Numbering
 from napari_unet_seg.data.layouts.coco_new import CocoBuilder
 from napari_unet_seg.data.layouts.slice_files import read_slices, slices_shape
-from napari_unet_seg.data.scan import MaskFile
+from napari_unet_seg.data.scan import MaskFile, PlainScan
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
@@ -34,7 +34,7 @@ class Picture(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CocoScan:
+class CocoScan(PlainScan):
     """An image, or the images of a sub-folder as slices in natural order."""
 
     case_id: str

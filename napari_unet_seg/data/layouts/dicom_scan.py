@@ -25,7 +25,7 @@ from napari_unet_seg.data.formats.dicom import Series
 from napari_unet_seg.data.formats.dicom_header import ImageHeader, SegHeader, read_header
 from napari_unet_seg.data.layouts.listing import list_folder
 from napari_unet_seg.data.roles import guess_role
-from napari_unet_seg.data.scan import MaskFile, Scan
+from napari_unet_seg.data.scan import MaskFile, PlainScan, Scan
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
@@ -42,7 +42,7 @@ _FILES_TRIED = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class DicomScan:
+class DicomScan(PlainScan):
     """A series, or several on one grid."""
 
     case_id: str
@@ -64,12 +64,12 @@ class DicomScan:
 
     @property
     def former_id(self) -> str:
-        """See `scan.former_id`."""
+        """See `Scan`."""
         return self.mask_name or self.case_id
 
     @property
     def identity(self) -> str:
-        """See `scan.identity`."""
+        """See `Scan`."""
         return "\n".join(sorted(each.uid for each in self.series))
 
     @property
@@ -115,7 +115,7 @@ class DicomScan:
 
     @property
     def mask_notes(self) -> tuple[str, ...]:
-        """See `scan.mask_notes`."""
+        """See `Scan`."""
         names = () if self.segmentation is None else dicom_seg.foreign_segments(self.segmentation)
         if self.segmentation is None or len(names) < 2:
             return ()

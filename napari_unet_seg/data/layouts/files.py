@@ -24,7 +24,7 @@ from napari_unet_seg.data.formats.extensions import (
 from napari_unet_seg.data.layouts.listing import list_folder, listed, name_key
 from napari_unet_seg.data.layouts.writing import UNKNOWN_SPACING, Notes, file_name, refuse_name, whole_case
 from napari_unet_seg.data.roles import role_suffix
-from napari_unet_seg.data.scan import MaskFile, Scan
+from napari_unet_seg.data.scan import MaskFile, PlainScan, Scan
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
@@ -33,7 +33,7 @@ LOOKED_FOR = "image files (.tif, .tiff, .nii, .nii.gz, .png, .jpg)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileScan:
+class FileScan(PlainScan):
     """One image file, with its mask if there is one."""
 
     case_id: str

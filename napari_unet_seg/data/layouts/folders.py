@@ -22,7 +22,7 @@ from napari_unet_seg.data.layouts.listing import list_folder, listed, name_key
 from napari_unet_seg.data.layouts.mask_names import MaskNames
 from napari_unet_seg.data.layouts.slice_files import CaseNames, encode_slices, read_slices, slices_shape
 from napari_unet_seg.data.layouts.writing import Notes, refuse_name, whole_case
-from napari_unet_seg.data.scan import MaskFile, Scan, natural_key
+from napari_unet_seg.data.scan import MaskFile, PlainScan, Scan, natural_key
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
@@ -31,7 +31,7 @@ LOOKED_FOR = "images/ and masks/, or train/ and train_mask/"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderScan:
+class FolderScan(PlainScan):
     """A file, or the files of a sub-folder as slices in natural order, with the masks in another folder."""
 
     case_id: str

@@ -17,8 +17,8 @@ from napari_unet_seg.data.formats import atomic, tiff
 from napari_unet_seg.data.layouts.folder_pairs import find_pairs
 from napari_unet_seg.data.layouts.listing import list_folder, listed, name_key
 from napari_unet_seg.data.layouts.writing import Notes, file_name, whole_case
-from napari_unet_seg.data.scan import MaskFile, Scan
-from napari_unet_seg.data.volume import Array, Mask, Volume
+from napari_unet_seg.data.scan import MaskFile, PlainScan, Scan
+from napari_unet_seg.data.volume import ASSUMED_SIZE, Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
 NAME = "kaggle"
@@ -50,7 +50,7 @@ class Slice(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KaggleScan:
+class KaggleScan(PlainScan):
     """A patient's slices in order of their numbers."""
 
     case_id: str
@@ -178,7 +178,7 @@ class KaggleScan:
         yield from self.notes
         if not spacing_known:
             what = "distance between slices" if in_plane else "spacing"
-            yield f"{self.case_id} gives no {what}; 1 mm is assumed"
+            yield f"{self.case_id} gives no {what}; {ASSUMED_SIZE}"
 
 
 def _size(one: Array) -> str:

@@ -18,7 +18,7 @@ from napari_unet_seg.data.layouts.channels import read_channels
 from napari_unet_seg.data.layouts.listing import list_folder
 from napari_unet_seg.data.layouts.nnunet_description import Description, read_description
 from napari_unet_seg.data.layouts.writing import UNKNOWN_SPACING, Notes, file_name, whole_case
-from napari_unet_seg.data.scan import MaskFile, Scan
+from napari_unet_seg.data.scan import MaskFile, PlainScan, Scan
 from napari_unet_seg.data.stored_mask import choose_coding
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
@@ -33,7 +33,7 @@ _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>[0-9]{4})")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NnunetScan:
+class NnunetScan(PlainScan):
     """A case: a file a channel, or one file with all."""
 
     case_id: str

@@ -24,7 +24,7 @@ from napari_unet_seg.data.layouts.sequence_names import names_of_scan, scans_amo
 from napari_unet_seg.data.layouts.unreadable import UnreadableScan
 from napari_unet_seg.data.layouts.writing import UNKNOWN_SPACING, Notes, file_name, whole_case
 from napari_unet_seg.data.roles import guess_role, role_suffix
-from napari_unet_seg.data.scan import MaskFile, Scan
+from napari_unet_seg.data.scan import MaskFile, PlainScan, Scan
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
@@ -37,7 +37,7 @@ SUFFIXES = {"pre": "t1", "flair": "flair", "post": "t1ce", "t2": "t2"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SequencesScan:
+class SequencesScan(PlainScan):
     """The sequences of one scan, all on one grid."""
 
     case_id: str
@@ -57,7 +57,7 @@ class SequencesScan:
 
     @property
     def former_id(self) -> str:
-        """See `scan.former_id`: the name of its folder."""
+        """See `Scan`: the name of its folder."""
         return self.mask.parent.resolve().name
 
     @property

@@ -14,10 +14,8 @@ import tifffile
 from napari_unet_seg.data.formats import image_file, tiff
 from napari_unet_seg.data.layouts.listing import name_key
 from napari_unet_seg.data.layouts.writing import Notes, refuse_name
-from napari_unet_seg.data.volume import Array, Volume
+from napari_unet_seg.data.volume import ASSUMED_SIZE, Array, Volume
 from napari_unet_seg.errors import InputError
-
-_ASSUMED = "1 mm is assumed"
 
 
 def read_slices(paths: Sequence[Path], *, case_id: str, notes: Sequence[str] = ()) -> Volume:
@@ -41,7 +39,7 @@ def read_slices(paths: Sequence[Path], *, case_id: str, notes: Sequence[str] = (
     first = image_file.read_image(paths[0])
     if len(paths) == 1:
         return replace(first, notes=(*first.notes, *notes))
-    said = dict.fromkeys([f"{case_id} gives no distance between slices; {_ASSUMED}", *notes])
+    said = dict.fromkeys([f"{case_id} gives no distance between slices; {ASSUMED_SIZE}", *notes])
     planes: list[Array] = []
     names = first.channel_names
     for path in paths:
@@ -52,7 +50,7 @@ def read_slices(paths: Sequence[Path], *, case_id: str, notes: Sequence[str] = (
                 f"has shape {one.shape} but {paths[0].name}, a slice of the same case, {expected} (Z, Y, X)",
                 path=path,
             )
-        said |= dict.fromkeys(note for note in one.notes if not note.endswith(_ASSUMED))
+        said |= dict.fromkeys(note for note in one.notes if not note.endswith(ASSUMED_SIZE))
         planes.append(one.data[:, 0])
         if len(one.data) > len(names):
             names = one.channel_names

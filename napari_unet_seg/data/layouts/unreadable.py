@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_unet_seg.data.scan import MaskFile
+from napari_unet_seg.data.scan import MaskFile, PlainScan
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnreadableScan:
+class UnreadableScan(PlainScan):
     """Stands in the list of cases for a file that cannot be read."""
 
     case_id: str
