@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,5 +64,4 @@ def load_model(name: str) -> Segmenting:
     """As `engine.segmenter.load_model`."""
     from napari_unet_seg.engine.segmenter import load_model
 
-    segmenter: Any = load_model(name)
-    return segmenter  # type: ignore[no-any-return]
+    return load_model(name)

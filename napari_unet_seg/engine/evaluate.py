@@ -14,6 +14,7 @@ from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.interval import bootstrap_interval
 from napari_unet_seg.engine.metrics import Counts, count, hd95_mm
+from napari_unet_seg.engine.postprocess import any_class
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.errors import InputError, SegmentationError
 
@@ -213,7 +214,7 @@ def score_cases(
             volume, corrected = case.read_image(), bool(case.corrected_slices())
             probability = segmenter.predict(volume)
             # Several classes: the soft figures take the whole foreground.
-            soft = probability if probability.ndim == 3 else probability.max(axis=0)
+            soft = any_class(probability)
             y_pred = segmenter.mask(probability)
             one, several = score_case(
                 case.case_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -15,7 +15,7 @@ from napari_unet_seg.errors import InputError
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.layers import image_layers, truth_layer
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
-from napari_unet_seg.widgets.workers import Lane, Task
+from napari_unet_seg.widgets.workers import Lane, Task, Work
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -185,11 +185,11 @@ class CaseLoader(QObject):
         if images and self._segmentation.layer is None and self._session.case_work is not None:
             self._segmentation.show_work(images[-1])
 
-    def _run(self, work: object, returned: object) -> None:
+    def _run(self, work: Work, returned: Callable[[Any], None]) -> None:
         if self._newest is not None:
             # Of two clicks, the later one counts.
             self._newest.stop()
-        self._newest = self._lane.submit(work, returned=returned, failed=self.failed.emit)  # type: ignore[arg-type]
+        self._newest = self._lane.submit(work, returned=returned, failed=self.failed.emit)
 
     def _take_dataset(self, read: tuple[Dataset, dict[str, Stored]]) -> None:
         dataset, stored = read

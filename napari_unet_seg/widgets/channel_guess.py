@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from napari_unet_seg.data.roles import TITLES, guess_role
+from napari_unet_seg.data.roles import ROLES, TITLES, guess_role
 from napari_unet_seg.widgets.layers import ImageSource
 
 
@@ -56,7 +56,7 @@ def missing_note(wanted: Sequence[str], chosen: dict[str, ImageSource]) -> str:
     if not missing:
         return ""
     listed = " and ".join(missing)
-    if "flair" in chosen and set(wanted) <= {"pre", "flair", "post"}:
+    if "flair" in chosen and set(wanted) <= set(ROLES):
         return f"{listed} missing: a copy of FLAIR stands in, as in the LGG dataset."
     return f"{listed} missing: choose a layer."
 

@@ -11,6 +11,7 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_unet_seg.case_state import LoadedCase, Stored, Written
+from napari_unet_seg.data.roles import ROLES
 from napari_unet_seg.engine.events import RoundEvent
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.session import Session
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
 
     from napari_unet_seg.data.dataset import Case
     from napari_unet_seg.engine.suggest import Suggestion
-
-_ROLES = ("pre", "flair", "post")
 
 
 class UNetDock(QWidget):
@@ -97,8 +96,9 @@ class UNetDock(QWidget):
         # Plain threads, not children of this widget: Qt must not delete them while they run.
         self._lanes = tuple(Lane(f"unet-seg-{name}") for name in ("files", "model", "saves", "rounds", "ranking"))
         file_lane, model_lane, save_lane, round_lane, ranking_lane = self._lanes
+        self._model_lane, self._save_lane = model_lane, save_lane
 
-        self.roles = ChannelRoles(viewer=viewer, wanted=_ROLES)
+        self.roles = ChannelRoles(viewer=viewer, wanted=ROLES)
         self.data_panel = DataPanel(roles=self.roles)
         self.segment_panel = SegmentPanel(model=model)
         self.correct_panel = CorrectPanel()
@@ -227,12 +227,12 @@ class UNetDock(QWidget):
         try:
             # A save that runs is finished, and nothing follows from it; what was discarded is not offered again.
             with self.session.saved.blocked():
-                self._lanes[2].finish()
+                self._save_lane.finish()
             # The last edits may be younger than the last autosave.
             if self.saver.unsaved():
                 self.saver.autosave(final=True)
             self.keeper.leave()
-            self._lanes[2].wait()
+            self._save_lane.wait()
         finally:
             self._end()
 
@@ -342,7 +342,7 @@ class UNetDock(QWidget):
         if not self._closed:
             self.runner.load_model(self.segment_panel.value().model)
             # Behind the model, not beside it: two imports at a time hold the window up.
-            self._lanes[1].submit(load_labels, failed=self.status.show_error)
+            self._model_lane.submit(load_labels, failed=self.status.show_error)
 
     def _watch_window(self) -> None:
         window = self.window()

@@ -11,6 +11,7 @@ import numpy as np
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.splits import Part, Split, patient_of, pictures_of_unknown
 from napari_unet_seg.engine.evaluate import CaseScores, SliceScores, score_case, score_cases, summarise
+from napari_unet_seg.engine.postprocess import any_class
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.errors import InputError
 
@@ -94,7 +95,7 @@ def _leaked(
         scores, several = score_case(
             case_id,
             y_pred=segmenter.mask(probability),
-            probability=probability if probability.ndim == 3 else probability.max(axis=0),
+            probability=any_class(probability),
             y=truth,
             labelled=chosen,
             spacing=volume.spacing,

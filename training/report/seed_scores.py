@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.splits import SliceId
 from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.engine.postprocess import any_class
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.engine.whole_slices import resized_image, resized_target
 from napari_unet_seg.errors import InputError
@@ -84,7 +85,7 @@ def predict_slices(
             raise InputError(f"case {case_id} has no mask", path=dataset.root)
         volume, truth = on_grid(dataset[case_id].read_image(), mask, size)
         probability = segmenter.predict(volume, slices=wanted)
-        soft = probability if probability.ndim == 3 else probability.max(axis=0)
+        soft = any_class(probability)
         for z in wanted:
             found[case_id, z] = (truth[z] > 0).astype(np.uint8), soft[z].astype(np.float16)
     return PredictedSlices(
