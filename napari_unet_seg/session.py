@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,19 +17,14 @@ from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.loading import Segmenting
+from napari_unet_seg.model_cache import ModelCache
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
 from napari_unet_seg.saving import SaveJob, SaveResult
+from napari_unet_seg.shelf import Shelf
 from napari_unet_seg.working_mask import WorkingMask
 
 if TYPE_CHECKING:
     from napari_unet_seg.data.dataset import Case, Dataset
-
-
-_MOST_MODELS = 3
-"""That are kept in memory."""
-
-_MOST_ASIDE = 1 << 29
-"""Bytes of work put aside from which the oldest is let go, where nothing of it is unsaved."""
 
 
 class Session:
@@ -72,10 +67,9 @@ class Session:
         find_adaptation: Callable[[str], str | None] | None = None,
     ) -> None:
         self._open_dataset = open_dataset or loading.open_dataset
-        self._load_model = load_model or loading.load_model
+        self._models = ModelCache(load_model or loading.load_model)
         self._find_adaptation = find_adaptation or loading.find_adaptation
-        self._segmenters: dict[str, tuple[Hashable, Segmenting]] = {}
-        self._shelf: dict[tuple[Path, str], Work] = {}
+        self._shelf = Shelf()
         self._saves: Counter[str] = Counter()
         self._reading: tuple[tuple[Path, str], Reading] | None = None
         self.dataset: Dataset | None = None
@@ -162,21 +156,14 @@ class Session:
         return Reading(mask=mask, corrected=corrected, saves=saves)
 
     def load_segmenter(self, name: str) -> Segmenting:
-        """A model, loaded once, and again when its file has become another: by a round, or by going back a version.
+        """A model, loaded where it is not at hand; see `ModelCache`.
 
         Raises
         ------
         InputError
             If there is no such model.
         """
-        stamp = loading.file_stamp(name)
-        known = self._segmenters.pop(name, None)
-        segmenter = known[1] if known is not None and known[0] == stamp else self._load_model(name)
-        # The latest last. Every scan may have an adaptation of its own, so those used longest ago are let go.
-        self._segmenters[name] = stamp, segmenter
-        while len(self._segmenters) > _MOST_MODELS:
-            del self._segmenters[next(iter(self._segmenters))]
-        return segmenter
+        return self._models.get(name)
 
     def predict(
         self,
@@ -234,7 +221,7 @@ class Session:
         """
         self.close_case()
         self.case = case
-        self.work = self._shelf.pop(self._key(case), None)
+        self.work = self._shelf.take(self._key(case))
         if reading is not None:
             self._show(reading, anew=True)
         else:
@@ -286,7 +273,7 @@ class Session:
     def take_up(self) -> Work | None:
         """Have the open case's work at hand again, if it was put aside."""
         if self.work is None and self.case is not None:
-            self.work = self._shelf.pop(self._key(self.case), None)
+            self.work = self._shelf.take(self._key(self.case))
             if self.work is not None:
                 self.work_changed.emit()
         return self.work
@@ -482,7 +469,7 @@ class Session:
             if self.work is None:
                 self.work = work
             else:
-                self._shelf[key] = work
+                self._shelf.put(key, work)
         if work is None:
             return
         mask = reading.mask_of(work.mask.model.shape)
@@ -528,13 +515,8 @@ class Session:
         if self.case is None or not self.work.case_id:
             return
         self.work.mask.touch()
-        self._shelf[self._key(self.case)] = self.work
-        spare = sum(work.size for work in self._shelf.values()) - _MOST_ASIDE
-        # Oldest first. What can be had again by segmenting once more is let go; a person's work is not.
-        for key, work in list(self._shelf.items())[:-1]:
-            if spare > 0 and not work.mask.unsaved():
-                del self._shelf[key]
-                spare -= work.size
+        self._shelf.put(self._key(self.case), self.work)
+        self._shelf.make_room()
 
 
 def _unread(case: Case, *, saves: int) -> Reading:

@@ -10,6 +10,7 @@ from napari.layers import Labels
 from pytestqt.qtbot import QtBot
 
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.shelf import Shelf
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.leaving import Answer
 from tests.fakes import FakeDataset, FakeSegmenter
@@ -172,7 +173,7 @@ def reopened(dock: UNetDock, settle: Settle) -> None:
     """The case "one" as another window would open it."""
     dock.loader.open_case("two")
     settle()
-    dock.session._shelf.clear()
+    dock.session._shelf = Shelf()
     dock.loader.open_case("one")
     settle()
 
@@ -369,13 +370,14 @@ def test_a_layer_of_another_shape_is_let_go(segmented: UNetDock) -> None:
 
 
 def test_work_put_aside_does_not_pile_up(segmented: UNetDock, settle: Settle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_unet_seg.session._MOST_ASIDE", 1)
+    monkeypatch.setattr("napari_unet_seg.shelf._MOST", 1)
     session = segmented.session
     for name in ("two", "three"):
         segmented.loader.open_case(name)
         settle()
         segment(segmented, settle)
-    assert [case for _, case in session._shelf] == ["two"]
+    root = session.dataset.root
+    assert [name for name in ("one", "two", "three") if (root, name) in session._shelf] == ["two"]
 
 
 def test_the_dataset_s_mask_stays_when_the_rule_changes(opened: UNetDock, dataset: FakeDataset, settle: Settle) -> None:
