@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from napari_unet_seg.commands.models import Models
 from napari_unet_seg.commands.notes import notes_for_model, print_case_notes, print_dataset_notes, print_model_notes
 from napari_unet_seg.commands.options import OptionalPath
 from napari_unet_seg.commands.status import INTERRUPTED, OK, report_case, report_failure, report_problem, unread
+from napari_unet_seg.commands.streams import prepare_streams
 from napari_unet_seg.commands.suggest import Suggest
 from napari_unet_seg.errors import InputError, SegmentationError
 
@@ -235,13 +235,6 @@ class Doctor:
         return OK
 
 
-def _write_any_name() -> None:
-    """Have the terminal take names that it has no letters for, with a backslash and a number for each that it lacks."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def _size_note(spacing_known: bool) -> str:
     """What to add to millimetres and millilitres of voxels whose size is not known."""
     return "" if spacing_known else ", taking voxels as 1 mm"
@@ -259,6 +252,12 @@ Command = (
 )
 
 
+def _writes(command: Command) -> bool:
+    """Whether a command has more to do than to print."""
+    files = (getattr(command, name, None) for name in ("json", "report", "screenshot"))
+    return isinstance(command, Predict | Convert | Finetune) or any(file is not None for file in files)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -274,14 +273,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fault (one line on standard error says how, in both cases), 130 when interrupted. Of several cases with
         different ends the highest counts.
     """
-    command: Demo | Predict | Evaluate | Finetune | Suggest | Convert | Models | Doctor = tyro.cli(
+    command: Command = tyro.cli(
         Command,
         config=(OmitSubcommandPrefixes, PositionalMetavarFromFieldName, DisallowNone),
         prog="napari-unet-seg",
         description="Segment brain MRI with a U-Net.",
         args=arguments,
     )
-    _write_any_name()
+    prepare_streams(lasting=_writes(command))
     try:
         status = command.run()
         # Here, where it can be caught that nobody reads any more, not when the interpreter ends.

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from napari_unet_seg.commands.status import FAILED, INPUT_AT_FAULT, INTERRUPTED, unread
+from napari_unet_seg.commands.status import FAILED, INPUT_AT_FAULT, INTERRUPTED
+from napari_unet_seg.commands.streams import prepare_streams
 from napari_unet_seg.data.report_file import check_report
 from napari_unet_seg.errors import InputError, SegmentationError
 
@@ -36,6 +37,8 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[s
 
     @functools.wraps(main)
     def run(arguments: Sequence[str] | None = None) -> int:
+        # A training goes on where nobody reads what it says.
+        prepare_streams(lasting=True)
         try:
             status = main(arguments)
             # Here, where it can be caught that nobody reads any more, not when the interpreter ends.
@@ -49,8 +52,6 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[s
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             status = INTERRUPTED
-        except BrokenPipeError:
-            status = unread()
         return status
 
     return run

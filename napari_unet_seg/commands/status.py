@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from napari_unet_seg.commands.streams import write_nowhere
 from napari_unet_seg.errors import InputError
 
 OK, FAILED, INPUT_AT_FAULT, INTERRUPTED = 0, 1, 2, 130
@@ -63,5 +63,5 @@ def report_failure(error: Exception, *, work: str, outcome: str = "", case: str 
 
 def unread() -> int:
     """The exit status where whoever read the output, such as head, has seen enough; nothing more is written at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    write_nowhere(sys.stdout)
     return OK

@@ -699,3 +699,22 @@ def test_a_folder_called_images_is_no_case(tmp_path):
         "a": (1, 40, 50),
         "big": (1, 60, 70),
     }
+
+
+def test_images_named_from_the_root_have_a_case_that_is_not(tmp_path):
+    """What a case is called becomes a path where its mask is written."""
+    scans, out = tmp_path / "elsewhere" / "p1", tmp_path / "out"
+    scans.mkdir(parents=True)
+    images = []
+    for number in range(2):
+        Image.fromarray(np.zeros((40, 50), np.uint8)).save(scans / f"{number}.png")
+        images.append({"id": number, "file_name": str(scans / f"{number}.png"), "height": 40, "width": 50})
+    (tmp_path / "set").mkdir()
+    whole = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "t"}]}
+    (tmp_path / "set" / NAME).write_text(json.dumps(whole))
+    (case,) = open_dataset(tmp_path / "set").cases
+    assert case.case_id == scans.as_posix().lstrip("/")
+    assert case.read_image().shape == (2, 40, 50)
+    written = case.write_prediction(np.ones((2, 40, 50), np.uint8), out)
+    assert written == out / f"{case.case_id}.coco.json"
+    assert written.is_file()

@@ -179,6 +179,24 @@ def test_colours_are_refused(tmp_path):
         nifti.read_image(tmp_path / "a.nii")
 
 
+@pytest.mark.parametrize("ending", [".NII", ".Nii", ".Nii.Gz", ".nii.GZ"])
+def test_an_ending_may_be_in_any_letters(tmp_path, ending):
+    rng = np.random.default_rng(0)
+    values, truth = rng.integers(0, 99, SHAPE).astype(np.int16), rng.integers(0, 2, SHAPE, dtype=np.uint8)
+    for name, array in (("a", values), ("a_Mask", truth)):
+        save(tmp_path / "plain.nii", array, affine_with("LPS"))
+        payload = (tmp_path / "plain.nii").read_bytes()
+        (tmp_path / f"{name}{ending}").write_bytes(gzip.compress(payload) if ending[-2:].lower() == "gz" else payload)
+    (tmp_path / "plain.nii").unlink()
+    dataset = open_dataset(tmp_path)
+    case = dataset["a"]
+    mask = case.read_mask()
+    np.testing.assert_array_equal(mask, truth.T)
+    mask[3] = 1
+    dataset.save_correction("a", mask, [3])
+    np.testing.assert_array_equal(open_dataset(tmp_path)["a"].read_mask(), mask)
+
+
 def test_mask_on_another_grid(tmp_path):
     save(tmp_path / "a.nii", np.ones(SHAPE, np.int16), affine_with("LAS"))
     save(tmp_path / "shape.nii", np.ones((9, 10, 12), np.uint8), affine_with("LAS"))

@@ -115,6 +115,7 @@ def test_slices_to_ignore_are_unlabelled(tmp_path):
     make(tmp_path, description=description)
     truth = truth_with(ignore=3, slices=(1, 4))
     truth[0, 0, 2] = 3
+    truth[:2, 1, 3] = 3
     save(tmp_path / "labelsTr" / "c1.nii.gz", truth, affine)
     for channel in range(2):
         save(tmp_path / "imagesTr" / f"c1_000{channel}.nii.gz", np.zeros(SHAPE, np.int16), affine)
@@ -124,13 +125,28 @@ def test_slices_to_ignore_are_unlabelled(tmp_path):
     assert labels[2, 0, 0] == 0
     labels[1], labels[3, 4, 4] = 0, 2
     labels[1, 5, 5] = 1
+    labels[3, 1, 0] = 1
     np.testing.assert_array_equal(encoded(scan, labels, former=tmp_path / "labelsTr" / "c1.nii.gz"), labels)
     stored = np.asanyarray(nib.load(tmp_path / "labelsTr" / "c1.nii.gz").dataobj)
     assert stored.dtype == np.uint8
     assert (stored[:, :, 4] == 3).all()
-    # A voxel to ignore stays one as long as its slice is not corrected.
+    # A voxel to ignore stays one where nothing else is put: nobody has called it background.
     assert stored[0, 0, 2] == 3
+    assert stored[:2, 1, 3].tolist() == [1, 3]
+    # In a slice that nobody had labelled the correction labels all of it.
+    assert not (stored[:, :, 1] == 3).any()
     np.testing.assert_array_equal(stored[:, :, 0], truth[:, :, 0])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16])
+def test_some_voxels_to_ignore_leave_their_slice_labelled(tmp_path, kind):
+    description = {**V2, "labels": {"background": 0, "tumour": 1, "ignore": 2}}
+    truth = truth_with().astype(kind)
+    truth[:2, 0, 1] = 2
+    make(tmp_path, description=description, truth=truth)
+    case = open_dataset(tmp_path)["c1"]
+    assert case.labelled_slices().all()
+    assert sorted(np.unique(case.read_mask())) == [0, 1]
 
 
 def test_a_picture_to_ignore_throughout_is_unlabelled(tmp_path):

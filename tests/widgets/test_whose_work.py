@@ -305,7 +305,7 @@ def test_models_can_be_chosen_where_the_first_cannot_be_loaded(dock: UNetDock, q
     def fail(name: str) -> FakeSegmenter:
         raise InputError("the file is damaged")
 
-    dock.session._load_model = fail
+    dock.session._models._load = fail
     dock.runner.load_model("default")
     qtbot.waitUntil(lambda: dock.segment_panel._model.findText("other") >= 0)
     assert "damaged" in dock.status.value()

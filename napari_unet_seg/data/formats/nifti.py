@@ -21,7 +21,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.formats import atomic
-from napari_unet_seg.data.formats.extensions import is_nifti
+from napari_unet_seg.data.formats.extensions import is_nifti, split_name
 from napari_unet_seg.data.formats.grid import SCREEN, Grid, same_grid, screen_grid
 from napari_unet_seg.data.formats.number_type import type_for
 from napari_unet_seg.data.volume import ASSUMED_SIZE, Array, Mask, Volume, whole_labels
@@ -271,10 +271,11 @@ def _why_unknown(path: Path) -> str:
 
 
 def _load(path: Path) -> Any:
-    if is_nifti(path.name):
+    ending = split_name(path.name)[1]
+    if is_nifti(path.name) and ending in (ending.lower(), ending.upper()):
         # Not mapped: a file that is being read must be free to be replaced.
         return nib.load(path, mmap=False)
-    # A kept copy has a name of its own, and nibabel goes by the name.
+    # Nibabel goes by the name, and finds none in ".Nii"; a kept copy has a name of its own.
     payload = path.read_bytes()
     if payload.startswith(GZIP):
         payload = gzip.decompress(payload)

@@ -9,6 +9,7 @@ the labels are says `coco_labels`, which images are unlabelled `coco_masks`.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,6 +30,8 @@ NAME = "coco"
 LOOKED_FOR = ANNOTATIONS
 NO_CASE = ("", "image", "images", "img", "imgs", "train", "val", "valid", "validation", "test")
 """Folders that images lie in whatever they show."""
+
+_ROOT = re.compile(r"^(?:[A-Za-z]:)?/+")
 
 
 def detect(path: Path) -> bool:
@@ -73,7 +76,8 @@ def open_cases(path: Path) -> list[Scan]:
 def _cases_of(split: Split, coco: CocoText, numbering: Numbering) -> Iterator[CocoScan]:
     groups: dict[str, list[Entry]] = {}
     for entry in coco.images:
-        name = PurePosixPath(entry.value["file_name"].replace("\\", "/"))
+        # What a case is called becomes a path of its own, where its mask is written: never one from the root.
+        name = PurePosixPath(_ROOT.sub("", entry.value["file_name"].replace("\\", "/")))
         groups.setdefault(f"{name.parent.as_posix()}/" if _is_of_a_case(name) else name.as_posix(), []).append(entry)
     stems = Counter(_stem(key) for key in groups)
     ids = Counter(entry.value["id"] for entry in coco.images)

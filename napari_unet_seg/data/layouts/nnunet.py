@@ -97,10 +97,9 @@ class NnunetScan(PlainScan):
         if not ignored.any():
             return labels
         unlabelled = ignored.all(axis=(1, 2))
-        if unlabelled.any():
-            labels = labels.astype(np.int16 if labels.dtype.itemsize == 1 else np.int64)
-        else:
-            labels = labels.copy()
+        if not unlabelled.any():
+            return np.where(ignored, labels.dtype.type(0), labels)
+        labels = labels.astype(np.int16 if labels.dtype.itemsize == 1 else np.int64)
         labels[ignored] = 0
         labels[unlabelled] = -1
         return labels
@@ -108,16 +107,17 @@ class NnunetScan(PlainScan):
     def encode_mask(self, file: MaskFile, labels: Array, *, former: Path | None, original: Path | None) -> bytes:
         """The mask in the geometry of the former one, or of the image; unlabelled slices get the label "ignore".
 
-        Slices that have not changed keep their stray "ignore" voxels. Without such a label unlabelled slices are empty.
+        Stray "ignore" voxels stay where nothing else is put. Without such a label unlabelled slices are empty.
         """
         ignore = self.description.ignore
         stored = np.maximum(labels, 0)
         if ignore is not None:
             stored = stored.astype(np.promote_types(stored.dtype, np.min_scalar_type(ignore)))
             if former is not None:
-                unchanged = (self.decode_mask(file, former) == labels).all(axis=(1, 2))
-                before = image_file.read_labels(former, name=file.path.name, like=self._reference())
-                stored[unchanged] = before[unchanged]
+                before = image_file.read_labels(former, name=file.path.name, like=self._reference()) == ignore
+                # One that is "ignore" throughout has been labelled now, background too.
+                before[before.all(axis=(1, 2))] = False
+                stored[before & (labels == 0)] = ignore
             stored[(labels < 0).all(axis=(1, 2))] = ignore
         return image_file.encode_mask(stored, name=file.path.name, former=former, like=self._reference())
 
