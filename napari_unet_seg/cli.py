@@ -273,6 +273,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fault (one line on standard error says how, in both cases), 130 when interrupted. Of several cases with
         different ends the highest counts.
     """
+    if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        from napari_unet_seg import __version__
+
+        print(f"napari-unet-seg {__version__}")
+        return OK
     command: Command = tyro.cli(
         Command,
         config=(OmitSubcommandPrefixes, PositionalMetavarFromFieldName, DisallowNone),

@@ -1,6 +1,7 @@
 import json
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +371,11 @@ def test_models_round_trip(tmp_path: Path, model: str, capsys: Capture) -> None:
     assert main(["models", "export", "mine", str(tmp_path / "out.safetensors")]) == 0
     assert main(["models", "remove", "mine"]) == 0
     assert main(["models", "info", "mine"]) == 2
+
+
+def test_the_version_is_the_package_s(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"napari-unet-seg {version('napari-unet-seg')}\n"
 
 
 def test_doctor_names_device_and_models(capsys: Capture) -> None:

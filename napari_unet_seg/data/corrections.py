@@ -19,7 +19,7 @@ from napari_unet_seg.data.correction_log import ELSEWHERE, KINDS, REVERTED, Corr
 from napari_unet_seg.data.file_plan import FilePlanner
 from napari_unet_seg.data.file_state import sha256_of
 from napari_unet_seg.data.formats import atomic
-from napari_unet_seg.data.given_mask import as_given, as_labels, as_slices
+from napari_unet_seg.data.given_mask import as_given, as_labels, as_seconds, as_slices
 from napari_unet_seg.data.ledger import LOG, Ledger
 from napari_unet_seg.data.line_matcher import LineMatcher
 from napari_unet_seg.data.mask_reader import MaskReader, OriginalLostError, mask_path
@@ -156,6 +156,7 @@ class CorrectionStore:
         """See `Dataset.save_correction`."""
         self.places.check_writable()
         self._check_source(scan.case_id)
+        spent = None if seconds is None else as_seconds(seconds)
         if kind not in KINDS:
             raise InputError(f"a correction cannot be of kind {kind!r}; choose one of {', '.join(KINDS)}")
         shape = scan.read_shape()
@@ -182,7 +183,7 @@ class CorrectionStore:
                 annotator=_text(annotator),
                 model=_text(model),
                 model_hash=str(model_hash),
-                seconds=None if seconds is None else float(seconds),
+                seconds=spent,
             )
             history = self._ledger.history()
             # Where nothing stands in a file any more, whatever it holds is the original, and kept as that.

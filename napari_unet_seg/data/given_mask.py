@@ -1,7 +1,8 @@
-"""Checking the mask and the slices that somebody hands in."""
+"""Checking the mask, the slices and the time that somebody hands in."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any
@@ -38,7 +39,8 @@ def as_given(mask: Any, shape: tuple[int, int, int], *, case_id: str, slices: Se
     """
     try:
         values = np.asarray(mask)
-    except ValueError:
+    except (TypeError, ValueError, RuntimeError):
+        # Of lists of unequal length; of a tensor that needs a gradient, or of a number type that NumPy lacks.
         raise InputError(f"{case_id}: the mask is no array; hand in one of shape {shape} (Z, Y, X)") from None
     if values.shape != shape:
         raise InputError(f"{case_id}: the mask has shape {values.shape} but the case {shape} (Z, Y, X)")
@@ -65,7 +67,11 @@ def as_labels(values: Array, *, classes: bool) -> Mask:
 def as_slices(slices: Iterable[int], count: int, *, case_id: str) -> list[int]:
     """Slice numbers, each once, in ascending order; InputError if there is none, or one that the case lacks."""
     try:
-        numbers = sorted({index(z) for z in slices})
+        given = list(slices)
+        # A list of yes and no, one for each slice, is no list of numbers, though Python takes True for 1.
+        if any(isinstance(z, bool | np.bool_) for z in given):
+            raise TypeError
+        numbers = sorted({index(z) for z in given})
     except TypeError:
         raise InputError(f"{case_id}: slices must be a list of whole numbers, got {slices!r}") from None
     if not numbers:
@@ -74,3 +80,14 @@ def as_slices(slices: Iterable[int], count: int, *, case_id: str) -> list[int]:
     if outside:
         raise InputError(f"{case_id}: there is no slice {outside[0]}; it has slices 0 to {count - 1}")
     return numbers
+
+
+def as_seconds(value: Any) -> float:
+    """A time spent, in seconds; InputError if it is no finite number, for which the log's JSON has no word."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise InputError(f"seconds must be a finite number, got {value!r}")
+    return seconds

@@ -129,8 +129,9 @@ def score_case(
 def summarise(cases: Sequence[CaseScores], slices: Sequence[SliceScores]) -> dict[str, Any]:
     """The summary of ``evaluate``'s JSON.
 
-    The headline is ``volume_dice_mean``. ``all_slice_dice_empty1``, ``seed_*_smooth100`` and ``accuracy`` are there to
-    be compared with what others report: predicting nothing at all scores high on them.
+    The headline is ``volume_dice_mean``, the mean over the cases: over patients, where each has one.
+    ``all_slice_dice_empty1``, ``seed_*_smooth100`` and ``accuracy`` are there to be compared with what others report:
+    predicting nothing at all scores high on them.
 
     Parameters
     ----------
@@ -155,6 +156,7 @@ def summarise(cases: Sequence[CaseScores], slices: Sequence[SliceScores]) -> dic
     worst = sorted(dice)[: max(1, round(len(dice) / 10))]
     return {
         "cases": len(cases),
+        "patients": len({patient_of(case.case) for case in cases}),
         "volume_dice_mean": float(np.mean(dice)),
         "volume_dice_median": float(np.median(dice)),
         "volume_dice_worst_tenth": float(np.mean(worst)),

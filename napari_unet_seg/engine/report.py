@@ -18,6 +18,7 @@ from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.data.roles import arrange_channels, flair_index
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.evaluate import CaseScores
+from napari_unet_seg.engine.summary import averaged_over
 
 PAGE = "report.html"
 """Name of the file."""
@@ -124,8 +125,9 @@ def write_report(result: dict[str, Any], figures: Mapping[str, str], *, folder: 
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Scores of {html.escape(result['model'])}</title>"
         f"<style>{_STYLE}</style><h1>Model {html.escape(result['model'])}</h1>"
-        f"<p>Dataset {html.escape(result['dataset'])}. Means over patients; every slice, hard mask, no smoothing. The "
-        f"figures from all_slice_dice_empty1 on are for comparison with what others report.</p><table>{summary}</table>"
+        f"<p>Dataset {html.escape(result['dataset'])}. Scores: {averaged_over(result['summary'])}; every slice, hard "
+        "mask, no smoothing. The figures from all_slice_dice_empty1 on are for comparison with what others report.</p>"
+        f"<table>{summary}</table>"
         f"<h2>Cases, worst first</h2><table><tr>{heads}</tr>{rows}</table>"
         f"<h2>The slice with most tumour</h2><p>Truth green, prediction magenta, both white.</p>{pictures}</html>"
     )

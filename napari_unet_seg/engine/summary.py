@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 
+def averaged_over(summary: dict[str, Any]) -> str:
+    """What the means of a summary are over, in words: ``mean over patients`` where each has one scan."""
+    # Scores that were kept from before do not tell.
+    patients = summary.get("patients", summary["cases"])
+    if patients == summary["cases"]:
+        return "mean over patients"
+    return f"mean over the scans of {patients} patient(s), who are drawn whole for the interval"
+
+
 def summary_text(summary: dict[str, Any]) -> str:
     """Several lines: the honest figures first, the flattering ones below, named as such.
 
@@ -37,7 +46,7 @@ def summary_text(summary: dict[str, Any]) -> str:
         distance += " mm"
 
     return f"""
-{summary["cases"]} case(s), mean over patients, every slice, hard mask, no smoothing{warnings}
+{summary["cases"]} case(s), {averaged_over(summary)}, every slice, hard mask, no smoothing{warnings}
   volume Dice        {summary["volume_dice_mean"]:.3f}  ({interval})
   median, worst 10%  {summary["volume_dice_median"]:.3f}, {summary["volume_dice_worst_tenth"]:.3f}
   volume IoU         {summary["volume_iou_mean"]:.3f}

@@ -102,6 +102,9 @@ class TestSave:
             (np.zeros((4, 16, 16), int), [4], "there is no slice 4; it has slices 0 to 3"),
             (np.zeros((4, 16, 16), int), [-1], "there is no slice -1"),
             (np.zeros((4, 16, 16), int), [1.5], "slices must be a list of whole numbers"),
+            (np.zeros((4, 16, 16), int), [False, True, True, False], "slices must be a list of whole numbers"),
+            (np.zeros((4, 16, 16), int), np.array([True, False]), "slices must be a list of whole numbers"),
+            ([[0, 1], [2]], [0], "the mask is no array"),
         ],
     )
     def test_bad_input(self, tmp_path, mask, slices, problem):
@@ -109,6 +112,14 @@ class TestSave:
         dataset = open_dataset(root)
         with pytest.raises(InputError, match=rf"{CASE}: .*{problem}"):
             dataset.save_correction(CASE, mask, slices)
+        assert not (root / ".unetseg").exists()
+
+    @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), "a while", [1]])
+    def test_a_time_that_is_no_number(self, tmp_path, seconds):
+        root = kaggle(tmp_path)
+        dataset, mask = opened(root)
+        with pytest.raises(InputError, match="seconds must be a finite number, got"):
+            dataset.save_correction(CASE, mask, [0], seconds=seconds)
         assert not (root / ".unetseg").exists()
 
     def test_unknown_kind_or_case(self, tmp_path):

@@ -95,6 +95,8 @@ def test_the_interval_is_over_patients() -> None:
     assert summary["volume_dice_mean"] == pytest.approx(0.7)
     assert summary["volume_dice_ci95"] == pytest.approx([0.1, 0.9])
     assert "(95% interval 0.100 to 0.900)" in summary_text(summary)
+    assert "4 case(s), mean over the scans of 2 patient(s), who are" in summary_text(summary)
+    assert "2 case(s), mean over patients" in summary_text(summarise(several[2:], slices))
     alone = summarise(several[:3], slices)
     assert alone["volume_dice_ci95"] is None
     assert "(no interval: one patient)" in summary_text(alone)
