@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from operator import index
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -142,9 +143,13 @@ class Segmenter:
         SegmentationError
             If the computation failed, for want of memory say.
         """
+        _check_is_volume(volume)
         prepared = self._prepare(volume)
         depth, height, width = volume.shape
-        wanted = list(range(depth)) if slices is None else [int(z) for z in slices]
+        try:
+            wanted = list(range(depth)) if slices is None else [index(z) for z in slices]
+        except TypeError:
+            raise InputError(f"slices must be a list of whole numbers, got {slices!r}", path=volume.source) from None
         if any(not 0 <= z < depth for z in wanted):
             raise InputError(f"slices must lie in 0..{depth - 1}, got {wanted}", path=volume.source)
         described = self.description
@@ -309,3 +314,9 @@ def load_model(name_or_path: str | Path = "default", *, device: str = "auto") ->
         # A copy has the name of what it was copied from in its header.
         description = replace(description, name=path.stem)
     return Segmenter(network, description, device=device)
+
+
+def _check_is_volume(given: object) -> None:
+    if not isinstance(given, Volume):
+        made = "read_image of a case gives one, and Volume(data=…, channel_names=…) makes one of an array"
+        raise InputError(f"a Volume is predicted, and this is a {type(given).__name__}; {made}")

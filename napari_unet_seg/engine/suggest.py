@@ -127,7 +127,7 @@ def suggest(
     dataset: Dataset,
     segmenter: Segmenter,
     *,
-    cases: Iterable[str] | None = None,
+    cases: Iterable[str] | str | None = None,
     progress: Callable[[Case], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     failed: Callable[[Case, Exception], None] | None = None,
@@ -141,8 +141,8 @@ def suggest(
         Its corrections are taken into account.
     segmenter : Segmenter
         The model whose mask is to be corrected.
-    cases : iterable of str, optional
-        Names of the cases to look at; by default all.
+    cases : iterable of str, or str, optional
+        Names of the cases to look at, or that of one; by default all.
     progress : callable, optional
         Called with each case when it is done.
     should_stop : callable, optional
@@ -166,7 +166,8 @@ def suggest(
         If `should_stop` returned True.
     """
     found: list[Suggestion] = []
-    for case in dataset.cases if cases is None else [dataset[case_id] for case_id in cases]:
+    names = [cases] if isinstance(cases, str) else cases
+    for case in dataset.cases if names is None else [dataset[case_id] for case_id in names]:
         try:
             found += _suggest_case(case, segmenter, should_stop=should_stop, noted=noted)
         except (InputError, SegmentationError, MemoryError) as error:

@@ -473,3 +473,39 @@ def test_names_hold_no_patient(tmp_path):
 def test_pydicom_waits_until_it_is_needed():
     code = "import sys, napari_unet_seg.data.layouts.dicom; sys.exit(bool({'pydicom', 'highdicom'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("left_out", [(), (3,), (2, 3)])
+def test_a_tilted_gantry_stays_tilted_where_slices_are_missing(tmp_path, left_out):
+    positions = [np.add(place, (0, 0.9 * index, 0)) for index, place in enumerate(positions_of(7))]
+    kept = [index for index in range(7) if index not in left_out]
+    pixels = np.stack([np.full((9, 11), 10 * index, np.uint16) for index in kept])
+    write_series(tmp_path, pixels, positions=[positions[index] for index in kept])
+    volume = open_dataset(tmp_path).cases[0].read_image()
+    assert volume.spacing[0] == pytest.approx(np.hypot(STEP, 0.9))
+    # From one slice to the next in left-posterior-superior mm.
+    np.testing.assert_allclose(volume.affine[:3, 2] * [-1, -1, 1], (0, 0.9, STEP), atol=1e-6)
+
+
+def test_a_spacing_of_nothing_is_named(tmp_path):
+    write_series(tmp_path, np.zeros((3, 9, 11), np.uint16), PixelSpacing=[[0, 0]] * 3)
+    with pytest.raises(InputError, match=r"gives the pixel spacing \(0\.0, 0\.0\) mm; correct it, or export"):
+        open_dataset(tmp_path).cases[0].read_image()
+
+
+@pytest.mark.parametrize("name", ["SOPInstanceUID", "SeriesInstanceUID"])
+def test_an_image_without_a_name_of_its_own_is_told_of(tmp_path, name):
+    write_series(tmp_path, np.zeros((1, 9, 11), np.uint16), **{name: [None]})
+    with pytest.raises(InputError, match=f"has no {name}, which every DICOM image has; export it again"):
+        open_dataset(tmp_path).cases[0].read_image()
+
+
+def test_a_mask_is_saved_for_a_series_of_no_study(tmp_path):
+    write_series(tmp_path, np.zeros((3, 9, 11), np.uint16), StudyInstanceUID=[None] * 3)
+    dataset = open_dataset(tmp_path)
+    mask = np.zeros((3, 9, 11), np.uint8)
+    mask[1, 2:5, 3:6] = 1
+    dataset.save_correction(dataset.cases[0].case_id, mask, [1])
+    (case,) = open_dataset(tmp_path).cases
+    np.testing.assert_array_equal(case.read_mask(), mask)
+    assert case.corrected_slices() == [1]

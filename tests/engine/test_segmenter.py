@@ -137,6 +137,17 @@ def test_slices_outside_are_refused(slices: list[int]) -> None:
         segmenter().predict(phantom(), slices=slices)
 
 
+@pytest.mark.parametrize("slices", [[1.7], ["1"]])
+def test_slices_that_are_no_numbers_are_refused(slices: list[Any]) -> None:
+    with pytest.raises(InputError, match="slices must be a list of whole numbers"):
+        segmenter().predict(phantom(), slices=slices)
+
+
+def test_an_array_alone_is_no_volume() -> None:
+    with pytest.raises(InputError, match=r"a Volume is predicted, and this is a ndarray; .*Volume\(data="):
+        segmenter().predict(phantom().data)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32", "float64", ">i2", ">f4"])
 def test_number_types_give_the_same_mask(dtype: str) -> None:
     volume, model = phantom(), segmenter()

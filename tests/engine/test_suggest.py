@@ -210,6 +210,7 @@ def test_a_dataset_across_its_cases(dataset: Dataset) -> None:
     scores = [suggestion.score for suggestion in found]
     assert scores == sorted(scores, reverse=True)
     alone = suggest(dataset, Model(), cases=[done[1]])  # type: ignore[arg-type]
+    assert suggest(dataset, Model(), cases=done[1]) == alone  # type: ignore[arg-type]
     assert alone == [suggestion for suggestion in found if suggestion.case == done[1]]
 
 

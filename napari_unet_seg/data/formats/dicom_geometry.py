@@ -124,7 +124,11 @@ def stacked(planes: Sequence[Plane], *, thickness: float | None, name: str, path
                 f"{first.shape[0]}x{first.shape[1]}; keep slices of one size",
                 path=path,
             )
-        if not np.allclose(plane.spacing, first.spacing, rtol=1e-3) or not min(plane.spacing) > 0:
+        if not min(plane.spacing) > 0:
+            raise InputError(
+                f"gives the pixel spacing {plane.spacing} mm; correct it, or export the series again", path=path
+            )
+        if not np.allclose(plane.spacing, first.spacing, rtol=1e-3):
             raise InputError(f"its pixel spacing {plane.spacing} is not that of {paths[0].name}", path=path)
     positions = np.array([plane.position for plane in planes], dtype=np.float64)
     step, notes, uneven = _step(positions, first, thickness, name, paths)
@@ -156,14 +160,16 @@ def _step(
         if np.linalg.norm(positions - straight, axis=1).max() > 0.5 * min(plane.spacing):
             return step, (f"the slices of {name} are shifted against one another; they are shown as one block",), ""
         return step, (), ""
+    # From the first slice to the last, for each mm of their normal: a tilted gantry moves sideways as well.
+    along = (positions[-1] - positions[0]) / steps.sum()
     if (np.abs(steps - apart * middle) <= UNEVEN * middle).all() and (apart > 0).all():
         gaps = np.flatnonzero(apart > 1)
         missing = int((apart[gaps] - 1).sum())
         where = f"{paths[gaps[0]].name} and {paths[gaps[0] + 1].name}"
         many = f"lacks {missing} slice{'s' if missing > 1 else ''}, the first between {where}"
-        return plane.normal * middle, (f"{name} {many}; the scan is shown without the gap",), many
+        return along * middle, (f"{name} {many}; the scan is shown without the gap",), many
     lie = f"lie {steps.min():.3g} to {steps.max():.3g} mm apart"
-    return plane.normal * middle, (f"the slices of {name} {lie}; they are shown evenly",), f"its slices {lie}"
+    return along * middle, (f"the slices of {name} {lie}; they are shown evenly",), f"its slices {lie}"
 
 
 def _turned(values: Array, transform: NDArray[np.float64]) -> Array:

@@ -154,6 +154,9 @@ def read_header(path: Path) -> ImageHeader | SegHeader | None:
                 if not directory:
                     raise InputError("this DICOM file is damaged or cut short; export it again", path=path)
             return None
+        missing = next((name for name in ("SOPInstanceUID", "SeriesInstanceUID") if not data.get(name)), None)
+        if missing is not None:
+            raise InputError(f"has no {missing}, which every DICOM image has; export it again", path=path)
         number = data.get("SeriesNumber")
         return ImageHeader(
             study=str(data.get("StudyInstanceUID", "")),

@@ -136,6 +136,8 @@ def _sources(series: Series) -> tuple[list[Any], dict[str, _Reference]]:
             header.PatientSex = ""
         if not header.get("FrameOfReferenceUID"):
             header.FrameOfReferenceUID = _uid(series, "frame of reference")
+        if not header.get("StudyInstanceUID"):
+            header.StudyInstanceUID = _uid(series, "study")
     references: dict[str, _Reference] = {}
     sources = []
     for frame in series.frames:
