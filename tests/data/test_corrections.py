@@ -408,7 +408,7 @@ class TestOtherWriters:
         first = dataset.save_correction(CASE, flipped(mask, 1), [1])
         theirs = np.eye(16, dtype=np.uint8)
         tifffile.imwrite(mask_file(root, 1), theirs * 255)
-        with pytest.raises(ChangedElsewhereError):
+        with pytest.raises(ChangedElsewhereError, match="another program or window has changed"):
             dataset.save_correction(CASE, mask * 0 + 1, [1])
         ours = dataset.save_correction(CASE, mask * 0 + 1, [1], overwrite=True)
         assert [line.kind for line in dataset.corrections()] == ["hand", "elsewhere", "hand"]

@@ -62,7 +62,7 @@ class TwoWindows(RuleBasedStateMachine):
             mask[z] = plane
         dataset = self.windows[number]
         if self.conflicts(number, planes):
-            with pytest.raises(ChangedElsewhereError):
+            with pytest.raises(ChangedElsewhereError, match="another program or window has changed"):
                 dataset.save_correction(self.case, mask, list(planes), kind=kind)
             self.read(number)
             return
@@ -104,7 +104,7 @@ class TwoWindows(RuleBasedStateMachine):
         planes = {z: self.now(z) for z in line["planes"] if self.shown(z) is not former[z][0]}
         line["in force"] = not in_force
         if self.conflicts(number, planes):
-            with pytest.raises(ChangedElsewhereError):
+            with pytest.raises(ChangedElsewhereError, match="another program or window has changed"):
                 self.windows[number].revert(line_id)
             self.read(number)
             return
