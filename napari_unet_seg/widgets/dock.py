@@ -25,7 +25,7 @@ from napari_unet_seg.widgets.corrector import Corrector
 from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
 from napari_unet_seg.widgets.keys import Keys
 from napari_unet_seg.widgets.layers import place_of_slice, reference_of
-from napari_unet_seg.widgets.leaving import Answer, Leaving, ask_about_edits
+from napari_unet_seg.widgets.leaving import Answer, Leaving, ask_about_edits, ask_about_loss
 from napari_unet_seg.widgets.loose_keeper import LooseKeeper
 from napari_unet_seg.widgets.mask_dialog import choose_mask_file, file_beside
 from napari_unet_seg.widgets.next_slice import NextSlice
@@ -122,7 +122,13 @@ class UNetDock(QWidget):
             lane=save_lane,
             parent=self,
         )
-        self._leaving = Leaving(session=self.session, saver=self.saver, ask=lambda text: self._ask(self, text))
+        self._leaving = Leaving(
+            session=self.session,
+            saver=self.saver,
+            keeper=self.keeper,
+            ask=lambda text: self._ask(self, text),
+            ask_about_loss=lambda text: ask_about_loss(self, text),
+        )
         self._canvas = CanvasContext(viewer=viewer, inside=self)
         self._window = WindowWatch(may_close=lambda: self._closed or self._leaving.may_close(), parent=self)
         self._window.closed.connect(self._on_window_closed)

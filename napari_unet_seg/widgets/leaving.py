@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 from napari_unet_seg.data.scan import listed_slices
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.correction_saver import CorrectionSaver
+from napari_unet_seg.widgets.loose_keeper import LooseKeeper
 
 
 class Answer(Enum):
@@ -36,6 +37,18 @@ def ask_about_edits(parent: QWidget, text: str) -> Answer:
     return Answer.DISCARD if clicked is discard else Answer.CANCEL
 
 
+def ask_about_loss(parent: QWidget, text: str) -> Answer:
+    """Ask whether the window may close all the same: DISCARD or CANCEL; closing the question means to stay."""
+    box = QMessageBox(QMessageBox.Icon.Warning, "Corrections that are kept nowhere", text, parent=parent)
+    box.setInformativeText("They are lost when the window closes. To keep them, stay and save the mask as a file.")
+    close = box.addButton("Close all the same", QMessageBox.ButtonRole.DestructiveRole)
+    stay = box.addButton("Stay", QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(stay)
+    box.setEscapeButton(stay)
+    box.exec()
+    return Answer.DISCARD if box.clickedButton() is close else Answer.CANCEL
+
+
 class Leaving:
     """Sees to unsaved edits before their case is left, or the window closes.
 
@@ -43,14 +56,27 @@ class Leaving:
     ----------
     session : Session
     saver : CorrectionSaver
+    keeper : LooseKeeper
     ask : callable
-        Asks the user a question about unsaved edits.
+        Asks the user a question about unsaved edits of a case.
+    ask_about_loss : callable
+        Asks about those of other images that could not be kept aside.
     """
 
-    def __init__(self, *, session: Session, saver: CorrectionSaver, ask: Callable[[str], Answer]) -> None:
+    def __init__(
+        self,
+        *,
+        session: Session,
+        saver: CorrectionSaver,
+        keeper: LooseKeeper,
+        ask: Callable[[str], Answer],
+        ask_about_loss: Callable[[str], Answer],
+    ) -> None:
         self._session = session
         self._saver = saver
+        self._keeper = keeper
         self._ask = ask
+        self._ask_about_loss = ask_about_loss
         self._deciding = False
         self._discard = False
 
@@ -67,6 +93,8 @@ class Leaving:
     def may_close(self) -> bool:
         """As `may_leave`, before the window closes: nothing is discarded until `discard`, for it may stay yet."""
         answer = self._decide()
+        if answer is not Answer.CANCEL and self._would_lose():
+            answer = Answer.CANCEL
         self._discard = answer is Answer.DISCARD
         return answer is not Answer.CANCEL
 
@@ -79,6 +107,14 @@ class Leaving:
     def stay(self) -> None:
         """The window stays, and with it what was to be discarded."""
         self._discard = False
+
+    def _would_lose(self) -> bool:
+        """Whether the user stays for edits that could not be kept aside."""
+        images = self._keeper.unkept()
+        if not images:
+            return False
+        listed = ", ".join(images)
+        return self._ask_about_loss(f"The edits of {listed} could not be kept aside.") is Answer.CANCEL
 
     def _decide(self) -> Answer:
         """What the user wants; SAVE if all is saved, CANCEL if that failed."""

@@ -59,17 +59,18 @@ class _Subject:
         self.identity = identity
         return self.earlier
 
-    def write(self, edits: LooseEdits, planes: dict[int, Plane]) -> None:
-        """Keep these slices, and whatever nobody has decided about yet (on the lane)."""
+    def write(self, edits: LooseEdits, planes: dict[int, Plane]) -> bool:
+        """Keep these slices, and whatever nobody has decided about yet; whether that could be done (on the lane)."""
         if not self.identity:
             # Why was said when the image was looked at.
-            return
+            return not planes
         earlier = {} if self.earlier is None else self.earlier.planes()
         if planes or (earlier and self.kept):
             edits.write(self.identity, {**earlier, **planes}, shape=self.shape, name=self.name)
             self.kept = True
         elif not earlier:
             edits.drop(self.identity)
+        return True
 
     def settle(self) -> None:
         """The user has decided about what was kept before (on the lane)."""
@@ -126,6 +127,7 @@ class LooseKeeper(QObject):
         self._lane = lane
         self._edits = LooseEdits() if edits is None else edits
         self._subject: _Subject | None = None
+        self._unkept: dict[str, str] = {}
         self._saved_note = ""
         self.note = ""
         """When the last save was, or the edits were kept aside."""
@@ -161,12 +163,23 @@ class LooseKeeper(QObject):
         planes = {z: as_bytes(mask.data[z]) for z in mask.corrected(thorough=final)}
         unsaved = bool(mask.unsaved(thorough=False))
 
-        def kept(_: object) -> None:
-            if subject is self._subject:
+        def kept(done: bool) -> None:
+            self._note_kept(subject, done or not unsaved)
+            if subject is self._subject and done:
                 self.note = f"Edits kept aside at {time_now()}." if unsaved else self._saved_note
                 self.changed.emit()
 
-        self._lane.submit(lambda task: subject.write(edits, planes), returned=kept, failed=self.failed.emit)
+        def failed(error: Exception) -> None:
+            self._note_kept(subject, not unsaved)
+            self.failed.emit(error)
+
+        self._lane.submit(lambda task: subject.write(edits, planes), returned=kept, failed=failed)
+
+    def unkept(self) -> list[str]:
+        """Names of images with edits that could not be kept aside, and that no file has: they go with the window."""
+        self.leave()
+        self._lane.finish()
+        return list(self._unkept.values())
 
     def image(self) -> Image | None:
         """The image of no dataset whose mask is at hand."""
@@ -193,6 +206,7 @@ class LooseKeeper(QObject):
 
         def saved(_: object) -> None:
             mask.note_saved(planes)
+            self._note_kept(subject, True)
             self._segmentation.show_as_saved(mask, planes)
             self.said.emit(f"Saved the mask as {path}.")
             if subject is self._subject:
@@ -257,6 +271,14 @@ class LooseKeeper(QObject):
         """Keep everything, before the image is left or the window closes."""
         if self._subject is not None and self._subject.work is self._session.work:
             self.keep(final=True)
+
+    def _note_kept(self, subject: _Subject, kept: bool) -> None:
+        """Note whether what was painted on an image would outlive the window."""
+        key = subject.identity or subject.name
+        if kept:
+            self._unkept.pop(key, None)
+        else:
+            self._unkept[key] = subject.name
 
     def _on_work_changed(self) -> None:
         if self._subject is not None and self._subject.work is not self._session.work:

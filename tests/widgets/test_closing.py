@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from napari._qt.dialogs.confirm_close_dialog import ConfirmCloseDialog
@@ -12,11 +13,12 @@ from qtpy.QtCore import QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 
+from napari_unet_seg.widgets import dock
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.leaving import Answer
 from napari_unet_seg.widgets.window_watch import WindowWatch
 from tests.fakes import FakeDataset, FakeRound
-from tests.widgets.test_whose_work import stroke
+from tests.widgets.test_whose_work import add_image, stroke
 from tests.widgets.windows import open_case, our_threads, wait_idle
 
 
@@ -93,6 +95,34 @@ def test_edits_are_discarded_only_when_the_window_goes(
         assert list(dataset.autosaves["one"].planes()) == [2]
     else:
         assert dataset.autosaves == {}
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_edits_that_are_kept_nowhere_are_asked_about(
+    docked: UNetDock, own_registry: Path, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot, tmp_path: Path, saved: bool
+) -> None:
+    """Of an image of no dataset, where the user's folder cannot be written."""
+    answers, asked = [Answer.CANCEL, Answer.DISCARD], []
+    monkeypatch.setattr(dock, "ask_about_loss", lambda parent, text: asked.append(text) or answers.pop(0))
+    monkeypatch.setattr(get_settings().application, "confirm_close_window", False)
+    (own_registry / "edits").write_text("no folder")
+    image = add_image(docked._viewer)
+    docked.runner.segment()
+    wait_idle(docked, qtbot)
+    stroke(docked, 2)
+    if saved:
+        docked.keeper.save(tmp_path / "mask.nii.gz", image=image)
+        wait_idle(docked, qtbot)
+        press_x(docked.window())
+        assert asked == []
+    else:
+        press_x(docked.window())
+        assert asked == ["The edits of follow-up flair could not be kept aside."]
+        assert not docked.is_closed()
+        assert "cannot be kept aside" in docked.status.value()
+        press_x(docked.window())
+        assert len(asked) == 2
+    assert docked.is_closed()
 
 
 @pytest.mark.usefixtures("confirmed")
