@@ -115,7 +115,8 @@ class Session:
         notes: tuple[str, ...] = ()
         truth, labelled = None, np.zeros(volume.shape[0], bool)
         try:
-            reading, notes = self.read_mask(case), case.mask_notes()
+            reading = self.read_mask(case)
+            notes = (*case.mask_notes(), *_note_of_classes(reading.mask))
         except InputError as error:
             # The image is worth being looked at, and segmented, without it.
             problem, reading = error, _unread(case, saves=saves)
@@ -517,6 +518,17 @@ class Session:
         self.work.mask.touch()
         self._shelf.put(self._key(self.case), self.work)
         self._shelf.make_room()
+
+
+def _note_of_classes(mask: Mask | None) -> tuple[str, ...]:
+    """What a mask of several classes is in for."""
+    if mask is None or mask.max(initial=0) < 2:
+        return ()
+    listed = ", ".join(str(label) for label in np.unique(mask) if label)
+    return (
+        f"the dataset's mask has the labels {listed}; where you accept or paint on what a model of one class says, it "
+        "takes their place: to keep them, begin with Correct the dataset's mask",
+    )
 
 
 def _unread(case: Case, *, saves: int) -> Reading:

@@ -75,7 +75,8 @@ class Presence:
                 lock.acquire()
             except Timeout:
                 holder = Holder.read(_note(path))
-                found.append(holder.words() if holder is not None else "another program")
+                words = "another program" if holder is None else holder.words()
+                found.append("another dock of this program" if holder is not None and holder.is_this() else words)
             except (OSError, NotImplementedError):
                 continue
             else:

@@ -47,9 +47,19 @@ class Holder:
         with suppress(OSError):
             note.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
+    def is_this(self) -> bool:
+        """Whether it is the present process."""
+        return (self.pid, self.host) == (os.getpid(), socket.gethostname())
+
     def words(self) -> str:
-        """``process 4711 on aspirin since 2026-01-02 10:11 UTC``."""
-        return f"process {self.pid} on {self.host} since {self.since[:16].replace('T', ' ')} UTC"
+        """``process 4711 on aspirin since 2026-01-02 10:11``, by the clock of whoever reads it."""
+        return f"process {self.pid} on {self.host} since {self._since()}"
+
+    def _since(self) -> str:
+        try:
+            return f"{datetime.fromisoformat(self.since).astimezone():%Y-%m-%d %H:%M}"
+        except ValueError:
+            return self.since
 
 
 def now() -> str:

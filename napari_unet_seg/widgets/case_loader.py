@@ -44,6 +44,8 @@ class CaseLoader(QObject):
 
     caseShown = Signal(object, object)
     """A case's image layers are in the viewer: the list of them, and the `LoadedCase`."""
+    stayed = Signal()
+    """The case that was open stays open: its edits are to be seen to first."""
     said = Signal(str)
     failed = Signal(object)
 
@@ -217,6 +219,7 @@ class CaseLoader(QObject):
         else:
             self.said.emit("")
             if not self._may_leave():
+                self.stayed.emit()
                 return
         self._close()
         volume = loaded.volume

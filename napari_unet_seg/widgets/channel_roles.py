@@ -93,7 +93,7 @@ class ChannelRoles(QWidget):
         self._refill()
 
     def prefer(self, layers: Sequence[Layer]) -> None:
-        """Guess among these layers first: they are the case that was just opened. Choices by hand are forgotten."""
+        """Guess among these layers while they are open: they are the case's. Choices by hand are forgotten."""
         self._preferred = list(layers)
         self._by_hand = {}
         self._refill()
@@ -139,7 +139,9 @@ class ChannelRoles(QWidget):
             del self._by_hand[role]
         if left and not any(self._by_hand.values()):
             self._by_hand.clear()
-        guess, self._guess_note = guess_sources(self._wanted, self._sources)
+        own = [source for source in self._sources if source.layer in order]
+        # Beside an open case, other images may well show another patient.
+        guess, self._guess_note = guess_sources(self._wanted, own or self._sources)
         if self._by_hand:
             self._guess_note = ""
         for role, combo in self._combos.items():

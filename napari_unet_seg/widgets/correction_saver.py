@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import QEventLoop, QObject, QTimer, Signal
 
 from napari_unet_seg.case_state import LoadedCase, Overlay
@@ -175,7 +176,7 @@ class CorrectionSaver(QObject):
         if job is None:
             self.said.emit("Nothing to save.")
             return None
-        self.said.emit(f"Saving {listed_slices(sorted(job.planes))} …")
+        self.said.emit(f"Saving {listed_slices(sorted(job.planes)).removesuffix(' …')} …")
         self._task = self._lane.submit(
             lambda task: job.save(overwrite=overwrite), returned=self._session.take_saved, failed=self.failed.emit
         )
@@ -283,7 +284,10 @@ class CorrectionSaver(QObject):
     def _on_saved(self, result: SaveResult) -> None:
         error = result.error
         if error is None:
-            self.said.emit(f"Saved {listed_slices(result.saved)} of {result.job.case_id}.")
+            self.said.emit(f"Saved {listed_slices(result.saved)} of {result.job.case_id}.{_labels_in(result)}")
+        elif isinstance(error, ChangedElsewhereError):
+            problem = f"{_without_advice(error)}; answer the question in panel Correct"
+            self.failed.emit(ChangedElsewhereError(problem, path=error.path, slices=error.slices))
         else:
             self.failed.emit(error)
         if not self._is_of_open_case(result.job):
@@ -294,7 +298,8 @@ class CorrectionSaver(QObject):
             self._questions.settle("conflict")
         elif isinstance(error, ChangedElsewhereError):
             self._conflict = result.job.work, error.slices
-            self._questions.ask("conflict", f"{error.problem[0].upper()}{error.problem[1:]}.", KEEP_MINE, TAKE_THEIRS)
+            told = _without_advice(error)
+            self._questions.ask("conflict", f"{told[0].upper()}{told[1:]}.", KEEP_MINE, TAKE_THEIRS)
         elif isinstance(error, ReadOnlyError):
             self._ask_for_folder()
         self.caseChanged.emit()
@@ -322,7 +327,7 @@ class CorrectionSaver(QObject):
             self.note = f"Edits kept aside at {time_now()}."
         if other is not None and other != self._other and dataset is self._session.dataset:
             self._other = other
-            text = f"{other[0].upper()}{other[1:]}. What it changes is not overwritten without a question."
+            text = f"This dataset is open elsewhere too ({other}); what is changed there is not overwritten unasked."
             self._questions.ask("other", text, UNDERSTOOD)
         self.changed.emit()
 
@@ -374,6 +379,17 @@ class CorrectionSaver(QObject):
             self._questions.ask(
                 "folder", "This dataset is read-only. Corrections need a folder of their own.", CHOOSE_FOLDER
             )
+
+
+def _without_advice(error: InputError) -> str:
+    """What is wrong; what to do about it is on the buttons here."""
+    return error.problem.partition(";")[0]
+
+
+def _labels_in(result: SaveResult) -> str:
+    """Which labels were saved, where they are more than one: another one is selected by mistake easily."""
+    labels = sorted({int(label) for z in result.saved for label in np.unique(result.job.planes[z])} - {0})
+    return "" if labels in ([], [1]) else f" Labels in them: {', '.join(map(str, labels))}."
 
 
 def _user() -> str:

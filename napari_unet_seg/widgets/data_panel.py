@@ -109,6 +109,10 @@ class DataPanel(QWidget):
             self._mark_open()
             self.valueChanged.emit(case_id)
 
+    def select_open(self) -> None:
+        """Select the open case again: the one that was double-clicked is not opened."""
+        self._mark_open()
+
     def set_path(self, path: Path) -> None:
         """Show where the open dataset lies."""
         self._path.setText(str(path))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
@@ -258,7 +259,13 @@ class UNetDock(QWidget):
         """Notice being docked into a window, and being taken out of it for good."""
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is None:
+                shown = not self._closed and self.segmentation.layer is not None
                 self.shutdown()
+                if shown:
+                    show_info(
+                        "The U-Net dock is closed: what is painted from now on is neither kept nor saved. Open it "
+                        "again from the menu Plugins."
+                    )
             else:
                 QTimer.singleShot(0, self._watch_window)
         return bool(super().event(event))
@@ -288,6 +295,7 @@ class UNetDock(QWidget):
         self.data_panel.pathEntered.connect(self.loader.open_path)
         self.data_panel.caseActivated.connect(self.loader.open_case)
         self.loader.caseShown.connect(self._on_case_shown)
+        self.loader.stayed.connect(self.data_panel.select_open)
         self.roles.valueChanged.connect(self.runner.sources_changed)
         self.roles.valueChanged.connect(self.corrector.refresh)
         self.segmentation.lost.connect(self.status.setValue)

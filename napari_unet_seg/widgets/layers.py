@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.colormaps import direct_colormap
+from napari.utils.colormaps import DirectLabelColormap, direct_colormap
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.roles import guess_role
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 SEGMENTATION = "Segmentation"
 GROUND_TRUTH = "Ground truth"
-SEGMENTATION_COLOUR = "#ff4d5a"
-GROUND_TRUTH_COLOUR = "#3ddc84"
-SEGMENTATION_OTHER = "#ffb000"
-GROUND_TRUTH_OTHER = "#a0e8c0"
-"""Of labels above 1."""
+_SEGMENTATION_COLOURS = ("#ff4d5a", "#ffb000", "#4da6ff", "#c77dff")
+_GROUND_TRUTH_COLOURS = ("#3ddc84", "#d8f25c", "#00c2c7", "#9aa8ff")
+"""Of the labels 1 to 4, which most datasets end with."""
+_OTHER_COLOUR = "#f5f0e6"
+"""Of labels above these."""
 LAST_LABEL = 255
 """The highest that a mask is saved with."""
 
@@ -219,12 +219,23 @@ def truth_layer(
 
     `labelled`, ``(Z,)``, tells which slices it speaks of; it goes into the layer's metadata.
     """
-    colormap = direct_colormap({None: GROUND_TRUTH_OTHER, 0: "transparent", 1: GROUND_TRUTH_COLOUR})
+    colormap = _colormap(_GROUND_TRUTH_COLOURS)
     arguments: dict[str, Any] = {"name": GROUND_TRUTH, "scale": volume.spacing, "colormap": colormap, "opacity": 0.9}
     arguments["metadata"] = origin_of(volume)
     if labelled is not None and not labelled.all():
         arguments["metadata"]["labelled"] = labelled
     return np.ascontiguousarray(truth), arguments
+
+
+def segmentation_colormap() -> DirectLabelColormap:
+    """The colours of a mask that is being made."""
+    return _colormap(_SEGMENTATION_COLOURS)
+
+
+def _colormap(colours: Sequence[str]) -> DirectLabelColormap:
+    of_labels: dict[int | None, str] = {None: _OTHER_COLOUR, 0: "transparent"}
+    of_labels.update(enumerate(colours, start=1))
+    return direct_colormap(of_labels)
 
 
 def geometry_of(layer: Layer) -> dict[str, Any]:
@@ -290,7 +301,8 @@ def place_of_slice(layer: Layer, z: int) -> float:
 
 def _slice_at(layer: Layer, point: tuple[float, ...]) -> int:
     # Half-way between two slices it is the even one, as in napari.
-    return 0 if layer.ndim < 3 else round(_index_at(layer, point[-3]))
+    # With the last layer gone but not yet told of, the viewer has two axes.
+    return 0 if layer.ndim < 3 or len(point) < 3 else round(_index_at(layer, point[-3]))
 
 
 def _index_at(layer: Layer, place: float) -> float:

@@ -212,6 +212,9 @@ class SegmentRunner(QObject):
                 InputError("there is no image to segment; open a case, or an image, and choose its FLAIR in panel Data")
             )
             return
+        if "flair" not in sources:
+            self.failed.emit(InputError("no image is chosen for FLAIR, which is needed; choose it in panel Data"))
+            return
         self.busy.emit(0, 0)
         self.said.emit("Segmenting …" if self._session.segmenter is not None else "Loading the model …")
         # The image may have been changed in place, so it is read again.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.colormaps import direct_colormap
 from qtpy.QtCore import QObject, Signal
 
 from napari_unet_seg.case_state import Written
@@ -18,9 +17,8 @@ from napari_unet_seg.widgets.labels_watch import LabelsWatch
 from napari_unet_seg.widgets.layers import (
     LAST_LABEL,
     SEGMENTATION,
-    SEGMENTATION_COLOUR,
-    SEGMENTATION_OTHER,
     geometry_of,
+    segmentation_colormap,
     shown_mask,
     slice_in_view,
 )
@@ -85,7 +83,7 @@ class SegmentationLayer(QObject):
             return
         self._let_go()
         self.reference = reference
-        colormap = direct_colormap({None: SEGMENTATION_OTHER, 0: "transparent", 1: SEGMENTATION_COLOUR})
+        colormap = segmentation_colormap()
         layer = Labels(
             work.mask.data[0] if reference.ndim == 2 else work.mask.data,
             name=SEGMENTATION,

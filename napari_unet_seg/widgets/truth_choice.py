@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels
 from qtpy.QtCore import QObject
 
+from napari_unet_seg.widgets.layers import GROUND_TRUTH
 from napari_unet_seg.widgets.score_keeper import ScoreKeeper
 from napari_unet_seg.widgets.scores_panel import ScoresPanel
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
@@ -89,7 +90,25 @@ class TruthChoice(QObject):
                 self._put_down = False
                 if self._scores.truth is None:
                     self._set(self._own)
+        elif reference is not None and self._scores.truth is None:
+            truth = self._read_with(reference)
+            if truth is not None:
+                # An outline leaves the mask below visible.
+                truth.contour = 1
+                self._set(truth)
         self._list()
+
+    def _read_with(self, reference: Layer) -> Labels | None:
+        """The ground truth that our reader has made of the file, or folder, that an image comes from."""
+        source = reference.metadata.get("source")
+        return next(
+            (
+                layer
+                for layer in self._candidates()
+                if source is not None and layer.metadata.get("source") == source and layer.name.startswith(GROUND_TRUTH)
+            ),
+            None,
+        )
 
     def _list(self, event: Any = None) -> None:
         candidates = self._candidates()

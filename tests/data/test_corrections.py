@@ -484,16 +484,22 @@ class TestOtherWriters:
         with write_lock(root / ".unetseg"):
             monkeypatch.setattr("napari_unet_seg.data.write_lock.PATIENCE", 0.05)
             with (
-                pytest.raises(InputError, match=rf"another program is saving here \(process {os.getpid()} on .* UTC\)"),
+                pytest.raises(
+                    InputError,
+                    match=rf"another program is saving here \(process {os.getpid()} on \S+ since [-\d]+ [\d:]+\)",
+                ),
                 write_lock(root / ".unetseg", patience=0.05),
             ):
                 pass
 
-    def test_windows_know_of_each_other(self, tmp_path):
+    def test_windows_know_of_each_other(self, tmp_path, monkeypatch):
         root = kaggle(tmp_path)
         one, two = open_dataset(root), open_dataset(root)
         assert one.claim() is None
-        assert f"process {os.getpid()} on " in two.claim()
+        assert two.claim() == "another dock of this program"
+        monkeypatch.setattr("napari_unet_seg.data.write_lock.socket.gethostname", lambda: "elsewhere")
+        assert f"process {os.getpid()} on " in open_dataset(root).claim()
+        monkeypatch.undo()
         one.release()
         two.release()
         assert one.claim() is None

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -509,3 +510,12 @@ def test_a_mask_is_saved_for_a_series_of_no_study(tmp_path):
     (case,) = open_dataset(tmp_path).cases
     np.testing.assert_array_equal(case.read_mask(), mask)
     assert case.corrected_slices() == [1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="found no images"):
+        open_dataset(tmp_path)
+    write_series(tmp_path, values())
+    assert len(open_dataset(tmp_path).cases) == 1

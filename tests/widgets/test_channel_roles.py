@@ -146,3 +146,12 @@ def test_another_model_may_want_other_channels(roles: ChannelRoles, viewer: View
     viewer.layers.clear()
     add(viewer, "a", "b")
     assert chosen(roles) == {}
+
+
+@pytest.mark.parametrize("others", [("unrelated",), ("unrelated 0", "unrelated 1"), ("other patient T1ce", "T1")])
+def test_beside_an_open_case_other_images_are_not_guessed_at(
+    roles: ChannelRoles, viewer: ViewerModel, others: tuple[str, ...]
+) -> None:
+    add(viewer, *others, "picture")
+    roles.prefer([viewer.layers["picture"]])
+    assert chosen(roles) == {"flair": "picture"}

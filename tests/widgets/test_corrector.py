@@ -395,11 +395,11 @@ def test_a_read_only_dataset_asks_for_a_folder(
 def test_another_window_is_told_of(
     segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle
 ) -> None:
-    dataset.other = "process 7 on desk has this dataset open since 12:03"
+    dataset.other = "process 7 on desk since 2026-11-23 12:03"
     viewer.layers["Segmentation"].paint((2, 5, 5), 1)
     segmented.saver.autosave()
     settle()
-    assert "Process 7 on desk" in segmented.correct_panel.notice()
+    assert "(process 7 on desk" in segmented.correct_panel.notice()
     segmented.correct_panel.noticeAnswered.emit("OK")
     segmented.saver.autosave()
     settle()

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pytestqt.qtbot import QtBot
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.shelf import Shelf
 from napari_unet_seg.widgets.dock import UNetDock
+from napari_unet_seg.widgets.layers import sources_of
 from napari_unet_seg.widgets.leaving import Answer
 from tests.fakes import FakeDataset, FakeSegmenter
 
@@ -496,3 +498,74 @@ def test_an_image_that_is_removed_while_it_is_segmented_is_named(
     settle()
     assert dock.status.value() == "The image was removed meanwhile; its segmentation is dropped."
     assert dock.session.work is None
+
+
+def test_the_last_layer_taken_away_is_put_aside(segmented: UNetDock, settle: Settle) -> None:
+    stroke(segmented, 2)
+    layers = segmented._viewer.layers
+    for layer in [each for each in layers if each is not segmented.segmentation.layer]:
+        layers.remove(layer)
+    layers.remove(segmented.segmentation.layer)
+    settle()
+    assert segmented.segmentation.layer is None
+    assert segmented.session.is_aside()
+    assert "removed" in segmented.status.value()
+
+
+def test_a_mask_of_classes_is_told_of(dock: UNetDock, dataset: FakeDataset, settle: Settle) -> None:
+    dataset["one"].mask[2, 4:8, 4:8] = 4
+    dock.loader.open_path(Path("scans"))
+    settle()
+    dock.loader.open_case("one")
+    settle()
+    assert "has the labels 1, 4; where you accept or paint" in dock.status.value()
+    dock.corrector.start()
+    assert dock.segmentation.layer.data[2].max() == 4
+
+
+def test_a_second_label_is_told_of_when_it_is_saved(segmented: UNetDock, settle: Settle) -> None:
+    stroke(segmented, 2)
+    segmented.saver.save()
+    settle()
+    assert segmented.status.value() == "Saved slice 2 of one."
+    segmented.segmentation.layer.data[3, :4, :4] = 2
+    segmented.segmentation.layer.refresh()
+    segmented.session.work.mask.touch()
+    segmented.saver.save()
+    settle()
+    assert segmented.status.value().startswith("Saved slice 3 of one. Labels in them: ")
+    assert segmented.status.value().endswith("2.")
+
+
+def test_the_ground_truth_of_our_reader_is_chosen(dock: UNetDock, settle: Settle) -> None:
+    image = add_image(dock._viewer)
+    truth = dock._viewer.add_labels(np.zeros(image.data.shape, np.uint8), name="Ground truth")
+    other = dock._viewer.add_labels(np.zeros(image.data.shape, np.uint8), name="Ground truth")
+    image.metadata["source"] = truth.metadata["source"] = "scans/p1"
+    other.metadata["source"] = "scans/p2"
+    segment(dock, settle)
+    assert dock.scores.truth is truth
+    assert truth.contour == 1
+
+
+def test_labels_have_colours_of_their_own(segmented: UNetDock) -> None:
+    colours = [tuple(segmented.segmentation.layer.get_color(label)) for label in (1, 2, 3, 4, 9)]
+    assert len(set(colours)) == 5
+
+
+def test_a_case_that_is_not_opened_is_not_selected(segmented: UNetDock, settle: Settle) -> None:
+    segmented._ask = lambda parent, text: Answer.CANCEL
+    stroke(segmented, 2)
+    segmented.data_panel._table.selectRow(1)
+    segmented.loader.open_case("two")
+    settle()
+    assert segmented.session.case.case_id == "one"
+    assert [index.row() for index in segmented.data_panel._table.selectionModel().selectedRows()] == [0]
+
+
+def test_an_image_without_flair_is_told_what_to_choose(dock: UNetDock, settle: Settle) -> None:
+    image = add_image(dock._viewer, "T1")
+    dock.roles.setValue({"pre": sources_of(image)[0]})
+    dock.runner.segment()
+    assert dock.status.value() == "no image is chosen for FLAIR, which is needed; choose it in panel Data"
+    assert not dock.busy()

@@ -158,6 +158,23 @@ def test_closing_the_dock_ends_what_runs(
     assert our_threads() == []
 
 
+@pytest.mark.parametrize("whole_window", [False, True])
+def test_a_mask_that_stays_without_the_dock_is_told_of(
+    docked: UNetDock, window: Viewer, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, whole_window: bool
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("napari_unet_seg.widgets.dock.show_info", told.append)
+    open_case(docked, qtbot)
+    docked.runner.segment()
+    wait_idle(docked, qtbot)
+    if whole_window:
+        window.close()
+    else:
+        window.window.remove_dock_widget(docked)
+    assert docked.is_closed()
+    assert [text.partition(":")[0] for text in told] == ([] if whole_window else ["The U-Net dock is closed"])
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_nothing_is_cut_off_at_400_pixels(docked: UNetDock, window: Viewer, qtbot: QtBot, theme: str) -> None:
     window.theme = theme

@@ -39,7 +39,9 @@ def list_folder(path: Path, *, root: Path) -> Listing:
                 if entry.name.startswith("."):
                     continue
                 if not _is_folder(entry):
-                    files.append(entry.name)
+                    # A pipe would be waited for until somebody writes into it; a link that leads nowhere is told of.
+                    if entry.is_symlink() or entry.is_file(follow_symlinks=False):
+                        files.append(entry.name)
                 elif not (entry.is_symlink() and _nested(os.path.realpath(entry.path), top)):
                     folders.append(entry.name)
     except OSError:
