@@ -13,6 +13,7 @@ from psygnal import Signal
 
 from napari_unet_seg import loading
 from napari_unet_seg.case_state import LoadedCase, Prediction, Reading, Stored, Work, Written
+from napari_unet_seg.data.loose_edits import LooseEdits
 from napari_unet_seg.data.volume import Array, Mask, Volume
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.errors import InputError
@@ -24,6 +25,7 @@ from napari_unet_seg.shelf import Shelf
 from napari_unet_seg.working_mask import WorkingMask
 
 if TYPE_CHECKING:
+    from napari_unet_seg.data.autosave import Autosave
     from napari_unet_seg.data.dataset import Case, Dataset
 
 
@@ -70,6 +72,8 @@ class Session:
         self._models = ModelCache(load_model or loading.load_model)
         self._find_adaptation = find_adaptation or loading.find_adaptation
         self._shelf = Shelf()
+        self.loose_edits = LooseEdits()
+        """Edits that no dataset can keep."""
         self._saves: Counter[str] = Counter()
         self._reading: tuple[tuple[Path, str], Reading] | None = None
         self.dataset: Dataset | None = None
@@ -128,19 +132,30 @@ class Session:
                     *notes,
                     f"the mask as it was before the corrections is not known, and nothing is scored: {error}",
                 )
-        dataset, identity = self.dataset, image_hash(volume)
+        identity = image_hash(volume)
         return LoadedCase(
             case=case,
             volume=volume,
             truth=truth,
             labelled=labelled,
             reading=reading,
-            autosaved=None if dataset is None else dataset.read_autosave(case.case_id),
+            autosaved=self._read_autosave(case, volume, identity=identity),
             image_hash=identity,
             adaptation=self._find_adaptation(identity) or "",
             mask_notes=notes,
             mask_problem=problem,
         )
+
+    def _read_autosave(self, case: Case, volume: Volume, *, identity: str) -> Autosave | None:
+        """Edits that were not saved: beside the dataset, or with the user's data, where it is read-only."""
+        kept = None if self.dataset is None else self.dataset.read_autosave(case.case_id)
+        if kept is not None:
+            return kept
+        try:
+            return self.loose_edits.read(self.loose_edits.of_case(identity), shape=volume.shape)
+        except InputError:
+            # It was put out of the way; the case is worth being opened all the same.
+            return None
 
     def read_mask(self, case: Case) -> Reading:
         """What the dataset has of a case's mask; what it has changed is to be shown then, by `take_reading`.

@@ -1,4 +1,4 @@
-"""Edits of images that belong to no dataset: kept with the user's data, by the image's pixels."""
+"""Edits that no dataset can keep, of images of none or of a read-only one: with the user's data, by image."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ class LooseEdits:
     folder : Path, optional
         By default ``edits`` in the user's data folder of this package.
     """
+
+    @staticmethod
+    def of_case(image_hash: str) -> str:
+        """The identity of a case's images, from `engine.image_hash.image_hash`."""
+        return f"case-{image_hash}"
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = user_folder() / "edits" if folder is None else folder

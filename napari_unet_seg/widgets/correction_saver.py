@@ -75,6 +75,7 @@ class CorrectionSaver(QObject):
         self._clock = ActiveTime()
         self._task: Task | None = None
         self._closed = False
+        self._identity = ""
         self._autosaved: Autosave | None = None
         self._mixed = False
         self._saved_note = ""
@@ -124,6 +125,7 @@ class CorrectionSaver(QObject):
     def take_case(self, loaded: LoadedCase) -> None:
         """Another case is shown: offer what an earlier run left unsaved of it."""
         self._forget()
+        self._identity = self._session.loose_edits.of_case(loaded.image_hash)
         self._autosaved = loaded.autosaved
         dataset = self._session.dataset
         if dataset is not None and not dataset.writable:
@@ -222,6 +224,8 @@ class CorrectionSaver(QObject):
             return
         self._mixed = job is not None and earlier is not None
 
+        edits, identity = self._session.loose_edits, self._identity
+
         def failed(error: Exception) -> None:
             self._on_autosave_failed(dataset, error)
 
@@ -229,6 +233,7 @@ class CorrectionSaver(QObject):
 
             def forget(task: Task) -> None:
                 if earlier is None:
+                    edits.drop(identity)
                     dataset.drop_autosave(case_id)
                 else:
                     dataset.put_back_autosave(case_id, earlier)
@@ -237,7 +242,15 @@ class CorrectionSaver(QObject):
             return
 
         def work(task: Task) -> str | None:
-            job.autosave({} if earlier is None else earlier.planes())
+            others = {} if earlier is None else earlier.planes()
+            try:
+                job.autosave(others)
+            except ReadOnlyError:
+                # Until a folder is chosen; and if none ever is, the edits are offered all the same.
+                shape = job.work.model.shape
+                edits.write(identity, {**others, **job.planes}, shape=shape, name=case_id)
+                raise
+            edits.drop(identity)
             # Not before there is something to correct: looking at a dataset writes nothing into it.
             return dataset.claim()
 

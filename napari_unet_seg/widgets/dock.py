@@ -121,6 +121,7 @@ class UNetDock(QWidget):
             segmentation=self.segmentation,
             questions=self.questions,
             lane=save_lane,
+            edits=self.session.loose_edits,
             parent=self,
         )
         self._leaving = Leaving(

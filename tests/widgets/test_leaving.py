@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QEventLoop, QTimer
 
-from napari_unet_seg.errors import ChangedElsewhereError, InputError
+from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
+from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.correction_saver import KEEP_MINE, TAKE_THEIRS
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.leaving import Answer
@@ -206,3 +207,32 @@ def test_labels_above_a_byte_are_shown_as_they_were_saved(
     assert segmented.saver.unsaved() == []
     assert segmented.corrector.value().states[2] is SliceState.SAVED
     np.testing.assert_array_equal(layer.data[2], dataset["one"].corrected[2])
+
+
+def test_edits_of_a_read_only_dataset_are_kept_with_the_user_s_data(
+    segmented: UNetDock, dataset: FakeDataset, settle: Settle, own_registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever becomes of the question for a folder."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ReadOnlyError("this dataset is read-only")
+
+    with monkeypatch.context() as read_only:
+        read_only.setattr(dataset, "autosave", refuse)
+        stroke(segmented, 2)
+        painted = segmented.session.work.mask.data[2].copy()
+        segmented.saver.autosave()
+        settle()
+    assert "Corrections need a folder of their own" in segmented.correct_panel.notice()
+    assert len(list(own_registry.glob("edits/case-*"))) == 1
+    other = Session(open_dataset=lambda path: dataset)
+    other.take_dataset(dataset)
+    kept = other.read_case(dataset["one"]).autosaved
+    assert kept is not None
+    np.testing.assert_array_equal(kept.planes()[2], painted)
+    assert other.read_case(dataset["two"]).autosaved is None
+    # A folder was chosen: they lie there now.
+    segmented.saver.autosave()
+    settle()
+    assert list(own_registry.glob("edits/case-*")) == []
+    assert list(dataset.autosaves["one"].planes()) == [2]
