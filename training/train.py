@@ -26,6 +26,7 @@ from napari_unet_seg.engine.processes import Processes
 from napari_unet_seg.engine.sampling import epoch_length
 from napari_unet_seg.engine.unet import UNet
 from napari_unet_seg.errors import InputError
+from training.json_file import finite
 from training.recipe import Recipe
 from training.run_folder import RunFolder, check_free, check_own, folder_of
 from training.spill import Spill
@@ -128,15 +129,18 @@ def train(
         assert isinstance(network, UNet)
         network.set_prior(recipe.prior)
     licences = [recipe.licence] if any(name.startswith(recipe.licensed_prefix) for name in slices.cases) else []
+    cases_before: list[str] = []
     if initial is not None:
         network, description = load_checkpoint(initial)
         parent = file_hash(initial)
         licences.append(description.licence)
         if description.network != recipe.network:
             raise InputError(f"its network is another one than that of the recipe {recipe.name}", path=initial)
-        seen = {patient_of(case_id) for case_id in description.training.get("cases", [])}
+        seen = description.trained_patients
         if overlap := [case_id for case_id in slices.held_out if patient_of(case_id) in seen]:
             raise InputError(f"it was trained on {len(overlap)} of the cases held out, or their patients", path=initial)
+        known = (description.training.get(key, []) for key in ("cases_before", "cases"))
+        cases_before = sorted({str(case_id) for some in known for case_id in some})
         network.train()
     settings = {
         "recipe": dataclasses.asdict(recipe),
@@ -148,6 +152,7 @@ def train(
         "parent": parent,
         "licence": "; ".join(dict.fromkeys(one for one in licences if one)),
         "cases": slices.cases,
+        "cases_before": cases_before,
         "held_out": slices.held_out,
         "data_fingerprint": slices.fingerprint,
         "split_fingerprint": slices.split_fingerprint,
@@ -261,7 +266,7 @@ def _time(seconds: float, step: int, config: FitConfig) -> str:
 
 def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds: float, scores: Any) -> Description:
     named = (
-        *("cases", "held_out", "data_fingerprint", "split_fingerprint", "patients_assumed"),
+        *("cases", "cases_before", "held_out", "data_fingerprint", "split_fingerprint", "patients_assumed"),
         *("versions", "device", "processes"),
     )
     return Description(
@@ -282,7 +287,7 @@ def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds
             **{key: settings[key] for key in named},
             "steps_done": step,
             "seconds": round(seconds, 1),
-            **({"validation": dict(scores)} if scores is not None else {}),
+            **({"validation": finite(scores)} if scores is not None else {}),
         },
         parent=settings["parent"],
         licence=settings["licence"],
@@ -291,7 +296,7 @@ def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds
 
 def _copy(best: Path, output: Path) -> None:
     """Put the best checkpoint where the caller wants it as well."""
-    if output.suffix == ".safetensors":
+    if output.suffix == ".safetensors" and not (output.is_file() and file_hash(output) == file_hash(best)):
         write_bytes(output, best.read_bytes())
 
 

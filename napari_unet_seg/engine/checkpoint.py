@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FORMAT = "napari-unet-seg/1"
 _HEADER_KEY = "napari_unet_seg"
+_LEARNED = ("cases", "cases_before")
+"""Lists of a header's ``training``: cases of the training itself, and those that its parents had learned from."""
 NOT_A_CHECKPOINT = "this is not a model of napari-unet-seg; models are .safetensors files (see `models list`)"
 
 
@@ -71,8 +73,11 @@ class Description:
 
     @property
     def trained_patients(self) -> set[str]:
-        """Patients that it learned from, by `data.splits.patient_of`; empty where nobody noted that."""
-        return {patient_of(str(case_id)) for case_id in self.training.get("cases", [])}
+        """Patients that it learned from, by `data.splits.patient_of`; empty where nobody noted that.
+
+        Those that it learned from before, as the checkpoint that its training began with, are among them.
+        """
+        return {patient_of(str(case_id)) for key in _LEARNED for case_id in self.training.get(key, [])}
 
     @property
     def adapted_to(self) -> str | None:

@@ -260,6 +260,7 @@ def _training(
         "case": case,
         "image_hash": image_hash,
         "cases": [*cases, *(each for each in seen if each not in cases)],
+        "cases_before": list(before.get("cases_before", [])),
         "held_out": [each for each in before.get("held_out", []) if each not in seen],
         "learned": sorted({*learned, *(before.get("learned", []) if report.scope == "model" else [])}),
         "held_back": one_round.judged_by,

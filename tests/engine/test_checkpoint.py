@@ -25,6 +25,13 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
         torch.testing.assert_close(again.state_dict()[name], value)
 
 
+def test_patients_that_the_start_had_learned_from_count_as_learned_from() -> None:
+    training = {"cases": ["TCGA_CS_4941_19960909"], "cases_before": ["TCGA_CS_4942_19970222", "own"]}
+    described = Description(name="m", network=SMALL, training=training)
+    assert described.trained_patients == {"TCGA_CS_4941", "TCGA_CS_4942", "own"}
+    assert Description(name="m", network=SMALL).trained_patients == set()
+
+
 def test_channels_last_weights_are_saved(tmp_path: Path) -> None:
     network = to_channels_last(small_network())
     save_checkpoint(tmp_path / "m.safetensors", network, Description(name="m", network=SMALL))

@@ -17,7 +17,7 @@ from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
 from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.engine import finetune as module
 from napari_unet_seg.engine import trainings
-from napari_unet_seg.engine.checkpoint import load_checkpoint
+from napari_unet_seg.engine.checkpoint import load_checkpoint, save_checkpoint
 from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.events import FitEvent, RoundFinished, RoundStarted, StepDone, ValidationDone
 from napari_unet_seg.engine.finetune import finetune
@@ -89,6 +89,19 @@ def test_the_model_learns_from_several_cases(open_phantoms: Callable[..., Datase
     assert roles >= {("a", "held back"), ("b", "held back"), ("c", "held back"), ("f", "rehearsal")}
     _, description = load_checkpoint(Registry().path("mine"))
     assert description.training["cases"][-3:] == ["a", "b", "c"]
+
+
+def test_what_the_parent_s_parents_learned_from_is_not_forgotten(
+    open_phantoms: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    network, description = load_checkpoint(Registry().path("default"))
+    seen = {"cases": ["TCGA_CS_0001_1"], "cases_before": ["TCGA_DU_0002_1"]}
+    save_checkpoint(tmp_path / "parent.safetensors", network, replace(description, training=seen))
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4])
+    run(dataset, steps=1, model=tmp_path / "parent.safetensors")
+    child = VersionLine("mine", registry=Registry()).versions()[-1].description
+    assert child.trained_patients >= {"TCGA_CS_0001", "TCGA_DU_0002", "a"}
 
 
 @pytest.mark.parametrize("scope", ["scan", "model"])

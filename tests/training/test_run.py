@@ -131,6 +131,36 @@ def test_a_start_that_has_seen_the_fold_is_refused(
     assert read_description(tmp_path / "next.safetensors").parent is not None
 
 
+def test_what_the_start_was_trained_on_is_not_forgotten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, third = (write_kaggle(tmp_path / name, patients=1, slices=4, size=32) for name in "abc")
+    data = {}
+    for number, folder in enumerate((first, second, third)):
+        (case,) = (each for each in folder.iterdir() if each.is_dir())
+        data[f"P{number}"] = folder / f"P{number}"
+        data[f"P{number}"].mkdir()
+        for image in case.iterdir():
+            image.rename(data[f"P{number}"] / image.name.replace(case.name, f"P{number}"))
+        case.rmdir()
+    weights = [tmp_path / f"{number}.safetensors" for number in range(3)]
+    start: list[str] = []
+    for folder, output in zip((first, second, third), weights, strict=True):
+        assert run.main(["default", "--data", str(folder), "--output", str(output), *SHORT, *start]) == 0
+        start = ["--init", str(output)]
+    described = read_description(weights[2])
+    assert described.training["cases"] == ["P2"]
+    assert described.training["cases_before"] == ["P0", "P1"]
+    assert described.trained_patients == {"P0", "P1", "P2"}
+    # Nor is it two trainings later, where the first one's patient is held out.
+    (first / "P3").mkdir()
+    for image in data["P0"].iterdir():
+        (first / "P3" / image.name.replace("P0", "P3")).write_bytes(image.read_bytes())
+    file = tmp_path / "folds.json"
+    file.write_text(json.dumps({"folds": [["P0"]]}))
+    arguments = ["default", "--data", str(first), "--output", str(tmp_path / "next"), *SHORT, *start]
+    assert run.main([*arguments, "--folds", str(file), "--fold", "0"]) == 2
+    assert "trained on 1 of the cases held out" in capsys.readouterr().err
+
+
 def test_data_without_masks_is_refused(tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for mask in patients.rglob("*_mask.tif"):
         mask.unlink()
@@ -152,15 +182,16 @@ def test_a_file_without_folds_is_one_clear_line(
 
 def test_a_release_carries_its_scores_and_the_same_weights(tmp_path: Path, patients: Path) -> None:
     file, _ = folds(tmp_path, patients)
-    output, scored = tmp_path / "fold.safetensors", tmp_path / "scored"
-    arguments = ["--data", str(patients), "--output", str(output), "--folds", str(file), "--fold", "0"]
-    assert run.main(["default", *arguments, *SHORT]) == 0
+    outputs, scored = [tmp_path / f"fold_{fold}.safetensors" for fold in range(2)], tmp_path / "scored"
+    for fold, output in enumerate(outputs):
+        arguments = ["--data", str(patients), "--output", str(output), "--folds", str(file), "--fold", str(fold)]
+        assert run.main(["default", *arguments, *SHORT]) == 0
     scoring = ["--data", str(patients), "--output", str(scored), "--threads", "1"]
-    assert cross_validate.main([*scoring, "--checkpoints", str(output)]) == 0
+    assert cross_validate.main([*scoring, "--checkpoints", *map(str, outputs)]) == 0
     scores = scored / "cross_validation.json"
     assert release.main([str(output), "--metrics", str(scores), "--destination", str(tmp_path / "out")]) == 0
     network, description = load_checkpoint(tmp_path / "out" / "default.safetensors")
-    assert description.metrics["cases"] == 1
+    assert description.metrics["cases"] == 2
     assert "never saw" in description.metrics["protocol"]
     for name, value in load_checkpoint(output)[0].state_dict().items():
         assert value.equal(network.state_dict()[name])

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -6,12 +7,13 @@ import pytest
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.phantom import write_kaggle
+from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description, save_checkpoint
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.errors import InputError
 from tests.training.simulated import FakeFinetune, save_fold, suggest_last
 from training import simulate
 from training.simulation.model import dice_by_case, reference_dice, simulate_model, spread
-from training.simulation.patients import read_patient
+from training.simulation.patients import read_patient, unseen_cases
 from training.simulation.retraining import Plan
 from training.simulation.scan import ScanRun, dice_of, simulate_scan
 from training.simulation.studies import make_cohort, run_scans, scan_runs
@@ -225,6 +227,20 @@ def test_means_are_over_patients_and_the_worst_over_runs() -> None:
     assert suggested["against"]["random"]["mean"] == pytest.approx((0.8 - 0.7 + 0.9 - 0.9) / 2)
 
 
+def test_what_a_checkpoint_began_with_had_seen_is_not_unseen(
+    tmp_path: Path, data: Path, names: list[str], fold: Path
+) -> None:
+    network, description = load_checkpoint(fold)
+    training = {"cases": names[3:], "cases_before": names[:1]}
+    save_checkpoint(fold, network, dataclasses.replace(description, training=training))
+    dataset = open_dataset(data)
+    assert unseen_cases(read_description(fold), dataset) == names[1:3]
+    with pytest.raises(InputError, match=f"trained on {names[0]}"):
+        make_cohort(dataset, fold, correct=[names[0]])
+    with pytest.raises(InputError, match=f"reference was trained on {names[0]}"):
+        reference_dice([fold], names[:2], dataset=dataset, device="cpu")
+
+
 def test_scans_of_a_patient_make_no_interval_narrower() -> None:
     scans = [f"TCGA_CS_4941_199{number}" for number in range(3)]
     runs = [scan_result(case, "worst", before=0.4, after=0.5, whole=0.8) for case in scans]
@@ -291,6 +307,7 @@ def test_the_command_closes_a_gap(
         ("scan", ["--degrade", "blur"], "unknown degradation"),
         ("scan", ["--cases", "nobody"], "there is no case"),
         ("scan", ["--slices", "0"], "there must be slices"),
+        ("scan", ["--seconds", "nan"], "a round takes time, got nan s"),
         ("model", [], "needs --correct-cases"),
         ("model", ["--correct-cases", "*_1000_*", "*_1001_*", "*_1002_*"], "no case is left to evaluate"),
     ],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from napari_unet_seg.data.case import Case
+from napari_unet_seg.data.checks import check_usable
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.checkpoint import Description
@@ -38,3 +40,13 @@ def unseen_cases(checkpoint: Path, description: Description, dataset: Dataset) -
     if not cases:
         raise InputError(f"none of the cases that {checkpoint.name} holds out has a mask", path=dataset.root)
     return cases
+
+
+def check_readable(cases: Iterable[Case]) -> None:
+    """Read cases as for their scores, a little work next to predicting them; InputError for the first that cannot be.
+
+    One that shows only when its turn comes takes the scores of all before it along.
+    """
+    for case in cases:
+        check_usable(case.read_image())
+        case.read_mask()

@@ -81,7 +81,7 @@ def reference_dice(
     left, scores = list(cases), {}
     for path in checkpoints:
         segmenter = load_model(path, device=device)
-        seen = patients_of(segmenter.description.training.get("cases", []))
+        seen = segmenter.description.trained_patients
         scores |= dice_by_case(dataset, [case for case in left if patient_of(case) not in seen], segmenter)
         left = [case for case in left if case not in scores]
     if left and checkpoints:

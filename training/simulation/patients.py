@@ -62,7 +62,7 @@ def unseen_cases(description: Description, dataset: Dataset) -> list[str]:
     Where its header names none held out, all cases of other patients.
     """
     held_out = set(description.training.get("held_out") or [])
-    seen = patients_of(description.training.get("cases", []))
+    seen = description.trained_patients
     return [
         case.case_id
         for case in dataset

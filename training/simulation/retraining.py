@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.slices < 1 or self.rounds < 1:
             raise InputError(f"there must be slices and rounds, got {self.slices} and {self.rounds}")
-        if self.seconds <= 0:
+        if not 0 < self.seconds < math.inf:
             raise InputError(f"a round takes time, got {self.seconds} s")
 
 

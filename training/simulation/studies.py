@@ -53,7 +53,8 @@ def scan_runs(
     alone : bool
         Leave the other unseen cases out of the dataset of the corrections.
     rehearse_labelled : bool
-        Put the cases that the checkpoint was trained on into it, with their masks.
+        Put the cases that the checkpoint was trained on into it, with their masks; not those that only the one it
+        began with had learned from, which may be of other data.
 
     Raises
     ------
@@ -138,7 +139,7 @@ def make_cohort(
     unseen = unseen_cases(description, dataset)
     corrected = choose_cases(dataset, correct)
     others = choose_cases(dataset, other)
-    taken, kept_apart, known = patients_of([*corrected, *others]), patients_of(others), patients_of(trained)
+    taken, kept_apart, known = patients_of([*corrected, *others]), patients_of(others), description.trained_patients
     left = [case for case in unseen if patient_of(case) not in taken]
     evaluated = choose_cases(dataset, evaluate) if evaluate else left
     if not corrected:
