@@ -5,14 +5,15 @@
 The plain way is the network as it was trained, in float32, channels first, on whole slices, one batch after another.
 The fast way is `Segmenter`: head cut out, batch normalisation folded, channels last, the device's number format, slices
 side by side. For every case both masks are compared, after everything behind the network. The exit status is 1 where
-more than one pixel of a thousand differs, or the volume Dice with the ground truth differs by more than 0.002.
+more than one pixel of a thousand differs, or the volume Dice with the ground truth differs by more than 0.002; it is 2
+where a case cannot be read, which is named and left out.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from napari_unet_seg.commands.status import report_case
+from napari_unet_seg.data.case import Case
 from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.roles import arrange_channels
 from napari_unet_seg.data.volume import Mask, Volume
@@ -31,7 +34,8 @@ from napari_unet_seg.engine.normalise import CLIP, statistics_for
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.engine.working_grid import to_working_grid
-from training.command_line import command, command_parser, report_file
+from napari_unet_seg.errors import InputError, SegmentationError
+from training.command_line import command, command_parser, positive_int, report_file
 from training.json_file import save_json
 
 EQUAL = 0.999
@@ -108,7 +112,14 @@ def plain_probability(network: Network, description: Description, volume: Volume
     return result[0] if len(result) == 1 else result
 
 
-def compare(network: Network, segmenter: Segmenter, dataset: Dataset, *, every: int = 1) -> Iterator[Agreement]:
+def compare(
+    network: Network,
+    segmenter: Segmenter,
+    dataset: Dataset,
+    *,
+    every: int = 1,
+    failed: Callable[[Case, Exception], None] | None = None,
+) -> Iterator[Agreement]:
     """Predict cases both ways, and compare the masks.
 
     Parameters
@@ -121,11 +132,21 @@ def compare(network: Network, segmenter: Segmenter, dataset: Dataset, *, every: 
         Its cases need no masks.
     every : int
         The first case of so many.
+    failed : callable, optional
+        Called with each case that could not be used, or that the computation failed on; without it the first one
+        raises.
     """
     for case in dataset.cases[::every]:
-        volume = case.read_image()
-        expected = segmenter.mask(plain_probability(network, segmenter.description, volume))
-        yield agreement(case.case_id, segmenter.mask(segmenter.predict(volume)), expected, case.read_mask())
+        try:
+            volume, truth = case.read_image(), case.read_mask()
+            expected = segmenter.mask(plain_probability(network, segmenter.description, volume))
+            mask = segmenter.mask(segmenter.predict(volume))
+        except (InputError, SegmentationError, MemoryError) as error:
+            if failed is None:
+                raise
+            failed(case, error)
+            continue
+        yield agreement(case.case_id, mask, expected, truth)
 
 
 @command
@@ -136,16 +157,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="default", help="a model's name, or a .safetensors file")
     parser.add_argument("--device", default="auto", help="of the fast way (default: %(default)s)")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="of the fast way (default: the device's)")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="the first case of N (default: all)")
+    parser.add_argument("--every", type=positive_int, default=1, metavar="N", help="the first case of N (default: all)")
     parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
-    if given.every < 1:
-        parser.error("--every must be positive")
     precision = None if given.precision is None else getattr(torch, given.precision)
-    found = []
+    found: list[Agreement] = []
+    problems: list[int] = []
+
+    def failed(case: Case, error: Exception) -> None:
+        problems.append(report_case(error, case=case.case_id, work="comparing"))
+
     network, description = load_checkpoint(Registry().path(given.model))
     segmenter = Segmenter(network, description, device=given.device, precision=precision)
-    for each in compare(network, segmenter, open_dataset(given.data), every=given.every):
+    for each in compare(network, segmenter, open_dataset(given.data), every=given.every, failed=failed):
         change = "" if each.change is None else f", Dice with the ground truth {each.change:+.6f}"
         print(f"{each.case}: {each.equal:.6%} of the pixels equal{change}", flush=True)
         found.append(each)
@@ -158,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"equal, Dice with the ground truth changed by at most {change:.6f}"
     )
     save_json(given.json, [dataclasses.asdict(each) for each in found])
-    return int(not all(each.holds for each in found))
+    return max([int(not all(each.holds for each in found)), *problems])
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
 from napari_unet_seg.commands.status import FAILED, INPUT_AT_FAULT, INTERRUPTED
 from napari_unet_seg.commands.streams import prepare_streams
 from napari_unet_seg.data.report_file import check_report
@@ -55,6 +57,29 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[s
         return status
 
     return run
+
+
+@contextmanager
+def ended_by_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C end a training in good order, and the command with it: half of a training is not scored.
+
+    Yields a callable that says whether the end was asked for. If it was, KeyboardInterrupt follows.
+    """
+    with stop_at_first_interrupt() as should_stop:
+        yield should_stop
+    if should_stop():
+        raise KeyboardInterrupt
+
+
+def positive_int(text: str) -> int:
+    """The type of an argument: a whole number from 1 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"it must be a whole number of at least 1, got {text!r}")
+    return number
 
 
 def report_file(text: str) -> Path:

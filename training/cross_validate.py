@@ -9,13 +9,15 @@ A fold as a job of its own, on whatever node is free, the report afterwards::
     python -m training.cross_validate default --data kaggle_3m --folds training/lgg_folds.json --output runs/cv --fold 3
     python -m training.cross_validate default --data kaggle_3m --output runs/cv --gather
 
-Models that are trained already, each with the cases it holds out in its header::
+Models that are trained already, each with the cases it holds out in its header; they stay where they are, and K counts
+them::
 
     python -m training.cross_validate --data kaggle_3m --output runs/cv --checkpoints fold_0.safetensors ...
 
 ``--folds`` is a JSON file with the key ``folds``, lists of case ids; without it, or where its cases are not those of
 the dataset, folds are drawn by patient. The folder gets ``folds.json``, for each fold ``fold_K.safetensors`` and the
-scores ``fold_K.json``, and in the end ``cross_validation.json`` and ``report.html``.
+scores ``fold_K.json``, and in the end ``cross_validation.json`` and ``report.html``. Ctrl-C ends a training after its
+step, and ``--resume`` goes on there.
 """
 
 from __future__ import annotations
@@ -32,20 +34,22 @@ import torch
 from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.data.splits import labelled_slices, pictures_of_unknown
+from napari_unet_seg.engine.checkpoint import read_description
 from napari_unet_seg.engine.evaluate import CaseScores
 from napari_unet_seg.engine.summary import summary_text
 from napari_unet_seg.errors import InputError
-from training.command_line import command, command_parser
+from training.command_line import command, command_parser, ended_by_interrupt, positive_int
 from training.json_file import save_json
 from training.launch import default_threads
 from training.recipe import Recipe
 from training.recipes import RECIPES
 from training.report.case_pictures import CasePictures
 from training.report.fold_plan import FoldPlan, plan_folds
-from training.report.fold_scores import FoldScores, score_fold
+from training.report.fold_scores import FoldScores, score_fold, scored_checkpoint
+from training.report.held_out import check_readable, unseen_cases
 from training.report.out_of_fold import gather
 from training.report.page import Portrait, cross_validation_page
-from training.run_folder import check_free
+from training.run_folder import RunFolder, check_free, folder_of
 from training.settings import changed_recipe
 from training.split import read_folds
 from training.train import train
@@ -60,16 +64,44 @@ def run_fold(
     ------
     InputError
         If data or folder cannot be used.
+    KeyboardInterrupt
+        After the step at which Ctrl-C was pressed, with all written that `resume` goes on from.
     """
-    checkpoint = train(
-        recipe,
-        data=dataset.root,
-        output=output / f"fold_{fold}.safetensors",
-        folds=output / "folds.json",
-        fold=fold,
-        resume=resume,
-    )
-    return _scored(checkpoint, dataset, fold=fold, device=device)
+    with ended_by_interrupt() as should_stop:
+        checkpoint = train(
+            recipe,
+            data=dataset.root,
+            output=output / f"fold_{fold}.safetensors",
+            folds=output / "folds.json",
+            fold=fold,
+            resume=resume,
+            should_stop=should_stop,
+        )
+    return _scored(checkpoint, dataset, fold=fold, target=checkpoint.with_suffix(".json"), device=device)
+
+
+def score_checkpoints(
+    checkpoints: Sequence[Path], dataset: Dataset, *, output: Path, device: str = "auto"
+) -> list[FoldScores]:
+    """Score models that are trained already on what they hold out, and write ``output/fold_K.json`` of each.
+
+    Raises
+    ------
+    InputError
+        Before the first is scored, if one holds out nothing that can be scored, a case cannot be read, or there are
+        scores of other models in the folder.
+    """
+    targets = [output / f"fold_{number}.json" for number in range(len(checkpoints))]
+    own = {target: checkpoint.resolve() for target, checkpoint in zip(targets, checkpoints, strict=True)}
+    for file in sorted(output.glob("fold_*.json")):
+        if own.get(file) != scored_checkpoint(file).resolve():
+            raise InputError("holds scores of another model; give another --output, or delete it", path=file)
+    for checkpoint in checkpoints:
+        check_readable(unseen_cases(checkpoint, read_description(checkpoint), dataset))
+    return [
+        _scored(checkpoint, dataset, fold=number, target=target, device=device)
+        for number, (checkpoint, target) in enumerate(zip(checkpoints, targets, strict=True))
+    ]
 
 
 def write_report(
@@ -139,15 +171,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.checkpoints and not given.gather and given.recipe is None:
         parser.error("name a recipe to train, or give --checkpoints or --gather")
+    if given.worst < 0:
+        parser.error(f"--worst must not be negative, got {given.worst}")
     torch.set_num_threads(given.threads or default_threads())
     dataset = open_dataset(given.data)
     check_writable(given.output / "cross_validation.json")
     if given.checkpoints:
         source = "those that the headers of the checkpoints name"
-        scores = [
-            score_fold(path, dataset, fold=number, device=given.device, progress=_print_case)
-            for number, path in enumerate(given.checkpoints)
-        ]
+        scores = score_checkpoints(given.checkpoints, dataset, output=given.output, device=given.device)
     elif given.gather:
         source, scores = _gathered(given.output, dataset, device=given.device)
     else:
@@ -185,9 +216,9 @@ def _trained(recipe: Recipe, plan: FoldPlan, dataset: Dataset, given: argparse.N
     ]
 
 
-def _scored(checkpoint: Path, dataset: Dataset, *, fold: int, device: str) -> FoldScores:
+def _scored(checkpoint: Path, dataset: Dataset, *, fold: int, target: Path, device: str) -> FoldScores:
     scores = score_fold(checkpoint, dataset, fold=fold, device=device, progress=_print_case)
-    scores.save(checkpoint.with_suffix(".json"))
+    scores.save(target)
     return scores
 
 
@@ -196,11 +227,13 @@ def _gathered(output: Path, dataset: Dataset, *, device: str) -> tuple[str, list
     plan = output / "folds.json"
     done = []
     for fold in range(len(read_folds(plan))):
-        checkpoint = output / f"fold_{fold}.safetensors"
-        if checkpoint.with_suffix(".json").is_file():
-            done.append(FoldScores.load(checkpoint.with_suffix(".json")))
+        checkpoint, target = output / f"fold_{fold}.safetensors", output / f"fold_{fold}.json"
+        if target.is_file():
+            done.append(FoldScores.load(target))
+        elif RunFolder(folder_of(checkpoint)).is_unfinished():
+            print(f"{checkpoint.name} is half trained, to go on with by --resume: this fold is left out", flush=True)
         elif checkpoint.is_file():
-            done.append(_scored(checkpoint, dataset, fold=fold, device=device))
+            done.append(_scored(checkpoint, dataset, fold=fold, target=target, device=device))
         else:
             print(f"{checkpoint.name} is not there: this fold is left out", flush=True)
     if not done:
@@ -232,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on with folds that were broken off, and keep those that are done")
     add("--worst", type=int, default=6, help="worst cases with pictures (default: 6)")
     add("--device", default="auto", help="what is predicted on")
-    add("--threads", type=int, help="CPU threads (default: all)")
+    add("--threads", type=positive_int, help="CPU threads (default: all)")
     return parser
 
 

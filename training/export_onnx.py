@@ -6,14 +6,15 @@ MODEL is a name that ``models list`` shows, or a ``.safetensors`` file. What com
 channel names, normalisation, neighbouring slices, threshold and all the rest.
 
 ``--check`` predicts every case of a dataset with PyTorch and with ONNX Runtime, everything around the network being
-the same, and compares the masks; the exit status is 1 where they differ in more than one pixel of a thousand.
+the same, and compares the masks; the exit status is 1 where they differ in more than one pixel of a thousand, and 2
+where a case cannot be read, which is named and left out.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_unet_seg.commands.status import report_case
+from napari_unet_seg.data.case import Case
 from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
@@ -29,9 +32,9 @@ from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.normalise import CLIP
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, SegmentationError
 from training.agreement import EQUAL, Agreement, agreement
-from training.command_line import command, command_parser
+from training.command_line import command, command_parser, positive_int
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -174,7 +177,14 @@ def load_onnx(path: Path, *, threads: int | None = None) -> tuple[OnnxNetwork, D
     return OnnxNetwork(description.network, session), description
 
 
-def compare(network: Network, onnx: OnnxNetwork, description: Description, dataset: Dataset) -> Iterator[Agreement]:
+def compare(
+    network: Network,
+    onnx: OnnxNetwork,
+    description: Description,
+    dataset: Dataset,
+    *,
+    failed: Callable[[Case, Exception], None] | None = None,
+) -> Iterator[Agreement]:
     """Predict every case both ways, on the CPU in float32, and compare the masks.
 
     Parameters
@@ -187,14 +197,23 @@ def compare(network: Network, onnx: OnnxNetwork, description: Description, datas
         Of both.
     dataset : Dataset
         Its cases need no masks.
+    failed : callable, optional
+        Called with each case that could not be used, or that the computation failed on; without it the first one
+        raises.
     """
     segmenter = Segmenter(network, description, device="cpu", precision=torch.float32)
     for case in dataset.cases:
-        volume = case.read_image()
-        segmenter.use(network)
-        expected = segmenter.mask(segmenter.predict(volume))
-        segmenter.use(onnx)
-        mask = segmenter.mask(segmenter.predict(volume))
+        try:
+            volume = case.read_image()
+            segmenter.use(network)
+            expected = segmenter.mask(segmenter.predict(volume))
+            segmenter.use(onnx)
+            mask = segmenter.mask(segmenter.predict(volume))
+        except (InputError, SegmentationError, MemoryError) as error:
+            if failed is None:
+                raise
+            failed(case, error)
+            continue
         yield agreement(case.case_id, mask, expected)
 
 
@@ -213,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", help="a model's name, or a .safetensors file")
     parser.add_argument("output", type=Path, help="the .onnx file")
     parser.add_argument("--check", type=Path, metavar="DATA", help="a dataset to compare both on")
-    parser.add_argument("--threads", type=int, help="CPU threads, of PyTorch and of ONNX Runtime")
+    parser.add_argument("--threads", type=positive_int, help="CPU threads, of PyTorch and of ONNX Runtime")
     given = parser.parse_args(arguments)
     if given.output.suffix.lower() != ".onnx":
         raise InputError("give the file the ending .onnx", path=given.output)
@@ -225,8 +244,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.check is None:
         return 0
     onnx, read = load_onnx(given.output, threads=given.threads)
-    found = []
-    for each in compare(network, onnx, read, open_dataset(given.check)):
+    found: list[Agreement] = []
+    problems: list[int] = []
+
+    def failed(case: Case, error: Exception) -> None:
+        problems.append(report_case(error, case=case.case_id, work="comparing"))
+
+    for each in compare(network, onnx, read, open_dataset(given.check), failed=failed):
         print(f"{each.case}: {each.equal:.6%} of the pixels equal, Dice {each.dice:.6f}", flush=True)
         found.append(each)
     if not found:
@@ -234,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     least = min(each.equal for each in found)
     print(f"least of {len(found)} cases: {least:.6%} equal, Dice {min(each.dice for each in found):.6f}")
-    return int(least < EQUAL)
+    return max([int(least < EQUAL), *problems])
 
 
 if __name__ == "__main__":

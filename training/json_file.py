@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from napari_unet_seg.data.report_file import write_report_file
+
+
+def finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures as JSON can hold them: None for those that are no number, or without end."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def save_json(path: Path | None, value: Any) -> None:

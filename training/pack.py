@@ -14,7 +14,7 @@ from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.splits import labelled_slices, parts_of_folders
 from napari_unet_seg.engine.shard_index import ShardIndex
 from napari_unet_seg.errors import InputError
-from training.command_line import command, command_parser
+from training.command_line import command, command_parser, positive_int
 from training.recipe import Recipe
 from training.recipes import RECIPES
 from training.spill import pack
@@ -57,10 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe", choices=sorted(RECIPES))
     parser.add_argument("--data", required=True, help="a dataset with masks")
     parser.add_argument("--output", required=True, help="folder or URL for the shards")
-    parser.add_argument("--shard-mib", type=int, default=64, help="length of a shard (default: %(default)s)")
+    parser.add_argument("--shard-mib", type=positive_int, default=64, help="length of a shard (default: %(default)s)")
     given = parser.parse_args(arguments)
-    if given.shard_mib < 1:
-        parser.error(f"--shard-mib must be positive, got {given.shard_mib}")
     index = pack_dataset(
         RECIPES[given.recipe](), data=given.data, output=given.output, shard_bytes=given.shard_mib * 2**20
     )

@@ -24,10 +24,11 @@ import torch
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.engine.checkpoint import file_hash
-from training.command_line import command, command_parser
+from training.command_line import command, command_parser, positive_int
 from training.json_file import save_json
 from training.launch import default_threads
 from training.report.fold_settings import held_out_cases, score_fold_settings
+from training.report.held_out import check_readable
 from training.report.mask_settings import rules, thresholds
 from training.report.settings_table import compare, markdown
 
@@ -44,10 +45,12 @@ def study(
     Raises
     ------
     InputError
-        If dataset or checkpoints cannot be used, see `held_out_cases`.
+        If dataset or checkpoints cannot be used, see `held_out_cases`, or a case cannot be read.
     """
     dataset = open_dataset(data)
     own, folds = held_out_cases(checkpoints, dataset)
+    for cases in folds:
+        check_readable(cases)
     # A setting of both lists is scored once.
     settings = list(dict.fromkeys([*rules(own), *thresholds(own, flip=False), *thresholds(own, flip=True)]))
     done = [
@@ -75,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--checkpoints", type=Path, nargs="+", required=True, metavar="CKPT", help="one of each fold, two or more")
     add("--output", type=Path, required=True, metavar="DIR", help="where JSON and table go")
     add("--device", default="auto", help="what is predicted on")
-    add("--threads", type=int, help="CPU threads (default: all)")
+    add("--threads", type=positive_int, help="CPU threads (default: all)")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads or default_threads())
     check_writable(given.output / "postprocess.json")

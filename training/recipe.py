@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -33,8 +34,11 @@ class SplitConfig:
             raise ValueError(f"kind must be 'patients', 'slices' or 'given', got {self.kind!r}")
         if min(self.train, self.validation, self.test) < 0 or self.train == 0:
             raise ValueError(f"fractions must not be negative, and some of the data must train, got {self}")
-        if abs(self.train + self.validation + self.test - 1) > 1e-6:
+        # As a comparison that NaN does not pass.
+        if not abs(self.train + self.validation + self.test - 1) <= 1e-6:
             raise ValueError(f"train, validation and test must add up to 1, got {self}")
+        if self.seed < 0:
+            raise ValueError(f"the seed of a split must not be negative, got {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,17 @@ class Recipe:
     """What the published project leaves open, and what stands here instead."""
 
     def __post_init__(self) -> None:
+        if len(self.channel_names) != self.network.in_channels:
+            raise ValueError(
+                f"channel_names are {len(self.channel_names)}, and network.in_channels {self.network.in_channels}; "
+                "set both"
+            )
+        if self.network.classes != 1:
+            raise ValueError(f"recipes train one class, so network.classes must be 1, got {self.network.classes}")
+        if not 0 <= self.min_fraction <= 1:
+            raise ValueError(f"min_fraction must lie in 0..1, got {self.min_fraction}")
+        if not 0 <= self.metric_smooth < math.inf:
+            raise ValueError(f"metric_smooth must not be negative, got {self.metric_smooth}")
         cut_out = isinstance(self.fit.augment, AugmentConfig)
         if cut_out == (self.resize is not None):
             raise ValueError("whole slices are resized, and AugmentConfig cuts patches out of them: one or the other")

@@ -7,9 +7,10 @@ more, split by patient and scored on patients who chose nothing, for a figure th
 precision; ``--precision bfloat16`` trains in mixed precision, several times as fast where the processor has it, and the
 table says so.
 
-``reproduction.md``, ``reproduction.json`` and figures are written after every recipe; ``runs/RECIPE/`` holds what the
-training writes. ``--evaluate`` trains nothing and takes the checkpoints that are there, where the dataset still gives
-the split that they were trained with.
+``reproduction.md``, ``reproduction.json`` and figures are written after every recipe, beside what earlier calls for
+other recipes left there; ``runs/RECIPE/`` holds what the training writes. Ctrl-C ends a training after its step, and
+``--resume`` goes on there. ``--evaluate`` trains nothing and takes the checkpoints that are there, where the dataset
+still gives the split that they were trained with.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ import torch
 from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.engine.checkpoint import read_description
-from napari_unet_seg.errors import InputError
-from training.command_line import command, command_parser
+from napari_unet_seg.errors import InputError, reading
+from training.command_line import command, command_parser, ended_by_interrupt, positive_int
 from training.json_file import save_json
 from training.launch import default_threads
 from training.recipe import Recipe
@@ -91,12 +92,16 @@ def reproduce(
     Returns
     -------
     dict
-        What ``reproduction.json`` holds: ``recipes``, an entry each.
+        What ``reproduction.json`` holds: ``recipes``, an entry each, with those of earlier calls that this one has not
+        replaced.
 
     Raises
     ------
     InputError
-        If a dataset is missing or cannot be used, a split leaves nothing to score, or a run would be replaced.
+        If a dataset is missing or cannot be used, a split leaves nothing to score, a run would be replaced, or what an
+        earlier call wrote is damaged.
+    KeyboardInterrupt
+        After the step at which Ctrl-C was pressed, with all written that `resume` goes on from.
     """
     if by_patient:
         recipes = [variant for recipe in recipes for variant in (recipe, *_by_patient(recipe))]
@@ -106,28 +111,29 @@ def reproduce(
     if train_them and not resume:
         for recipe in recipes:
             check_free(output / "runs" / recipe.name)
-    rows: list[dict[str, Any]] = []
-    histories: dict[str, Any] = {}
+    rows = _earlier(output / "reproduction.json")
+    histories = {name: _history(output / "runs" / name / "history.json") for name in rows}
     predicted: dict[str, PredictedSlices] = {}
     for recipe, shortened, data in zip(recipes, planned, sources, strict=True):
         folder = output / "runs" / recipe.name
         print(f"{recipe.name}: {folder}", flush=True)
         if train_them:
-            checkpoint = train(shortened, data=data, output=folder, resume=resume)
+            with ended_by_interrupt() as should_stop:
+                checkpoint = train(shortened, data=data, output=folder, resume=resume, should_stop=should_stop)
         else:
             checkpoint = folder / "best.safetensors"
         row, slices = evaluate_recipe(recipe, checkpoint, data=data, device=device)
         history = _history(folder / "history.json")
         told = length(read_description(checkpoint).training, recipe=recipe, history=history)
         row = {"recipe": recipe.name, "length": told, **row}
-        rows.append(row)
+        rows[recipe.name] = row
         histories[recipe.name], predicted[recipe.name] = history, slices
-        _write(rows, output=output)
+        _write(list(rows.values()), output=output)
         _draw(row, slices, output=output)
         save_curves(output / "curves.png", histories)
         if recipe.name in SIZES:
             _compare_sizes(rows, predicted, output=output)
-    return {"recipes": rows}
+    return {"recipes": list(rows.values())}
 
 
 def _sources(recipes: Sequence[Recipe], *, lgg: Path | None, coco: Path | None) -> list[Path]:
@@ -164,6 +170,23 @@ def _history(path: Path) -> list[dict[str, Any]]:
     return list(json.loads(path.read_text())) if path.is_file() else []
 
 
+def _earlier(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows that are there already, by recipe."""
+    if not path.exists():
+        return {}
+    try:
+        with reading(path):
+            rows = list(json.loads(path.read_text())["recipes"])
+        # As it will be written: what lacks a figure shows before anything is trained.
+        reproduction_table(rows)
+        return {row["recipe"]: row for row in rows}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        problem = "is no result of training.reproduce; give another --output, or delete it"
+        raise InputError(problem, path=path) from error
+
+
 def _write(rows: Sequence[dict[str, Any]], *, output: Path) -> None:
     save_json(output / "reproduction.json", {"recipes": rows})
     write_bytes(output / "reproduction.md", reproduction_table(rows).encode())
@@ -192,16 +215,15 @@ def _draw(row: dict[str, Any], slices: PredictedSlices, *, output: Path) -> None
         save_examples(output / f"{row['recipe']}.png", examples, title=title)
 
 
-def _compare_sizes(rows: Sequence[dict[str, Any]], predicted: dict[str, PredictedSlices], *, output: Path) -> None:
-    """The two input sizes on the same slices, and their figures side by side."""
-    by_name = {row["recipe"]: row for row in rows}
-    if not all(name in by_name for name in SIZES):
+def _compare_sizes(rows: Mapping[str, dict[str, Any]], predicted: dict[str, PredictedSlices], *, output: Path) -> None:
+    """The two input sizes on the same slices, where this call has predicted both, and their figures side by side."""
+    if not all(name in rows for name in SIZES):
         return
-    save_size_bars(output / "sizes.png", [by_name[name] for name in SIZES])
-    if len({predicted[name].slices for name in SIZES}) == 1:
-        examples = _examples(by_name[SIZES[0]], {name: predicted[name] for name in SIZES})
+    save_size_bars(output / "sizes.png", [rows[name] for name in SIZES])
+    if all(name in predicted for name in SIZES) and len({predicted[name].slices for name in SIZES}) == 1:
+        examples = _examples(rows[SIZES[0]], {name: predicted[name] for name in SIZES})
         if examples:
-            title = f"256² against 128², {by_name[SIZES[0]]['split']['label']}"
+            title = f"256² against 128², {rows[SIZES[0]]['split']['label']}"
             save_examples(output / "sizes_examples.png", examples, title=title)
 
 
@@ -241,7 +263,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--evaluate", action="store_true", help="train nothing: take the checkpoints in DIR/runs")
     add("--resume", action="store_true", help="go on with trainings broken off, and keep those that are done")
     add("--device", default="auto", help="what is predicted on")
-    add("--threads", type=int, help="CPU threads (default: all)")
+    add("--threads", type=positive_int, help="CPU threads (default: all)")
     return parser
 
 

@@ -13,6 +13,7 @@ done. ``python -m training.pack`` packs it once for many runs, also to where oth
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 import torch
 
 from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
-from training.command_line import command, command_parser
+from training.command_line import command, command_parser, positive_int
 from training.describe import describe
 from training.launch import default_threads, launched, restarted
 from training.memory_limit import GIB
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--coarse-fraction", type=float, help="part of them at half resolution")
     parser.add_argument("--learning-rate", type=float, help="peak rate, instead of the recipe's")
     parser.add_argument("--seed", type=int, help="seed, instead of the recipe's")
-    parser.add_argument("--threads", type=int, help="CPU threads of a process (default: all, shared out)")
+    parser.add_argument("--threads", type=positive_int, help="CPU threads of a process (default: all, shared out)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="any field of the recipe: fit.loss=dice"
     )
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if given.data is None and not given.describe:
         parser.error("--data is needed: the folder of a dataset with masks")
-    if given.memory is not None and given.memory <= 0:
+    if given.memory is not None and not 0 < given.memory < math.inf:
         parser.error(f"--memory must be positive, got {given.memory}")
     if (given.fold is None) != (given.folds is None):
         parser.error("--fold and --folds go together")

@@ -15,7 +15,7 @@ from napari_unet_seg.engine.events import EpochDone
 from napari_unet_seg.engine.fit_state import State, read_state, write_state
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.errors import InputError, reading
-from training.json_file import save_json
+from training.json_file import finite, save_json
 
 _SHARE = 0.1
 """Most of the time that may go into writing states, and into drawing."""
@@ -28,8 +28,9 @@ class RunFolder:
     """The folder of a run.
 
     ``config.json`` (enough to repeat it), ``best.safetensors``, ``last.safetensors``, ``state.pt`` (to go on from),
-    ``history.json`` (a row an epoch), ``curves.png``, and ``tensorboard/``. Every file is whole at any moment, and
-    `begin` brings them to one epoch again.
+    ``history.json`` (a row for each whole epoch), ``curves.png``, and ``tensorboard/``. The steps after the last whole
+    epoch are in the weights alone, so a run shorter than an epoch has an empty history, and no curves. Every file is
+    whole at any moment, and `begin` brings them to one epoch again.
 
     Parameters
     ----------
@@ -57,13 +58,17 @@ class RunFolder:
         """
         if self.path.is_file():
             raise InputError("a run needs a folder, and this is a file; give another --output", path=self.path)
-        file = self.path / "state.pt"
-        if file.exists() and not read_state(file)["progress"]["finished"]:
+        if self.is_unfinished():
             problem = "there is an unfinished run here; go on with it by --resume, or delete the folder"
             raise InputError(problem, path=self.path)
-        if file.exists() or self.best.exists() or self.last.exists():
+        if (self.path / "state.pt").exists() or self.best.exists() or self.last.exists():
             problem = "there is a finished run here; give another --output, or delete the folder to train anew"
             raise InputError(problem, path=self.path)
+
+    def is_unfinished(self) -> bool:
+        """Whether a run that is there has not come to its end; InputError if its state is damaged."""
+        file = self.path / "state.pt"
+        return file.exists() and not read_state(file)["progress"]["finished"]
 
     def state(self) -> State | None:
         """The state to go on from; None where there is no run yet.
@@ -92,6 +97,8 @@ class RunFolder:
     def begin(self, config: Mapping[str, Any], state: State | None) -> None:
         """Write the settings of a new run, or check that one that goes on has the same.
 
+        One that is done stays as it is.
+
         Raises
         ------
         InputError
@@ -101,15 +108,19 @@ class RunFolder:
         if state is None:
             for name in ("state.pt", "best.safetensors", "last.safetensors", "curves.png"):
                 (self.path / name).unlink(missing_ok=True)
-            write_bytes(file, (json.dumps(config, indent=2) + "\n").encode())
+            write_bytes(file, (json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
             self._write_history()
         else:
             self._check_same(file, config)
             step = state["progress"]["step"]
+            rows = self._read(self.path / "history.json")
             # What came after the state was written is done once more.
-            self.history = [row for row in self._read(self.path / "history.json") if row["step"] <= step]
+            self.history = [row for row in rows if row["step"] <= step]
+            if state["progress"]["finished"] and self.is_complete(step) and self.history == rows:
+                return
             scores = read_description(self.best).training.get("validation") if self.best.is_file() else None
-            self._lowest = scores["loss"] if scores and math.isfinite(scores["loss"]) else math.inf
+            loss = scores["loss"] if scores else None
+            self._lowest = loss if loss is not None and math.isfinite(loss) else math.inf
             self._write_history()
         self._open_board()
 
@@ -132,7 +143,7 @@ class RunFolder:
         self._write_history()
         if self._board is not None:
             for key, value in self.history[-1].items():
-                if key not in ("epoch", "step", "seconds"):
+                if key not in ("epoch", "step", "seconds") and value is not None:
                     self._board.add_scalar(key.replace("validation_", "validation/"), value, event.step)
             self._board.flush()
         if time.monotonic() >= self._curves_due:
@@ -241,7 +252,7 @@ def _row(event: EpochDone) -> dict[str, Any]:
         "seconds": round(event.seconds, 2),
         "slices_per_second": round(event.slices_per_second, 2),
     }
-    return row | {f"validation_{name}": value for name, value in (event.validation or {}).items()}
+    return row | {f"validation_{name}": value for name, value in finite(event.validation or {}).items()}
 
 
 def _next(work: Callable[[], None]) -> float:

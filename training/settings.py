@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, TypeVar, get_type_hints
 
@@ -98,7 +99,7 @@ def _plant(tree: dict[str, Any], config: Any, path: Sequence[str], text: str, *,
         _plant(below, getattr(config, field), rest, text, setting=setting)
         return
     value = _parsed(text)
-    if not fits(value, get_type_hints(type(config))[field]):
+    if not fits(value, get_type_hints(type(config))[field]) or not _is_finite(value):
         raise InputError(f"--set {setting}: {text!r} cannot be a {field}")
     tree[field] = value
 
@@ -112,6 +113,13 @@ def _changed(config: Any, tree: dict[str, Any], *, told: str) -> Any:
         return dataclasses.replace(config, **changes)
     except ValueError as error:
         raise InputError(f"--set {told}: {error}") from error
+
+
+def _is_finite(value: Any) -> bool:
+    """Python's JSON has NaN and Infinity, and 1e999 for it."""
+    if isinstance(value, tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _parsed(text: str) -> Any:

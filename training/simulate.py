@@ -28,7 +28,7 @@ from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.suggest import suggest_slices
 from napari_unet_seg.errors import InputError
-from training.command_line import command, command_parser
+from training.command_line import command, command_parser, positive_int
 from training.json_file import save_json
 from training.settings import with_settings
 from training.simulation.annotator import parse_hand
@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, metavar="DIR", help="where simulation.json and simulation.png go")
     add("--scope", choices=("scan", "model"), default="scan", help="adapt to each scan, or improve the model for all")
     add("--pick", choices=PICKS, nargs="+", default=["worst"], help="how slices are picked; several are compared")
-    add("--seeds", type=int, default=1, help="draws of what is picked at random")
+    add("--seeds", type=positive_int, default=1, help="draws of what is picked at random")
     add("--slices", type=int, default=3, help="corrections before each round; in scope model over all cases together")
     add("--rounds", type=int, default=1, help="rounds one after the other, each with further slices corrected")
     add("--seconds", type=float, default=60.0, help="time budget of a round")
@@ -170,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--degrade", default="", help="shift:N moves the border by N pixels, drop misses the smallest piece")
     add("--cases", nargs="+", help="scope scan: these alone; * stands for anything, here and below")
-    add("--limit", type=int, help="scope scan: the first so many cases")
+    add("--limit", type=positive_int, help="scope scan: the first so many cases")
     add("--correct-cases", nargs="+", help="scope model: cases to correct slices of")
     add("--evaluate-cases", nargs="+", help="scope model: cases to get better (default: the rest of the unseen ones)")
     add("--other-cases", nargs="+", help="scope model: cases that must not get worse")
@@ -184,8 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--alone", action="store_true", help="no other unseen case lies in the dataset, not even without its mask")
     add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
-    add("--threads", type=int, help="CPU threads (default: all)")
-    add("--jobs", type=int, default=1, help="scope scan: runs at a time")
+    add("--threads", type=positive_int, help="CPU threads (default: all)")
+    add("--jobs", type=positive_int, default=1, help="scope scan: runs at a time")
     return parser
 
 

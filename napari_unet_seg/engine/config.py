@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from napari_unet_seg.engine.field_types import check_words
 
@@ -12,6 +13,13 @@ Order = Literal["conv-norm-act", "conv-act-norm"]
 Architecture = Literal["unet", "attention-unet", "deeplabv3plus"]
 Normalisation = Literal["head-zscore", "unit"]
 Schedule = Literal["one-cycle", "cosine", "plateau", "constant"]
+
+
+def _check_finite(config: Any) -> None:
+    """Raise ValueError for a number that is NaN or infinite; comparisons with NaN let it through."""
+    for name, value in vars(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +135,15 @@ class AugmentConfig:
     missing_neighbours: float = 0.08
     """Probability that the neighbouring slices are copies of the middle one, as in a single slice."""
 
+    def __post_init__(self) -> None:
+        _check_finite(self)
+        if min(vars(self).values()) < 0:
+            raise ValueError(f"ranges must not be negative, got {self}")
+        if max(self.scale, self.stretch, self.shift, self.contrast, self.gamma) > 1:
+            raise ValueError(f"scale, stretch, shift, contrast and gamma must be fractions of at most 1, got {self}")
+        if max(self.flip, self.missing_sequence, self.missing_neighbours) > 1:
+            raise ValueError(f"flip, missing_sequence and missing_neighbours must lie in 0..1, got {self}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class KerasAugmentConfig:
@@ -155,6 +172,7 @@ class KerasAugmentConfig:
     """Standard deviation of a smooth displacement field in pixels, on top of the affine map; Keras has none."""
 
     def __post_init__(self) -> None:
+        _check_finite(self)
         if min(self.rotation, self.shift, self.shear, self.zoom, self.elastic) < 0:
             raise ValueError(f"ranges must not be negative, got {self}")
         # Keras takes a shift from 1 on for pixels.
@@ -252,20 +270,24 @@ class FitConfig:
             raise ValueError("coarse_fraction and tumour_fraction must lie in 0..1")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must be at least 0 and below 1, got {self.ema_decay}")
-        if self.learning_rate <= 0:
+        if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.seconds is not None and self.seconds <= 0:
+        # A round without an end to its time has one of infinity.
+        if self.seconds is not None and not self.seconds > 0:
             raise ValueError(f"seconds must be positive, got {self.seconds}")
-        if self.travel is not None and self.travel <= 0:
+        if self.travel is not None and not 0 < self.travel < math.inf:
             raise ValueError(f"travel must be positive, got {self.travel}")
-        if self.anchor < 0 or self.weight_decay < 0:
+        if not (0 <= self.anchor < math.inf and 0 <= self.weight_decay < math.inf):
             raise ValueError("anchor and weight_decay must not be negative")
         if min(self.patch) < 1:
             raise ValueError(f"patch must be positive, got {self.patch}")
         if not 0 < self.plateau_factor < 1 or self.plateau_patience < 1:
             raise ValueError("plateau_factor must lie between 0 and 1, plateau_patience must be positive")
-        if self.clip_norm is not None and self.clip_norm <= 0:
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
             raise ValueError(f"clip_norm must be positive or None, got {self.clip_norm}")
         if self.early_stopping is not None and self.early_stopping < 1:
             raise ValueError(f"early_stopping must be positive or None, got {self.early_stopping}")
+        # What torch takes.
+        if not -(2**63) <= self.seed < 2**64:
+            raise ValueError(f"seed must fit into 64 bits, got {self.seed}")
         check_words(self)

@@ -81,6 +81,19 @@ def test_a_dataset_is_compared_case_by_case(
     assert agreement.main(options) == 1
 
 
+def test_a_scan_that_cannot_be_read_leaves_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, target = write_kaggle(tmp_path / "data", patients=3, slices=3, size=32), tmp_path / "a.json"
+    broken = sorted(folder for folder in data.iterdir() if folder.is_dir())[1]
+    (broken / f"{broken.name}_1.tif").write_bytes(b"no picture")
+    options = [str(data), "--model", str(save_small(tmp_path / "m.safetensors")), "--device", "cpu"]
+    assert agreement.main([*options, "--json", str(target)]) == 2
+    told = capsys.readouterr()
+    assert broken.name in told.err
+    assert told.err.count("\n") == 1
+    assert "2 cases, CPU" in told.out
+    assert [each["equal"] for each in json.loads(target.read_text())] == [1, 1]
+
+
 def test_no_such_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert agreement.main([str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

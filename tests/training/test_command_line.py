@@ -4,13 +4,25 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from napari_unet_seg.errors import InputError, SegmentationError
-from training import export_onnx, make_sample
-from training.command_line import command, report_file
+from training import (
+    agreement,
+    cross_validate,
+    export_onnx,
+    make_sample,
+    pack,
+    postprocess,
+    reproduce,
+    run,
+    simulate,
+)
+from training.benchmarks import speed, throughput
+from training.command_line import command, positive_int, report_file
 from training.json_file import save_json
 from training.run_folder import check_free
 
@@ -57,6 +69,45 @@ def test_a_reader_who_has_seen_enough_is_no_error(arguments: list[str]) -> None:
         process.stdout.close()
         errors = process.stderr.read().decode()
     assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", ""])
+def test_a_number_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="at least 1, got"):
+        positive_int(text)
+    assert positive_int("12") == 12
+
+
+NEEDED = {
+    agreement: ["data"],
+    cross_validate: ["default", "--data", "data", "--output", "out"],
+    export_onnx: ["default", "m.onnx"],
+    pack: ["default", "--data", "data", "--output", "out"],
+    postprocess: ["--data", "data", "--output", "out", "--checkpoints", "m.safetensors"],
+    reproduce: ["--output", "out"],
+    run: ["default", "--data", "data", "--output", "out"],
+    simulate: ["--data", "data", "--model", "m.safetensors", "--output", "out"],
+    speed: [],
+    throughput: [],
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "wrong"),
+    [(module, ["--threads", "0"]) for module in NEEDED if module not in (agreement, pack)]
+    + [(simulate, [option, "0"]) for option in ("--limit", "--jobs", "--seeds")]
+    + [(agreement, ["--every", "0"]), (pack, ["--shard-mib", "-1"]), (cross_validate, ["--worst", "-3"])]
+    + [(run, ["--memory", "nan"]), (run, ["--memory", "inf"])],
+)
+def test_numbers_of_commands_are_looked_at_before_anything_else(
+    module: ModuleType, wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        module.main([*NEEDED[module], *wrong])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert wrong[0] in told
+    assert wrong[1] in told
 
 
 def test_where_nothing_can_be_written_is_said_before_the_work(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from napari_unet_seg.engine.evaluate import CaseScores, SliceScores
 from napari_unet_seg.engine.metrics import Counts
 from napari_unet_seg.errors import InputError
 from tests.engine.models import SMALL, save_small
-from training import cross_validate
+from tests.training.test_run_folder import interrupt_batch
+from training import compare, cross_validate
 from training.report.fold_plan import plan_folds
 from training.report.fold_scores import FoldScores, score_fold
 from training.report.out_of_fold import gather, group_row
@@ -108,6 +109,48 @@ def test_checkpoints_are_scored_on_what_they_hold_out_and_the_rest_is_named(
     assert "2 case(s)" in capsys.readouterr().out
 
 
+def test_scores_of_checkpoints_elsewhere_can_be_compared(
+    tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = names(patients)
+    (tmp_path / "models").mkdir()
+    files = [
+        checkpoint(tmp_path / "models" / "a.safetensors", held_out=[first], cases=[second, third]),
+        checkpoint(tmp_path / "models" / "b.safetensors", held_out=[third], cases=[first, second], seed=1),
+    ]
+    arguments = ["--data", str(patients), "--worst", "0", *SHORT[2:], "--output", str(tmp_path / "scored")]
+    assert cross_validate.main([*arguments, "--checkpoints", *map(str, files)]) == 0
+    # Both may be moved together.
+    (tmp_path / "runs").mkdir()
+    for name in ("models", "scored"):
+        (tmp_path / name).rename(tmp_path / "runs" / name)
+    folds = compare.read_run(tmp_path / "runs" / "scored")
+    assert [case.case for fold in folds for case in fold.cases] == [first, third]
+    arguments[-1] = str(tmp_path / "runs" / "scored")
+    files = [tmp_path / "runs" / "models" / file.name for file in files]
+    assert cross_validate.main([*arguments, "--checkpoints", *map(str, files)]) == 0
+    capsys.readouterr()
+    # What was scored of others does not stay beside.
+    assert cross_validate.main([*arguments, "--checkpoints", str(files[0])]) == 2
+    assert "fold_1.json: holds scores of another model" in capsys.readouterr().err
+
+
+def test_a_scan_that_cannot_be_read_is_named_before_the_first_is_predicted(
+    tmp_path: Path, patients: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = names(patients)
+    files = [
+        checkpoint(tmp_path / "a.safetensors", held_out=[first], cases=[second, third]),
+        checkpoint(tmp_path / "b.safetensors", held_out=[third], cases=[first, second], seed=1),
+    ]
+    (patients / third / f"{third}_1.tif").write_bytes(b"no picture")
+    arguments = ["--data", str(patients), *SHORT[2:], "--output", str(tmp_path / "scored")]
+    assert cross_validate.main([*arguments, "--checkpoints", *map(str, files)]) == 2
+    told = capsys.readouterr()
+    assert f"{third}_1.tif: " in told.err
+    assert "Dice" not in told.out
+
+
 def test_pictures_whose_names_tell_no_patient_are_told_of(tmp_path: Path) -> None:
     for folder in ("images", "masks"):
         (tmp_path / "data" / folder).mkdir(parents=True)
@@ -136,6 +179,18 @@ def test_a_checkpoint_that_cannot_be_scored_is_one_clear_line(
 ) -> None:
     file = checkpoint(tmp_path / "m.safetensors", held_out=held_out, cases=cases)
     with pytest.raises(InputError, match=problem):
+        score_fold(file, open_dataset(patients), fold=0, device="cpu")
+
+
+def test_a_checkpoint_that_began_with_one_trained_on_its_held_out_cases_is_refused(
+    tmp_path: Path, patients: Path
+) -> None:
+    first, second, _ = names(patients)
+    file = checkpoint(tmp_path / "m.safetensors", held_out=[first], cases=[second])
+    network, description = load_checkpoint(file)
+    training = {**description.training, "cases_before": [first]}
+    save_checkpoint(file, network, dataclasses.replace(description, training=training))
+    with pytest.raises(InputError, match="held out and trained on"):
         score_fold(file, open_dataset(patients), fold=0, device="cpu")
 
 
@@ -198,6 +253,7 @@ def test_folds_of_other_networks_are_refused() -> None:
     [
         # Chance is no setting.
         {"fit": ONE_WAY["fit"] | {"seed": 1}},
+        {"fit": ONE_WAY["fit"] | {"augment": {"flip": 0.5, "shift": 0.0}}},
         # An older version did not write as much.
         {"fit": {"steps": 4}},
         {"fit": ONE_WAY["fit"], "split": {"kind": "patients"}},
@@ -261,6 +317,27 @@ def test_finished_folds_are_kept(tmp_path: Path, patients: Path, capsys: pytest.
     assert (len(first) > 0, then) == (True, kept)
 
 
+def test_a_fold_that_ctrl_c_ended_is_not_scored_and_can_be_gone_on_with(
+    tmp_path: Path, patients: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["default", "--data", str(patients), "--count", "3", "--worst", "0", "--output", str(tmp_path / "cv")]
+    arguments += ["--steps", "3", *SHORT[2:]]
+    with monkeypatch.context() as patched:
+        # In the middle of the second fold.
+        interrupt_batch(patched, 5)
+        assert cross_validate.main(arguments) == 130
+    told = capsys.readouterr()
+    assert "stopped at step 2" in told.out
+    assert told.err == "stopped\n"
+    assert [file.name for file in sorted((tmp_path / "cv").glob("fold_*.json"))] == ["fold_0.json"]
+    gathering = ["--data", str(patients), "--output", str(tmp_path / "cv"), "--worst", "0", *SHORT[2:], "--gather"]
+    assert cross_validate.main(gathering) == 0
+    assert "fold_1.safetensors is half trained" in capsys.readouterr().out
+    assert cross_validate.main([*arguments, "--resume"]) == 0
+    assert "going on from step 2 of 3" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "cv" / "cross_validation.json").read_text())["folds"]) == 3
+
+
 def test_steps_that_are_set_are_trained(tmp_path: Path, patients: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
     monkeypatch.setattr(cross_validate, "run_fold", lambda recipe, *_, **__: trained.append(recipe))
@@ -317,6 +394,7 @@ def test_a_folder_with_other_folds_is_left_alone(tmp_path: Path) -> None:
         (["default", "--folds", "nowhere.json"], "no such file"),
         (["--gather"], "folds.json: there is no such file"),
         (["default", "--count", "9"], "3 patients cannot"),
+        (["default", "--count", "3", "--seed", "-1"], "must not be negative, got -1"),
         (["default", "--count", "3", "--epochs", "0"], "--epochs must be positive, got 0"),
         (["default", "--count", "3", "--steps", "0"], "--steps must be positive, got 0"),
         (["seed_001", "--count", "3", "--set", "fit.steps=9", "--set", "epochs=2"], "one or the other"),

@@ -112,6 +112,19 @@ def test_a_file_of_other_weights_is_found_out(
     assert export_onnx.main(arguments) == 0
 
 
+@needs_packages
+def test_a_scan_that_cannot_be_read_leaves_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_kaggle(tmp_path / "kaggle_3m", patients=3, slices=2, size=32)
+    broken = sorted(folder for folder in data.iterdir() if folder.is_dir())[0]
+    (broken / f"{broken.name}_1.tif").write_bytes(b"no picture")
+    model = save_small(tmp_path / "model.safetensors")
+    arguments = [str(model), str(tmp_path / "m.onnx"), "--check", str(data), "--threads", "1"]
+    assert export_onnx.main(arguments) == 2
+    told = capsys.readouterr()
+    assert broken.name in told.err
+    assert "least of 2 cases: 100.0" in told.out
+
+
 def test_without_the_packages_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -193,6 +193,17 @@ def test_checkpoints_that_do_not_go_together_are_one_clear_line(
     assert printed.count("\n") == 1
 
 
+def test_a_scan_that_cannot_be_read_is_named_before_the_first_is_predicted(
+    tmp_path: Path, data: Path, names: list[str], folds: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / names[3] / f"{names[3]}_1.tif").write_bytes(b"no picture")
+    assert run(data, folds, tmp_path / "out") == 2
+    told = capsys.readouterr()
+    assert f"{names[3]}_1.tif: " in told.err
+    assert told.err.count("\n") == 1
+    assert "scored" not in told.out
+
+
 def test_cases_without_masks_and_a_file_for_a_folder_are_one_clear_line(
     tmp_path: Path, data: Path, names: list[str], folds: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

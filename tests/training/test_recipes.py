@@ -147,6 +147,7 @@ def test_a_convolution_s_cost_by_hand() -> None:
     recipe = dataclasses.replace(
         RECIPES["seed_000"](),
         network=UNetConfig(in_channels=1, features=(2, 3), convolutions=(1, 1)),
+        channel_names=("flair",),
         resize=(1000, 1000),
         fit=FitConfig(patch=(1000, 1000), augment=None),
     )

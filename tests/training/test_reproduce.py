@@ -19,6 +19,7 @@ from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.errors import InputError
 from tests.engine.models import SMALL, save_small
 from tests.training.pictures import write_pictures
+from tests.training.test_run_folder import interrupt_batch
 from tests.training.untrained import untrained
 from training import reproduce
 from training.recipe import Recipe, SplitConfig
@@ -99,7 +100,7 @@ def test_recipes_end_in_a_table_that_says_what_is_leaky_and_what_is_short(
             assert picture.size[0] > 300
 
 
-def train_nothing(recipe: Recipe, *, data: Path, output: Path, resume: bool = False) -> Path:
+def train_nothing(recipe: Recipe, *, data: Path, output: Path, **_: Any) -> Path:
     output.mkdir(parents=True)
     rows = [{"epoch": epoch + 1, "validation_loss": 0.5, "validation_dice": 0.4} for epoch in range(recipe.epochs)]
     (output / "history.json").write_text(json.dumps(rows))
@@ -150,6 +151,21 @@ def test_what_the_last_recipe_lacks_is_said_before_the_first_is_trained(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_recipe_that_ctrl_c_ended_is_not_scored_and_can_be_gone_on_with(
+    tmp_path: Path, lgg: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reproduce, "RECIPES", {"seed_000": lambda: recipe("seed_000", epochs=None)})
+    arguments = ["--data", str(lgg), "--output", str(tmp_path / "out"), "--recipes", "seed_000", "--epochs", "1"]
+    arguments += ["--device", "cpu", "--threads", "1"]
+    with monkeypatch.context() as patched:
+        interrupt_batch(patched, 2)
+        assert reproduce.main(arguments) == 130
+    assert capsys.readouterr().err == "stopped\n"
+    assert not (tmp_path / "out" / "reproduction.json").exists()
+    assert reproduce.main([*arguments, "--resume"]) == 0
+    assert "going on from step 2 of" in capsys.readouterr().out
+
+
 def test_the_sizes_are_compared_even_if_a_later_recipe_fails(
     tmp_path: Path, lgg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +180,37 @@ def test_the_sizes_are_compared_even_if_a_later_recipe_fails(
         reproduce.reproduce(recipes, lgg=lgg, coco=None, output=tmp_path / "out", device="cpu")
     assert (tmp_path / "out" / "sizes.png").exists()
     assert (tmp_path / "out" / "sizes_examples.png").exists()
+
+
+def test_what_an_earlier_call_found_of_other_recipes_is_kept(
+    tmp_path: Path, lgg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce, "train", train_nothing)
+    output, drawn = tmp_path / "out", []
+    where: dict[str, Any] = {"lgg": lgg, "coco": None, "output": output, "device": "cpu"}
+    monkeypatch.setattr(reproduce, "save_curves", lambda path, histories: drawn.append(set(histories)))
+    reproduce.reproduce([recipe("seed_000"), recipe("other")], **where)
+    first = json.loads((output / "reproduction.json").read_text())["recipes"]
+    # The other size, and one of those that are there once more.
+    result = reproduce.reproduce([recipe("seed_000_128")], **where)
+    again = reproduce.reproduce([recipe("other", notes=("scored once more",))], **where, train_them=False)
+    assert [row["recipe"] for row in result["recipes"]] == ["seed_000", "other", "seed_000_128"]
+    rows = json.loads((output / "reproduction.json").read_text())["recipes"]
+    assert rows == json.loads(json.dumps(again["recipes"]))
+    assert (rows[0], rows[1]["notes"]) == (first[0], ["scored once more"])
+    table = (output / "reproduction.md").read_text()
+    assert all(f"| {name} |" in table for name in ("seed_000", "other", "seed_000_128"))
+    assert drawn[-1] == {"seed_000", "other", "seed_000_128"}
+    assert (output / "sizes.png").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"recipes": [{"recipe": "seed_000"}]}'])
+def test_a_result_that_cannot_be_read_is_not_replaced(tmp_path: Path, lgg: Path, content: str) -> None:
+    (tmp_path / "reproduction.json").write_text(content)
+    with pytest.raises(InputError, match=r"reproduction\.json: is no result of training\.reproduce"):
+        reproduce.reproduce([recipe("small")], lgg=lgg, coco=None, output=tmp_path, device="cpu")
+    assert (tmp_path / "reproduction.json").read_text() == content
+    assert not (tmp_path / "runs").exists()
 
 
 def test_no_epochs_are_refused(tmp_path: Path, lgg: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,6 +283,7 @@ def test_pictures_are_of_tumours_from_small_to_large(tmp_path: Path, lgg: Path) 
          False),
         ({"epochs": 8, "early_stopping": 3}, [0.5, 0.4, 0.4], "3 of 8 epochs, broken off", True),
         ({"epochs": 8}, [0.5, 0.6, 0.7, 0.8], "4 of 8 epochs, broken off", True),
+        ({"epochs": 8, "early_stopping": 2}, [0.5, None, None], "3 of 8 epochs, stopped early by its own rule", False),
         ({"epochs": 3}, [0.5] * 3, "3 of 8 epochs, reduced length", True),
         ({"epochs": 3}, [0.5] * 2, "2 of 8 epochs, reduced length, broken off", True),
         ({"epochs": None}, [0.5], "1 steps, reduced length", True),
@@ -244,7 +292,7 @@ def test_pictures_are_of_tumours_from_small_to_large(tmp_path: Path, lgg: Path) 
     ],
 )  # fmt: skip
 def test_the_length_of_a_training_is_told_as_it_was(
-    trained: dict[str, Any], losses: list[float], text: str, reduced: bool
+    trained: dict[str, Any], losses: list[float | None], text: str, reduced: bool
 ) -> None:
     fit = {"steps": 1, "precision": "float32", "early_stopping": None} | trained
     history = [{"validation_loss": loss} for loss in losses]

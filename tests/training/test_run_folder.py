@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -171,6 +172,21 @@ def test_a_finished_run_is_kept(tmp_path: Path, data: Path, capsys: pytest.Captu
         assert (folder / f"{name}.safetensors").read_bytes() == kept[folder / f"{name}.safetensors"]
 
 
+def test_a_resume_touches_nothing_of_a_finished_run(tmp_path: Path, data: Path) -> None:
+    def written() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+
+    output = tmp_path / "model.safetensors"
+    assert start(data, output, "--epochs", "2") == 0
+    before = written()
+    assert start(data, output, "--epochs", "2", "--resume") == 0
+    assert written() == before
+    # What was moved away comes back.
+    output.unlink()
+    assert start(data, output, "--epochs", "2", "--resume") == 0
+    assert output.read_bytes() == (tmp_path / "model" / "best.safetensors").read_bytes()
+
+
 def test_a_run_cut_short_before_its_last_weights_gets_them(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +291,21 @@ def test_the_data_must_be_the_same(tmp_path: Path, data: Path, capsys: pytest.Ca
     other = write_kaggle(tmp_path / "other", patients=4, slices=5, size=32)
     assert start(other, tmp_path / "run", "--epochs", "1", "--resume") == 2
     assert "data_fingerprint" in capsys.readouterr().err
+
+
+def test_a_score_that_is_no_number_is_none_in_what_is_written(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's NaN is no JSON: nobody else could read it."""
+    monkeypatch.setattr(Validation, "__call__", lambda *_: {"loss": math.nan, "dice": 0.5})
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        interrupt_batch(patched, 3)
+        assert start(data, folder) == 0
+    assert start(data, folder, "--resume") == 0
+    assert [row["validation_loss"] for row in history(folder)] == [None] * 4
+    assert "NaN" not in (folder / "history.json").read_text()
+    assert read_description(folder / "best.safetensors").training["validation"] == {"loss": None, "dice": 0.5}
 
 
 def test_a_plateau_without_a_validation_is_refused(

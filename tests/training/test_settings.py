@@ -28,6 +28,11 @@ def test_fields_of_a_recipe_are_set() -> None:
     assert recipe.fit.augment.rotation == AugmentConfig().rotation
 
 
+def test_a_recipe_of_other_channels_says_so_in_both_places() -> None:
+    recipe = with_settings(RECIPES["default"](), ["network.in_channels=1", 'channel_names=["flair"]'])
+    assert (recipe.network.in_channels, recipe.channel_names) == (1, ("flair",))
+
+
 def test_what_may_be_nothing_can_be_set_to_nothing() -> None:
     assert with_settings(RECIPES["seed_001"](), ["fit.early_stopping=null"]).fit.early_stopping is None
 
@@ -49,6 +54,19 @@ def test_what_may_be_nothing_can_be_set_to_nothing() -> None:
         "network.dropout=2",
         "network.features=[4, 8.5]",
         "name=3",
+        "fit.learning_rate=NaN",
+        "fit.learning_rate=1e999",
+        "fit.augment.rotation=Infinity",
+        "fit.augment.noise=-1",
+        "fit.augment.flip=2",
+        "fit.seed=18446744073709551616",
+        "split.seed=-1",
+        "min_fraction=NaN",
+        "min_fraction=1.5",
+        "metric_smooth=-1",
+        "network.classes=2",
+        "network.in_channels=1",
+        'channel_names=["flair"]',
     ],
 )
 def test_what_cannot_be_set_is_one_line(setting: str) -> None:
@@ -83,6 +101,7 @@ def test_a_recipe_keeps_what_the_command_line_leaves_open() -> None:
         ([], {"steps": 0}, "--steps must be positive, got 0"),
         ([], {"epochs": -1}, "--epochs must be positive, got -1"),
         ([], {"learning_rate": 0.0}, "learning_rate must be positive"),
+        ([], {"learning_rate": float("nan")}, "learning_rate must be positive, got nan"),
     ],
 )
 def test_a_length_that_makes_no_sense_is_one_line(settings: list[str], given: dict[str, float], problem: str) -> None:

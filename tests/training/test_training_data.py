@@ -56,7 +56,8 @@ def pictures(tmp_path: Path) -> Path:
 
 def recipe() -> Recipe:
     split = SplitConfig(kind="patients", train=0.5, validation=0.5, test=0.0)
-    return dataclasses.replace(tiny(), channel_names=("flair",), split=split)
+    network = dataclasses.replace(tiny().network, in_channels=1)
+    return dataclasses.replace(tiny(), network=network, channel_names=("flair",), split=split)
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -43,7 +43,7 @@ from training.benchmarks.predictors import (
     slices_as_written,
 )
 from training.benchmarks.trainings import phantom_slices
-from training.command_line import command, command_parser, report_file
+from training.command_line import command, command_parser, positive_int, report_file
 from training.describe import network_gflop
 from training.json_file import save_json
 
@@ -310,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="turns in which all are timed one after the other")
     parser.add_argument("--seconds", type=float, default=ROUND_SECONDS, help="how long a round lasts, at least")
     parser.add_argument("--device", default="cpu", help=f"{', '.join(NAMES)} or cuda:N (default: cpu)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--threads", type=positive_int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--peer-python", type=Path, help="a Python with tensorflow, to predict with Keras' network")
     parser.add_argument("--curve", action="store_true", help="time growing scans and networks, too")
     parser.add_argument("--compile", action="store_true", help="time torch.compile, too")

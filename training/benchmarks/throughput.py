@@ -30,7 +30,7 @@ from napari_unet_seg.engine.fit import uses_bfloat16
 from training.benchmarks.contenders import Contender, keras, ours, plain
 from training.benchmarks.machine import Precision, by_turns, matrix_rate, spread
 from training.benchmarks.trainings import phantom_slices
-from training.command_line import command, command_parser, report_file
+from training.command_line import command, command_parser, positive_int, report_file
 from training.json_file import save_json
 from training.recipe import Recipe
 from training.recipes import RECIPES
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each is timed in a round, at least")
     parser.add_argument("--batches", type=int, nargs="+", help="slices of a step (default: 8; CUDA: 8 32 128)")
     parser.add_argument("--device", default="auto", help=f"{', '.join(NAMES)} or cuda:N")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--threads", type=positive_int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--peer-python", type=Path, help="a Python with tensorflow and scipy, to train Keras' network")
     parser.add_argument(
         "--default-allocator", action="store_true", help="leave the C library as it is, which `training.run` does not"

@@ -54,8 +54,10 @@ def plan_folds(labelled: Collection[str], *, file: Path | None = None, count: in
     Raises
     ------
     InputError
-        If the file is no such file, or there are fewer patients than folds.
+        If the file is no such file, there are fewer patients than folds, or the seed is negative.
     """
+    if seed < 0:
+        raise InputError(f"the seed that folds are drawn with must not be negative, got {seed}")
     drawn = f"{count} folds drawn by patient, every site spread over them, seed {seed}"
     if file is None:
         return FoldPlan(folds=patient_folds(labelled, count=count, seed=seed), source=drawn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -67,13 +68,16 @@ class FoldScores:
         )
 
     def save(self, path: Path) -> None:
-        """Write as JSON, the checkpoint by its name alone; InputError if that fails."""
-        content = asdict(self) | {"checkpoint": self.checkpoint.name}
-        save_json(path, content)
+        """Write as JSON, the checkpoint by its way from there, so that both can be moved; InputError if that fails."""
+        checkpoint = self.checkpoint.parent.resolve() / self.checkpoint.name
+        # From one drive of Windows to another there is no way.
+        if checkpoint.anchor == path.resolve().anchor:
+            checkpoint = Path(os.path.relpath(checkpoint, path.parent.resolve()))
+        save_json(path, asdict(self) | {"checkpoint": checkpoint.as_posix()})
 
     @classmethod
     def load(cls, path: Path) -> FoldScores:
-        """Read what `save` has written; the checkpoint lies beside it.
+        """Read what `save` has written.
 
         Raises
         ------
@@ -83,7 +87,7 @@ class FoldScores:
         try:
             with reading(path):
                 content = json.loads(path.read_text())
-            checkpoint = path.with_name(content.pop("checkpoint"))
+            checkpoint = path.parent / content.pop("checkpoint")
             cases = [CaseScores(**item) for item in content.pop("cases")]
             slices = [SliceScores(**item | {"counts": Counts(**item["counts"])}) for item in content.pop("slices")]
             found = cls(checkpoint=checkpoint, cases=cases, slices=slices, **content)
@@ -92,10 +96,23 @@ class FoldScores:
                 raise
             raise InputError("holds no scores of a fold; run that fold again", path=path) from error
         if not checkpoint.is_file():
-            raise InputError(f"its checkpoint {checkpoint.name} is not beside it; copy it there", path=path)
+            where = "beside it" if checkpoint.parent == path.parent else f"in {checkpoint.parent}"
+            raise InputError(f"its checkpoint {checkpoint.name} is not {where}; copy it there", path=path)
         if file_hash(checkpoint) != found.sha256:
             raise InputError(f"{checkpoint.name} was written anew since; run that fold again", path=path)
         return found
+
+
+def scored_checkpoint(path: Path) -> Path:
+    """The checkpoint whose scores `FoldScores.save` has written, whether it is there or not; InputError if none is."""
+    try:
+        with reading(path):
+            checkpoint: str = json.loads(path.read_text())["checkpoint"]
+        return path.parent / checkpoint
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError("holds no scores of a fold; delete it, or give another --output", path=path) from error
 
 
 def score_fold(
@@ -129,7 +146,7 @@ def score_fold(
     segmenter = load_model(checkpoint, device=device)
     unseen = unseen_cases(checkpoint, segmenter.description, dataset)
     cases, slices = score_cases(unseen, segmenter, progress=progress)
-    lists = ("held_out", "cases")
+    lists = ("held_out", "cases", "cases_before")
     training = {key: value for key, value in segmenter.description.training.items() if key not in lists}
     return FoldScores(
         fold=fold,

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from napari_unet_seg.data.splits import site_of
+from napari_unet_seg.engine.checkpoint import read_description
 from napari_unet_seg.engine.evaluate import summarise
 from napari_unet_seg.engine.interval import bootstrap_interval
 from napari_unet_seg.errors import InputError
 from training.report.fold_scores import FoldScores
-from training.report.same_training import check_same_training
+from training.report.same_training import check_same_training, shape_of
 
 SITES = {
     "CS": "Thomas Jefferson University",
@@ -38,7 +39,8 @@ def gather(folds: Sequence[FoldScores]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``summary`` as `evaluate` has it; ``folds``, a summary of each; ``by_site`` and ``by_size``, rows of
+        ``summary`` as `evaluate` has it; ``folds``, a summary of each with its ``training`` and the ``shape`` of its
+        network; ``by_site`` and ``by_size``, rows of
         `group_row`; ``cases``, the scores of each with ``fold``, ``site`` and ``size``, worst first.
 
     Raises
@@ -68,6 +70,7 @@ def gather(folds: Sequence[FoldScores]) -> dict[str, Any]:
         "summary": summarise(all_cases, [one for fold in folds for one in fold.slices]),
         "folds": [
             {"fold": fold.fold, "checkpoint": fold.checkpoint.name, "sha256": fold.sha256, "training": fold.training}
+            | {"shape": shape_of(read_description(fold.checkpoint))}
             | summarise(fold.cases, fold.slices)
             for fold in folds
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,8 @@ def length(training: Mapping[str, Any], *, recipe: Recipe, history: Sequence[Map
     done = len(history) or planned
     schedule = Schedule(dataclasses.replace(recipe.fit, early_stopping=training["fit"]["early_stopping"]))
     for row in history:
-        schedule.validated(row["validation_loss"])
+        loss = row["validation_loss"]
+        schedule.validated(math.nan if loss is None else loss)
     broken_off = done < planned and not schedule.over
     text = f"{done} of {full} epochs"
     if planned < full:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
-from napari_unet_seg.engine.checkpoint import read_description
+from napari_unet_seg.engine.checkpoint import Description, read_description
 from napari_unet_seg.errors import InputError
 from training.report.fold_scores import FoldScores
 
@@ -31,27 +31,46 @@ def check_same_training(folds: Sequence[FoldScores]) -> None:
     InputError
         If networks, lengths or other settings of two folds differ.
     """
-    settings = [(fold.checkpoint, _settings(fold)) for fold in folds]
+    settings = [
+        (fold.checkpoint, settings_of(fold.training, **shape_of(read_description(fold.checkpoint)))) for fold in folds
+    ]
     for (first, one), (second, other) in combinations(settings, 2):
-        if different := list(_differences(other, one)):
-            told = "; ".join(different[:_TOLD])
+        if told := told_differences(other, one):
             problem = f"was trained with other settings than {first}: {told}; train all folds with the same"
             raise InputError(problem, path=second)
 
 
-def _settings(fold: FoldScores) -> dict[str, Any]:
-    description = read_description(fold.checkpoint)
-    found: dict[str, Any] = {"epochs": fold.training["epochs"]} if "epochs" in fold.training else {}
+def settings_of(training: Mapping[str, Any], **shape: Any) -> dict[str, Any]:
+    """What decides a training, the seeds of its chance aside.
+
+    Parameters
+    ----------
+    training : mapping
+        What a header says of it.
+    **shape
+        What `shape_of` found, or as much of it as is known.
+    """
+    found: dict[str, Any] = {"epochs": training["epochs"]} if "epochs" in training else {}
     for part in ("fit", "split"):
-        found[part] = {name: value for name, value in fold.training.get(part, {}).items() if name != "seed"}
+        found[part] = {name: value for name, value in training.get(part, {}).items() if name != "seed"}
     if found.get("epochs") is not None:
         # They follow from the slices that a fold leaves.
         found["fit"].pop("steps", None)
-    return found | {
+    return found | shape
+
+
+def shape_of(description: Description) -> dict[str, Any]:
+    """The network, and what it is shown."""
+    return {
         "network": asdict(description.network),
         "normalisation": description.normalisation,
         "resize": description.resize,
     }
+
+
+def told_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The first settings that both have and that are not the same, in words; ``""`` where there are none."""
+    return "; ".join(islice(_differences(one, other), _TOLD))
 
 
 def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:
@@ -62,5 +81,6 @@ def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:
                 yield from _differences(one[key], other[key], f"{name}.{key}" if name else key)
     elif isinstance(one, Mapping) or isinstance(other, Mapping):
         yield name
-    elif one != other:
+    # As JSON has them: there a tuple has become a list.
+    elif json.loads(json.dumps(one)) != json.loads(json.dumps(other)):
         yield f"{name} {json.dumps(one)}, not {json.dumps(other)}"
