@@ -14,7 +14,7 @@ from psygnal import Signal
 from napari_unet_seg import loading
 from napari_unet_seg.case_state import LoadedCase, Prediction, Reading, Stored, Work, Written
 from napari_unet_seg.data.loose_edits import LooseEdits
-from napari_unet_seg.data.volume import Array, Mask, Volume
+from napari_unet_seg.data.volume import Array, Mask, Volume, labels_in
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.loading import Segmenting
@@ -537,9 +537,10 @@ class Session:
 
 def _note_of_classes(mask: Mask | None) -> tuple[str, ...]:
     """What a mask of several classes is in for."""
-    if mask is None or mask.max(initial=0) < 2:
+    labels = [] if mask is None else labels_in(mask)
+    if labels in ([], [1]):
         return ()
-    listed = ", ".join(str(label) for label in np.unique(mask) if label)
+    listed = ", ".join(map(str, labels))
     return (
         f"the dataset's mask has the labels {listed}; where you accept or paint on what a model of one class says, it "
         "takes their place: to keep them, begin with Correct the dataset's mask",

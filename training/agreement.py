@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,20 +133,42 @@ def compare(
     every : int
         The first case of so many.
     failed : callable, optional
-        Called with each case that could not be used, or that the computation failed on; without it the first one
-        raises.
+        As of `case_by_case`.
     """
-    for case in dataset.cases[::every]:
+
+    def both_ways(case: Case) -> Agreement:
+        volume, truth = case.read_image(), case.read_mask()
+        expected = segmenter.mask(plain_probability(network, segmenter.description, volume))
+        return agreement(case.case_id, segmenter.mask(segmenter.predict(volume)), expected, truth)
+
+    return case_by_case(dataset.cases[::every], both_ways, failed=failed)
+
+
+def case_by_case(
+    cases: Iterable[Case],
+    one: Callable[[Case], Agreement],
+    *,
+    failed: Callable[[Case, Exception], None] | None = None,
+) -> Iterator[Agreement]:
+    """Compare case by case; one that cannot be used, or that the computation fails on, leaves the others.
+
+    Parameters
+    ----------
+    cases : iterable of Case
+    one : callable
+        Compares the masks of a case.
+    failed : callable, optional
+        Called with each case that came to nothing, and why; without it the first one raises.
+    """
+    for case in cases:
         try:
-            volume, truth = case.read_image(), case.read_mask()
-            expected = segmenter.mask(plain_probability(network, segmenter.description, volume))
-            mask = segmenter.mask(segmenter.predict(volume))
+            found = one(case)
         except (InputError, SegmentationError, MemoryError) as error:
             if failed is None:
                 raise
             failed(case, error)
             continue
-        yield agreement(case.case_id, mask, expected, truth)
+        yield found
 
 
 @command

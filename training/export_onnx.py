@@ -32,8 +32,8 @@ from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.normalise import CLIP
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter
-from napari_unet_seg.errors import InputError, SegmentationError
-from training.agreement import EQUAL, Agreement, agreement
+from napari_unet_seg.errors import InputError
+from training.agreement import EQUAL, Agreement, agreement, case_by_case
 from training.command_line import command, command_parser, positive_int
 
 if TYPE_CHECKING:
@@ -198,23 +198,18 @@ def compare(
     dataset : Dataset
         Its cases need no masks.
     failed : callable, optional
-        Called with each case that could not be used, or that the computation failed on; without it the first one
-        raises.
+        As of `agreement.case_by_case`.
     """
     segmenter = Segmenter(network, description, device="cpu", precision=torch.float32)
-    for case in dataset.cases:
-        try:
-            volume = case.read_image()
-            segmenter.use(network)
-            expected = segmenter.mask(segmenter.predict(volume))
-            segmenter.use(onnx)
-            mask = segmenter.mask(segmenter.predict(volume))
-        except (InputError, SegmentationError, MemoryError) as error:
-            if failed is None:
-                raise
-            failed(case, error)
-            continue
-        yield agreement(case.case_id, mask, expected)
+
+    def by_both(case: Case) -> Agreement:
+        volume = case.read_image()
+        segmenter.use(network)
+        expected = segmenter.mask(segmenter.predict(volume))
+        segmenter.use(onnx)
+        return agreement(case.case_id, segmenter.mask(segmenter.predict(volume)), expected)
+
+    return case_by_case(dataset.cases, by_both, failed=failed)
 
 
 def _need(*packages: str) -> None:

@@ -139,8 +139,7 @@ def train(
         seen = description.trained_patients
         if overlap := [case_id for case_id in slices.held_out if patient_of(case_id) in seen]:
             raise InputError(f"it was trained on {len(overlap)} of the cases held out, or their patients", path=initial)
-        known = (description.training.get(key, []) for key in ("cases_before", "cases"))
-        cases_before = sorted({str(case_id) for some in known for case_id in some})
+        cases_before = description.learned_cases
         network.train()
     settings = {
         "recipe": dataclasses.asdict(recipe),

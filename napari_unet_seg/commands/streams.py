@@ -17,7 +17,8 @@ class LastingOutput(io.TextIOWrapper):
         try:
             return super().write(text)
         except BrokenPipeError:
-            self._write_nowhere()
+            # What is still held goes there too, now or at the end.
+            write_nowhere(self)
             return len(text)
 
     def flush(self) -> None:
@@ -25,11 +26,7 @@ class LastingOutput(io.TextIOWrapper):
         try:
             super().flush()
         except BrokenPipeError:
-            self._write_nowhere()
-
-    def _write_nowhere(self) -> None:
-        # What is still held goes there too, now or at the end.
-        write_nowhere(self)
+            write_nowhere(self)
 
 
 def prepare_streams(*, lasting: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,16 @@ def screen_affine(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
     """
     z, y, x = spacing
     return np.diag([-x, -y, z, 1.0])
+
+
+def labels_in(planes: Iterable[Mask]) -> list[int]:
+    """The labels of some slices ``(Y, X)`` in ascending order, without 0; quick where there are none above 1."""
+    found: set[int] = set()
+    for plane in planes:
+        high = int(plane.max(initial=0))
+        # Counted, not sorted as by np.unique: the pixels of a scan are many, and the window waits for it.
+        found |= {high} if high < 2 else set(np.flatnonzero(np.bincount(plane.ravel())).tolist())
+    return sorted(found - {0})
 
 
 def foreground_values(stored: Array) -> tuple[int, ...]:

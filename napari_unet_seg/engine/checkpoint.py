@@ -77,7 +77,12 @@ class Description:
 
         Those that it learned from before, as the checkpoint that its training began with, are among them.
         """
-        return {patient_of(str(case_id)) for key in _LEARNED for case_id in self.training.get(key, [])}
+        return {patient_of(case_id) for case_id in self.learned_cases}
+
+    @property
+    def learned_cases(self) -> list[str]:
+        """The cases that it, and what its training began with, learned from."""
+        return sorted({str(case_id) for key in _LEARNED for case_id in self.training.get(key, [])})
 
     @property
     def adapted_to(self) -> str | None:

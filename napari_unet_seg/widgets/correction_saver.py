@@ -5,11 +5,11 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import QEventLoop, QObject, QTimer, Signal
 
 from napari_unet_seg.case_state import LoadedCase, Overlay
 from napari_unet_seg.data.scan import listed_slices
+from napari_unet_seg.data.volume import labels_in
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 from napari_unet_seg.saving import ActiveTime, SaveJob, SaveResult
 from napari_unet_seg.session import Session
@@ -295,15 +295,15 @@ class CorrectionSaver(QObject):
         self._other = None
 
     def _on_saved(self, result: SaveResult) -> None:
-        error = result.error
+        error, of_open_case = result.error, self._is_of_open_case(result.job)
         if error is None:
             self.said.emit(f"Saved {listed_slices(result.saved)} of {result.job.case_id}.{_labels_in(result)}")
-        elif isinstance(error, ChangedElsewhereError):
+        elif isinstance(error, ChangedElsewhereError) and of_open_case:
             problem = f"{_without_advice(error)}; answer the question in panel Correct"
             self.failed.emit(ChangedElsewhereError(problem, path=error.path, slices=error.slices))
         else:
             self.failed.emit(error)
-        if not self._is_of_open_case(result.job):
+        if not of_open_case:
             return
         if error is None:
             self.note = self._saved_note = f"Saved {listed_slices(result.saved)} at {time_now()}."
@@ -401,7 +401,7 @@ def _without_advice(error: InputError) -> str:
 
 def _labels_in(result: SaveResult) -> str:
     """Which labels were saved, where they are more than one: another one is selected by mistake easily."""
-    labels = sorted({int(label) for z in result.saved for label in np.unique(result.job.planes[z])} - {0})
+    labels = labels_in(result.job.planes[z] for z in result.saved)
     return "" if labels in ([], [1]) else f" Labels in them: {', '.join(map(str, labels))}."
 
 

@@ -106,12 +106,8 @@ class DataPanel(QWidget):
         """Mark a case as the open one."""
         if case_id != self._open_case:
             self._open_case = case_id
-            self._mark_open()
+            self.mark_open()
             self.valueChanged.emit(case_id)
-
-    def select_open(self) -> None:
-        """Select the open case again: the one that was double-clicked is not opened."""
-        self._mark_open()
 
     def set_path(self, path: Path) -> None:
         """Show where the open dataset lies."""
@@ -134,7 +130,7 @@ class DataPanel(QWidget):
             self._table.setItem(number, 1, cell)
         mark_shared(names)
         if self._open_case:
-            self._mark_open()
+            self.mark_open()
         line = self._table.verticalHeader().defaultSectionSize()
         header = self._table.horizontalHeader().sizeHint().height()
         self._table.setFixedHeight(header + line * min(max(len(rows), 1), 5) + 6)
@@ -175,7 +171,8 @@ class DataPanel(QWidget):
         """Open what was dropped."""
         self.eventFilter(self, event)
 
-    def _mark_open(self) -> None:
+    def mark_open(self) -> None:
+        """Show which case is open: in bold, selected, and in view."""
         for row in range(self._table.rowCount()):
             item = self._table.item(row, 0)
             if item is None:

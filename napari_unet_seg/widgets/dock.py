@@ -296,7 +296,7 @@ class UNetDock(QWidget):
         self.data_panel.pathEntered.connect(self.loader.open_path)
         self.data_panel.caseActivated.connect(self.loader.open_case)
         self.loader.caseShown.connect(self._on_case_shown)
-        self.loader.stayed.connect(self.data_panel.select_open)
+        self.loader.stayed.connect(self.data_panel.mark_open)
         self.roles.valueChanged.connect(self.runner.sources_changed)
         self.roles.valueChanged.connect(self.corrector.refresh)
         self.segmentation.lost.connect(self.status.setValue)

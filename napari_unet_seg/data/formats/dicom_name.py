@@ -16,9 +16,6 @@ def promises_dicom(path: Path) -> bool:
 def has_magic(path: Path) -> bool:
     """Whether a file is DICOM by its first bytes."""
     try:
-        # A pipe would be waited for until somebody writes into it.
-        if not path.is_file():
-            return False
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
     except OSError:

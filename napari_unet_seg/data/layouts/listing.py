@@ -39,8 +39,7 @@ def list_folder(path: Path, *, root: Path) -> Listing:
                 if entry.name.startswith("."):
                     continue
                 if not _is_folder(entry):
-                    # A pipe would be waited for until somebody writes into it; a link that leads nowhere is told of.
-                    if entry.is_symlink() or entry.is_file(follow_symlinks=False):
+                    if not _is_special(entry):
                         files.append(entry.name)
                 elif not (entry.is_symlink() and _nested(os.path.realpath(entry.path), top)):
                     folders.append(entry.name)
@@ -58,6 +57,15 @@ def listed(names: Iterable[str]) -> str:
     """The first five names, for a note."""
     first = list(islice(names, 6))
     return ", ".join(first[:5]) + (", ..." if len(first) > 5 else "")
+
+
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a pipe or a device: one that is read is waited for, perhaps for ever."""
+    if entry.is_symlink():
+        # One that leads nowhere is a file to be told of.
+        target = Path(entry.path)
+        return target.exists() and not target.is_file()
+    return not entry.is_file(follow_symlinks=False)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
