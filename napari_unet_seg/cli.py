@@ -26,6 +26,7 @@ from napari_unet_seg.commands.options import OptionalPath
 from napari_unet_seg.commands.status import INTERRUPTED, OK, report_case, report_failure, report_problem, unread
 from napari_unet_seg.commands.streams import prepare_streams
 from napari_unet_seg.commands.suggest import Suggest
+from napari_unet_seg.commands.usage import told_in_one_line
 from napari_unet_seg.errors import InputError, SegmentationError
 
 
@@ -278,13 +279,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"napari-unet-seg {__version__}")
         return OK
-    command: Command = tyro.cli(
-        Command,
-        config=(OmitSubcommandPrefixes, PositionalMetavarFromFieldName, DisallowNone),
-        prog="napari-unet-seg",
-        description="Segment brain MRI with a U-Net.",
-        args=arguments,
-    )
+    with told_in_one_line():
+        command: Command = tyro.cli(
+            Command,
+            config=(OmitSubcommandPrefixes, PositionalMetavarFromFieldName, DisallowNone),
+            prog="napari-unet-seg",
+            description="Segment brain MRI with a U-Net.",
+            args=arguments,
+        )
     prepare_streams(lasting=_writes(command))
     try:
         status = command.run()

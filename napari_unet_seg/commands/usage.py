@@ -1,0 +1,63 @@
+"""One line for a command that was not written as it should be, in place of the parser's box of several."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Iterator
+
+from napari_unet_seg.commands.status import INPUT_AT_FAULT
+
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_BORDER = " │"
+_RULE = re.compile(r"╭.*╮|╰─*╯|[─-]{8,}")
+_DEEP = 6
+"""Columns from which a row is the help of the option above it."""
+
+
+@contextlib.contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Where the parser ends the process with exit status 2, say why in one line on standard error.
+
+    Raises
+    ------
+    SystemExit
+        As the parser raises it.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    except SystemExit as ended:
+        if ended.code == INPUT_AT_FAULT and sys.stderr is not None:
+            print(f"napari-unet-seg: {_line(said.getvalue())}", file=sys.stderr, flush=True)
+        raise
+
+
+def _line(box: str) -> str:
+    """The problem, what is near to it, and where help is, of what the parser prints with rules between."""
+    parts: list[list[str]] = [[]]
+    for row in _STYLE.sub("", box).splitlines():
+        if _RULE.fullmatch(row.strip(_BORDER)):
+            parts.append([])
+        else:
+            parts[-1].append(row.strip("│").rstrip())
+    # The title says nothing that the problem does not.
+    problem, *others = parts[1:] or parts
+    # What the parser tried comes after an empty row.
+    told = [_words(problem[: problem.index("")] if "" in problem else problem)]
+    for part in others:
+        words = _words(part)
+        if words.startswith("For full helptext"):
+            # "For full helptext, run:" stands before the command.
+            told.append(f"see {words.split(maxsplit=4)[-1]}")
+        elif words and not words.startswith("Argument helptext"):
+            told.append(words[0].lower() + words[1:])
+    return "; ".join(each.rstrip(".") for each in told)
+
+
+def _words(rows: list[str]) -> str:
+    """The rows as one, without the lines of help among them."""
+    return " ".join(" ".join(row for row in rows if len(row) - len(row.lstrip()) <= _DEEP).split())
