@@ -12,8 +12,9 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_unet_seg.widgets.plot_colours import PlotColours
 from napari_unet_seg.widgets.round_history import Point, RoundHistory
 
-_HEIGHT = 190
+_HEIGHT = 200
 _AXIS_WIDTH = 52
+_GAP = 12
 
 
 class CurvePlot(pg.GraphicsLayoutWidget):
@@ -27,6 +28,8 @@ class CurvePlot(pg.GraphicsLayoutWidget):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.ci.layout.setSpacing(0)
+        # The lowest number of the one is not to lie on the highest of the other.
+        self.ci.layout.setVerticalSpacing(_GAP)
         self.ci.layout.setContentsMargins(0, 4, 8, 0)
         self._dice_plot = self._add_plot(0, "Dice")
         self._loss_plot = self._add_plot(1, "Loss")
