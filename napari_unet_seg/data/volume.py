@@ -81,6 +81,11 @@ class Volume:
         return z, y, x
 
     @property
+    def pixel_size_known(self) -> bool:
+        """Whether the size of a pixel in the plane is the file's, whatever the distance between slices is."""
+        return self.spacing_known or self.spacing[1:] != (1.0, 1.0)
+
+    @property
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres."""
         z, y, x = self.spacing

@@ -18,6 +18,9 @@ WORKING_SPACING = 1.0
 _TOLERATED = 1.34
 """A pixel size within this factor of `WORKING_SPACING` is left as it is: training covers it."""
 
+_FIELD_OF_VIEW = 100.0, 256.0 * _TOLERATED
+"""Longer side in mm of a slice that shows a head."""
+
 _LARGEST_SIDE = 4096
 """Pixels; no scan of a head is that wide at `WORKING_SPACING`."""
 
@@ -33,18 +36,20 @@ class WorkingVolume(Volume):
 def working_factor(volume: Volume, axis: int) -> float:
     """By how much an axis (1 rows, 2 columns) is resized for the network.
 
-    Known pixel sizes far from the training data's are brought to 1 mm. Where the file gives none, a matrix much larger
-    than the 256 pixels of the training data is taken for a finer one.
+    Pixel sizes far from the training data's are brought to 1 mm. Where the spacing is not all there, or 1 mm, which
+    programs write where they know no better, and no head would be so wide or so small, the slice has about the size
+    of the training data's: a matrix much larger than their 256 pixels is taken for a finer one.
 
     Raises
     ------
     InputError
         If the pixels are so large that the axis would come to more than 4096 of 1 mm.
     """
-    if volume.spacing_known:
-        factor = volume.spacing[axis] / WORKING_SPACING
-    else:
-        factor = 256 / max(volume.shape[1:]) if max(volume.shape[1:]) > 256 * _TOLERATED else 1.0
+    factor, in_plane, pixels = volume.spacing[axis] / WORKING_SPACING, volume.spacing[1:], volume.shape[1:]
+    trusted = volume.spacing_known and not np.allclose(in_plane, 1.0)
+    smallest, largest = _FIELD_OF_VIEW
+    if not trusted and not smallest <= max(np.multiply(in_plane, pixels)) <= largest:
+        factor = 256 / max(pixels) if max(pixels) > 256 * _TOLERATED else 1.0
     if 1 / _TOLERATED <= factor <= _TOLERATED:
         return 1.0
     if factor > 1 and volume.shape[axis] * factor > _LARGEST_SIDE:

@@ -1,4 +1,5 @@
 import gzip
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -7,6 +8,7 @@ from nibabel import orientations
 
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats import nifti
+from napari_unet_seg.data.volume import Volume, screen_affine
 from napari_unet_seg.errors import InputError
 from tests.data.read_masks import nifti_mask
 
@@ -241,3 +243,28 @@ def test_a_constant_image_is_compressed_no_further(tmp_path):
     save(tmp_path / "a.nii", np.zeros((256, 256, 64), np.int16))
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes(), 9))
     assert nifti.read_shape(tmp_path / "a.nii.gz") == (64, 256, 256)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "missing"), [((1.0, 1.0, 1.0), "spacing"), ((1.0, 0.5, 0.5), "distance between slices")]
+)
+def test_what_is_not_known_of_the_spacing_is_not_known_of_what_is_written(tmp_path, spacing, missing):
+    data = np.random.default_rng(0).integers(0, 200, (1, 4, 12, 10), dtype=np.uint8)
+    affine = screen_affine(spacing)
+    volume = Volume(data=data, channel_names=("",), spacing=spacing, affine=affine, spacing_known=False)
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(nifti.encode_image(volume, volume.data, compressed=True))
+    read = nifti.read_image(path)
+    assert (read.spacing, read.spacing_known, read.notes) == (
+        spacing,
+        False,
+        (f"a.nii.gz gives no {missing}; 1 mm is assumed",),
+    )
+    np.testing.assert_array_equal(read.data, data)
+    # The mask of it takes the header over.
+    nifti.write_mask(tmp_path / "a_mask.nii.gz", np.zeros((4, 12, 10), np.uint8), like=path)
+    assert nifti.read_grid(tmp_path / "a_mask.nii.gz").spacing_known is False
+    known = replace(volume, spacing_known=True)
+    path.write_bytes(nifti.encode_image(known, known.data, compressed=True))
+    assert nifti.read_image(path).spacing_known
+    assert nifti.read_image(path).notes == ()

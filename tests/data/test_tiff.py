@@ -115,6 +115,13 @@ def test_number_types(tmp_path, rng, dtype):
     np.testing.assert_array_equal(data[0], values)
 
 
+def test_one_slice_has_a_thickness_that_is_not_known(tmp_path, rng):
+    tifffile.imwrite(tmp_path / "a.tif", pixels(rng, Y, X), resolution=(20, 10), resolutionunit="CENTIMETER")
+    volume = tiff.read_image(tmp_path / "a.tif")
+    assert (volume.spacing, volume.spacing_known, volume.pixel_size_known) == (pytest.approx((1, 1, 0.5)), False, True)
+    assert volume.notes == ("a.tif gives no distance between slices; 1 mm is assumed",)
+
+
 @pytest.mark.parametrize(
     ("options", "spacing", "known"),
     [

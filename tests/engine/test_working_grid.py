@@ -72,3 +72,32 @@ def test_pixels_too_large_for_any_head_are_refused() -> None:
     with pytest.raises(InputError, match="correct the spacing"):
         prepare_scan(far_too_coarse, Description(name="m", network=SMALL))
     assert working_factor(replace(far_too_coarse, spacing_known=False), 2) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "pixel", "known", "factor"),
+    [
+        # What stands in where nothing is known.
+        (256, 1.0, False, 1.0),
+        (512, 1.0, False, 0.5),
+        (64, 1.0, False, 1.0),
+        # Written by a program that knew no better: a head of half a metre.
+        (512, 1.0, True, 0.5),
+        (320, 1.0, True, 1.0),
+        # The size of a pixel is given, the distance between slices is not.
+        (512, 0.5, False, 0.5),
+        (512, 0.45, False, 0.45),
+        # The resolution of a printer, not of a scanner.
+        (256, 25.4 / 72, False, 1.0),
+        (640, 25.4 / 300, False, 0.4),
+        # What a file says of all three axes is taken as it is.
+        (512, 0.98, True, 1.0),
+        (160, 0.5, True, 0.5),
+    ],
+)
+def test_pixel_sizes_that_cannot_be_a_heads_are_not_believed(
+    size: int, pixel: float, known: bool, factor: float
+) -> None:
+    data = np.zeros((1, 2, size, size - 8), np.uint8)
+    volume = Volume(data=data, channel_names=("flair",), spacing=(1.0, pixel, pixel), spacing_known=known)
+    assert working_factor(volume, 1) == working_factor(volume, 2) == pytest.approx(factor)

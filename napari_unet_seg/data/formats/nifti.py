@@ -37,6 +37,9 @@ MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 1e-3}
 DAMAGED = "this NIfTI file is damaged or cut short; copy or export it again"
 GZIP = b"\x1f\x8b"
 
+_NO_SPACING, _NO_DISTANCE = b"spacing unknown", b"slice distance unknown"
+"""What this package writes into the header where 1 mm stands in for all axes, or for the one between slices."""
+
 _COMPRESSION = 1032
 """How much smaller deflate makes a file at best."""
 
@@ -193,6 +196,8 @@ def encode_image(volume: Volume, data: Array, *, compressed: bool) -> bytes:
     with suppress(HeaderDataError):  # a sheared grid has no quaternion
         image.set_qform(volume.affine, code=1, strip_shears=False)
     image.header.set_xyzt_units("mm")
+    if not volume.spacing_known:
+        image.header["descrip"] = _NO_DISTANCE if volume.pixel_size_known else _NO_SPACING
     payload: bytes = image.to_bytes()
     return gzip.compress(payload, 6, mtime=0) if compressed else payload
 
@@ -316,8 +321,12 @@ def _grid(image: Any, path: Path) -> Grid:
         notes.append(f"{path.name} does not say how the patient lay; the usual orientation is assumed")
     spacing_known = _invertible(affine)
     if not spacing_known:
-        notes.append(f"{path.name} gives no spacing; {ASSUMED_SIZE}")
         affine = np.diag([-1.0, 1.0, 1.0, 1.0])
+    described = bytes(header["descrip"].item())
+    spacing_known = spacing_known and described not in (_NO_SPACING, _NO_DISTANCE)
+    if not spacing_known:
+        missing = "distance between slices" if described == _NO_DISTANCE else "spacing"
+        notes.append(f"{path.name} gives no {missing}; {ASSUMED_SIZE}")
     # The unit is that of both the affine and the voxel sizes.
     scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     affine = np.diag([scale, scale, scale, 1.0]) @ affine

@@ -51,8 +51,8 @@ def read_image(path: Path) -> Volume:
         names = _channel_names(tif, axes)
         z, y, x = _spacing(tif)
         values = np.ascontiguousarray(_native(axes.arrange(_values(tif, series))))
-    slices = axes.length("Z")
-    known = y is not None and x is not None and (z is not None or slices == 1)
+    # One slice has a thickness, too, and millilitres ask for it.
+    known = y is not None and x is not None and z is not None
     notes = list(axes.notes)
     if not known:
         notes.append(
@@ -227,7 +227,7 @@ def encode_slice(volume: Volume, z: int) -> bytes:
         photometric="rgb" if colours else "minisblack",
         metadata={"axes": "YXS" if colours else "YX"},
         software=False,
-        **(options if volume.spacing_known else {}),
+        **(options if volume.pixel_size_known else {}),
     )
     return payload.getvalue()
 

@@ -129,7 +129,7 @@ class KaggleScan(PlainScan):
             channel_names=names,
             spacing_known=known,
             source=self.slices[0].image.parent,
-            notes=tuple(self._notes(known, in_plane=first.spacing_known)),
+            notes=tuple(self._notes(known, in_plane=first.pixel_size_known)),
         )
 
     def write_prediction(self, mask: Mask, folder: Path) -> Path:

@@ -100,7 +100,7 @@ def encode_slices(volume: Volume, *, notes: Notes) -> tuple[str, list[bytes]]:
         "an image a slice has no place for the distance between slices, nor for where the patient lay",
         when=volume.spacing_known,
     )
-    notes.say("PNG has no place for the spacing", when=png and volume.spacing_known)
+    notes.say("PNG has no place for the spacing", when=png and volume.pixel_size_known)
     kept = picture.CHANNEL_NAMES[:3] if colours else ("",) * len(volume.data)
     notes.say("image files have no names for the channels", when=volume.channel_names != kept)
     count = volume.shape[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.errors import InputError
 
-UNKNOWN_SPACING = "where the spacing is not known, NIfTI says 1 mm"
+UNKNOWN_SPACING = "where the spacing is not known, NIfTI says 1 mm, and other programs believe it"
 
 
 class CaseFiles:
