@@ -64,6 +64,9 @@ class LoadedCase:
     adaptation: str = ""
     """Name of the model that was adapted to this scan; empty for none."""
 
+    own_model: str = ""
+    """Name of the model that rounds for this scan went to, also where none of them is in use; empty for none."""
+
     mask_notes: tuple[str, ...] = ()
     """What had to be assumed to read the mask, in words for the user."""
 

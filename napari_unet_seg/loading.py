@@ -60,6 +60,14 @@ def find_adaptation(image_hash: str) -> str | None:
     return None if model is None else model.name
 
 
+def find_model_of_scan(image_hash: str) -> str | None:
+    """Name of the model that rounds for an image went to, whichever version is in use; None where there is none."""
+    from napari_unet_seg.engine.registry import Registry
+
+    model = Registry().model_of_scan(image_hash)
+    return None if model is None else model.name
+
+
 def load_model(name: str) -> Segmenting:
     """As `engine.segmenter.load_model`."""
     from napari_unet_seg.engine.segmenter import load_model

@@ -43,6 +43,8 @@ class Session:
         ``name or path -> Segmenting``; by default `engine.segmenter.load_model`, which imports torch when called.
     find_adaptation : callable, optional
         Hash of an image to the name of the model adapted to it, or None; by default `Registry.adaptation`.
+    find_model_of_scan : callable, optional
+        The same of the model that rounds for the image went to; by default `Registry.model_of_scan`.
     """
 
     dataset_changed = Signal(object)
@@ -67,10 +69,12 @@ class Session:
         open_dataset: Callable[..., Dataset] | None = None,
         load_model: Callable[[str], Segmenting] | None = None,
         find_adaptation: Callable[[str], str | None] | None = None,
+        find_model_of_scan: Callable[[str], str | None] | None = None,
     ) -> None:
         self._open_dataset = open_dataset or loading.open_dataset
         self._models = ModelCache(load_model or loading.load_model)
         self._find_adaptation = find_adaptation or loading.find_adaptation
+        self._find_model_of_scan = find_model_of_scan or loading.find_model_of_scan
         self._shelf = Shelf()
         self.loose_edits = LooseEdits()
         """Edits that no dataset can keep."""
@@ -133,6 +137,7 @@ class Session:
                     f"the mask as it was before the corrections is not known, and nothing is scored: {error}",
                 )
         identity = image_hash(volume)
+        adaptation = self._find_adaptation(identity) or ""
         return LoadedCase(
             case=case,
             volume=volume,
@@ -141,7 +146,8 @@ class Session:
             reading=reading,
             autosaved=self._read_autosave(case, volume, identity=identity),
             image_hash=identity,
-            adaptation=self._find_adaptation(identity) or "",
+            adaptation=adaptation,
+            own_model=adaptation or self._find_model_of_scan(identity) or "",
             mask_notes=notes,
             mask_problem=problem,
         )

@@ -78,21 +78,38 @@ class Registry:
         )
 
     def adaptation(self, image_hash: str) -> RegisteredModel | None:
-        """The user's model that was adapted to a scan; None if there is none.
+        """The model that is adapted to a scan; None if there is none, or what was before it is in use again.
 
         Parameters
         ----------
         image_hash : str
-            What `image_hash.image_hash` says of the scan's volume. Of several models the one written last is taken:
-            to bring back a version of another is to choose that one.
+            As of `model_of_scan`.
         """
-        found = [
-            (path.stat().st_mtime_ns, model.name, model)
-            for path in _model_files(self.folder)
-            for model, adapted_to in (_described(path, shipped=False),)
-            if image_hash and adapted_to == image_hash
-        ]
+        model = self.model_of_scan(image_hash)
+        return model if model is not None and model.scope == "scan" else None
+
+    def model_of_scan(self, image_hash: str) -> RegisteredModel | None:
+        """The user's model that rounds for a scan went to, whichever version of it is in use; None if there is none.
+
+        Parameters
+        ----------
+        image_hash : str
+            What `image_hash.image_hash` says of the scan's volume. Of several models the one written last is taken, of
+            those with a promoted round if there are any: to bring back a version of another is to choose that one.
+        """
+        found = []
+        for path in _model_files(self.folder):
+            model, adapted_to = _described(path, shipped=False)
+            promoted = model.scope == "scan"
+            if not promoted:
+                adapted_to, promoted = self._rounds(model.name)
+            if image_hash and adapted_to == image_hash:
+                found.append((promoted, path.stat().st_mtime_ns, model.name, model))
         return max(found)[-1] if found else None
+
+    def holds_rounds_for_a_scan(self, name: str) -> bool:
+        """Whether a model of the user's has versions that were adapted to one scan, be they in use or not."""
+        return bool(self._rounds(name)[0])
 
     def path(self, name_or_path: str) -> Path:
         """The file of a model.
@@ -221,6 +238,13 @@ class Registry:
         """Where the versions of a model of the user's lie; see `VersionLine`."""
         return self.folder / f"{name}.versions"
 
+    def _rounds(self, name: str) -> tuple[str, bool]:
+        """Hash of the scan that rounds of a model were for, empty for none, and whether one of them was promoted."""
+        headers = [_header(state) for path in _model_files(self.versions_folder(name)) if (state := signature(path))]
+        # What a file put in place by hand was adapted to says nothing of the model.
+        rounds = [header for header in headers if header.name == name and header.image_hash]
+        return (rounds[0].image_hash if rounds else ""), any(header.promoted for header in rounds)
+
     def _new(self, name: str) -> Path:
         path = self.own_path(name)
         if path.exists():
@@ -232,24 +256,54 @@ def _model_files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """What is known of a model file from its header."""
+
+    problem: str = ""
+    name: str = ""
+    scope: str = "model"
+    case: str = ""
+    image_hash: str = ""
+    """Of the scan that it is adapted to; empty for none."""
+
+    promoted: bool = False
+    """Whether the round that made it says so."""
+
+
 def _described(path: Path, *, shipped: bool) -> tuple[RegisteredModel, str]:
     """A model as its header describes it, and the hash of the image it is adapted to, or an empty string."""
     state = signature(path)
-    problem, scope, case, adapted_to = _header(state) if state is not None else ("it is gone", "model", "", "")
-    model = RegisteredModel(name=path.stem, path=path, shipped=shipped, problem=problem, scope=scope, case=case)
-    return model, adapted_to
+    header = _header(state) if state is not None else _Header(problem="it is gone")
+    model = RegisteredModel(
+        name=path.stem,
+        path=path,
+        shipped=shipped,
+        problem=header.problem,
+        scope=header.scope,
+        case=header.case,
+    )
+    return model, header.image_hash
 
 
 @lru_cache(maxsize=1024)
-def _header(state: Signature) -> tuple[str, str, str, str]:
-    """Problem, scope, case and hash of the image, read again when the file has changed."""
+def _header(state: Signature) -> _Header:
+    """What the header says, read again when the file has changed."""
     try:
-        training = read_description(Path(state[0])).training
+        description = read_description(Path(state[0]))
     except InputError as error:
-        return error.problem, "model", "", ""
+        return _Header(problem=error.problem)
+    training = description.training
     if training.get("scope") != "scan":
-        return "", "model", "", ""
-    return "", "scan", str(training.get("case") or ""), str(training.get("image_hash") or "")
+        return _Header(name=description.name)
+    record = training.get("round")
+    return _Header(
+        name=description.name,
+        scope="scan",
+        case=str(training.get("case") or ""),
+        image_hash=str(training.get("image_hash") or ""),
+        promoted=isinstance(record, dict) and bool(record.get("promoted")),
+    )
 
 
 def _convert(path: Path, target: Path) -> None:

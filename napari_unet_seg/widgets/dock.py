@@ -469,8 +469,10 @@ def _registered_models() -> list[str]:
     from napari_unet_seg.engine.registry import Registry
 
     # What is adapted to one scan is used with that scan, and chosen by opening it.
+    registry = Registry()
     return [
         model.name
-        for model in Registry().list()
+        for model in registry.list()
         if not model.problem and model.scope != "scan" and not is_adaptation_name(model.name)
+        if model.shipped or not registry.holds_rounds_for_a_scan(model.name)
     ]

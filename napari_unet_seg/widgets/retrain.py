@@ -137,7 +137,7 @@ class Retrain(QObject):
 
     def take_case(self, layers: Sequence[Layer], loaded: LoadedCase) -> None:
         """Another case is shown, in these layers: segment it with its own adaptation, if it has one."""
-        self._own_line = loaded.adaptation or adaptation_name(loaded.case.case_id, loaded.image_hash)
+        self._own_line = loaded.own_model or adaptation_name(loaded.case.case_id, loaded.image_hash)
         self._panel.prepare()
         dataset = self._session.dataset
         # A round may have ended while another case was open.

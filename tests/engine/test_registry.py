@@ -213,6 +213,45 @@ def test_going_back_to_the_start_ends_an_adaptation(tmp_path: Path) -> None:
     assert registry.adaptation("a").name == "mine"
 
 
+def line_of_scan(registry: Registry, name: str, parent: Path, *, image_hash: str, promoted: bool = True) -> VersionLine:
+    """A model as it is after one round for a scan."""
+    line = VersionLine(name, registry=registry)
+    line.begin(parent)
+    network, description = load_checkpoint(parent)
+    training = {"scope": "scan", "image_hash": image_hash, "round": {"promoted": promoted}}
+    line.add(network, replace(description, name=name, training=training), promoted=promoted)
+    return line
+
+
+def test_a_scan_keeps_the_model_its_rounds_went_to(tmp_path: Path) -> None:
+    registry = Registry()
+    parent = save_small(tmp_path / "parent.safetensors")
+    assert registry.model_of_scan("a") is None
+    line = line_of_scan(registry, "mine", parent, image_hash="a")
+    VersionLine("plain", registry=registry).begin(parent)
+    line.restore(0)
+    assert registry.model_of_scan("a").name == "mine"
+    assert registry.model_of_scan("b") is None
+    assert registry.model_of_scan("") is None
+    assert [registry.holds_rounds_for_a_scan(name) for name in ("mine", "plain", "none")] == [True, False, False]
+    # A file put in place by hand is no round of the model's.
+    shutil.copy(line.versions()[1].path, registry.folder / "plain.safetensors")
+    VersionLine("plain", registry=registry).restore(0)
+    assert not registry.holds_rounds_for_a_scan("plain")
+
+
+def test_going_back_ends_the_adaptation_also_beside_an_older_one(tmp_path: Path) -> None:
+    registry = Registry()
+    parent = save_small(tmp_path / "parent.safetensors")
+    adapted(registry, "old", image_hash="a", age=100)
+    line = line_of_scan(registry, "mine", parent, image_hash="a")
+    line.restore(0)
+    assert (registry.adaptation("a"), registry.model_of_scan("a").name) == (None, "mine")
+    # What was only tried takes the place of nothing.
+    line_of_scan(registry, "tried", parent, image_hash="a", promoted=False)
+    assert registry.model_of_scan("a").name == "mine"
+
+
 def test_a_model_that_cannot_be_removed_keeps_its_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry()
     line = VersionLine("mine", registry=registry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
+from napari_unet_seg.engine.checkpoint import load_checkpoint
 from napari_unet_seg.engine.events import StepDone, ValidationDone
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.engine.registry import Registry
@@ -20,9 +22,10 @@ from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError, ReadOnlyError
 from napari_unet_seg.widgets.adaptations import adaptation_name, is_adaptation_name
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
-from napari_unet_seg.widgets.dock import UNetDock
+from napari_unet_seg.widgets.dock import UNetDock, _registered_models
 from napari_unet_seg.widgets.retrain_board import RetrainBoard
 from napari_unet_seg.working_mask import SliceState
+from tests.engine.models import save_small
 from tests.fakes import (
     FakeCase,
     FakeDataset,
@@ -504,6 +507,37 @@ def test_versions_are_listed_and_brought_back(
     # As it was before the scan had a model of its own.
     assert (corrected.runner.model(), corrected.session.work.model) == ("default", "default")
     assert len(table.texts()) == 3
+
+
+def test_a_model_of_the_scan_s_own_can_be_brought_back_whatever_its_name(
+    opened: UNetDock, dataset: FakeDataset, adaptations: dict[str, str], tmp_path: Path, settle: Settle
+) -> None:
+    image, line = image_hash(dataset["one"].volume), VersionLine("mine", registry=Registry())
+    line.begin(save_small(tmp_path / "parent.safetensors"))
+    network, description = load_checkpoint(line.path)
+    training = {"scope": "scan", "image_hash": image, "round": {"promoted": True}}
+    line.add(network, replace(description, name="mine", training=training), promoted=True)
+    adaptations[image] = "mine"
+    opened.retrain._versions = lambda name: VersionLine(name, registry=Registry())
+    table = opened.retrain_panel.versions
+
+    def open_again() -> list[str]:
+        for case in ("two", "one"):
+            opened.loader.open_case(case)
+            settle()
+        return [row[-1] for row in table.texts()]
+
+    assert open_again() == ["in use", "original"]
+    table._table.selectRow(1)
+    table._use.click()
+    settle()
+    del adaptations[image]
+    assert open_again() == ["promoted", "in use"]
+    assert (opened.runner.model(), "mine" in _registered_models()) == ("default", False)
+    table._table.selectRow(0)
+    table._use.click()
+    settle()
+    assert opened.runner.model() == "mine"
 
 
 def test_versions_follow_the_name(corrected: UNetDock, versions: FakeVersions, settle: Settle) -> None:
