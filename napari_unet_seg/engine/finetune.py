@@ -232,11 +232,12 @@ def finetune(
 def _check_line(line: VersionLine, *, scope: Scope, scan: str) -> None:
     """Refuse a name under which something else lies: an adaptation is worth nothing for other scans."""
     versions = line.versions()
+    held = [each.description for each in versions if each.number]
+    if line.path.is_file() and not any(each.current for each in versions):
+        # No version yet: imported, from another machine perhaps, or the process that made it was killed.
+        held.append(read_description(line.path))
     # What the line began with, whatever that was, has the name of where it comes from.
-    rounds = [each.description.training for each in versions if each.number and each.description.name == line.name]
-    if not versions and line.path.is_file():
-        # Imported, from another machine perhaps.
-        rounds = [read_description(line.path).training]
+    rounds = [each.training for each in held if each.name == line.name or not versions]
     for known in rounds:
         if known.get("scope") == "scan" and (scope == "model" or known.get("image_hash") != scan):
             raise InputError(f"model {line.name!r} holds rounds for the scan {known.get('case')}; choose another name")

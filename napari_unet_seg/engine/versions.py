@@ -181,14 +181,14 @@ class VersionLine:
         if self.path.is_file():
             self._keep_current()
         payload = checkpoint_bytes(network, description)
+        former = read_bytes(self.path) if promoted and self.path.is_file() else None
         with self._writing():
-            number, path = self._write_new(payload, first=1)
-            if promoted:
-                try:
-                    replace(self.path, payload)
-                except BaseException:
-                    path.unlink(missing_ok=True)
-                    raise
+            try:
+                number, path = self._write_new(payload, first=1, in_use=promoted)
+            except BaseException:
+                if promoted:
+                    self._put_back(former, unless_kept=payload)
+                raise
         return Version(number=number, path=path, promoted=promoted, current=promoted, description=description)
 
     def restore(self, number: int) -> Version:
@@ -242,23 +242,38 @@ class VersionLine:
         states = [state for _, path in self._files() if (state := signature(path)) and state[2] == len(content)]
         return bool(states) and hashlib.sha256(content).hexdigest() in map(_hash, states)
 
-    def _write_new(self, payload: bytes, *, first: int) -> tuple[int, Path]:
-        """Write a file under the next free number, or none at all; two processes never get the same one."""
+    def _write_new(self, payload: bytes, *, first: int, in_use: bool = False) -> tuple[int, Path]:
+        """Write a file under the next free number, or none at all; two processes never get the same one.
+
+        Where it is to be `in_use` it is so before it has its number: a process killed between the two leaves a model
+        that becomes a version when there is a next one, and no version that is said to be promoted and never was.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         number = max([first, *(taken + 1 for taken, _ in self._files())])
         temporary = self.folder / f".{number:04d}{SUFFIX}.{secrets.token_hex(4)}.tmp"
         try:
             write_through(temporary, payload)
+            if in_use:
+                replace(self.path, payload)
             while not _name_if_free(temporary, path := self.folder / f"{number:04d}{SUFFIX}"):
                 number += 1
         finally:
             temporary.unlink(missing_ok=True)
         try:
             sync_folder(self.folder)
-        except OSError:
+        except BaseException:
             path.unlink(missing_ok=True)
             raise
         return number, path
+
+    def _put_back(self, former: bytes | None, *, unless_kept: bytes) -> None:
+        """Have in use what was before, unless what is there now has become a version."""
+        if self._has(unless_kept):
+            return
+        if former is None:
+            self.path.unlink(missing_ok=True)
+        elif read_bytes(self.path) != former:
+            replace(self.path, former)
 
     def _remove_abandoned(self) -> None:
         """Remove what processes that were killed while they wrote have left."""

@@ -515,6 +515,10 @@ def test_an_adaptation_stays_one_when_it_was_imported(open_phantoms: Callable[..
     assert again["steps"] > 0
     with pytest.raises(InputError, match="was adapted to the scan a; begin with one for all scans"):
         finetune(dataset, model="own", name="all", scope="model", policy=policy("model", 2), threads=1)
+    # As a process leaves it that is killed before the adaptation has its number.
+    VersionLine("own", registry=Registry()).versions()[1].path.unlink()
+    with pytest.raises(InputError, match="model 'own' holds rounds for the scan a"):
+        finetune(dataset, name="own", scope="model", policy=policy("model", 2), threads=1)
 
 
 def test_a_folder_of_versions_that_cannot_be_written_is_told_before_the_training(

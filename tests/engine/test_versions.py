@@ -1,8 +1,10 @@
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -237,8 +239,8 @@ def test_a_full_disk_leaves_model_and_versions_as_they_were(
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    # The version's file, its folder, the model's file.
-    for fails_at in (1, 2, 3):
+    # The version's file, the model's file, the folders of both.
+    for fails_at in (1, 2, 3, 4):
         calls = 0
         with pytest.raises(InputError, match=r"no space left on device.*as it was") as caught:
             add(line)
@@ -246,6 +248,44 @@ def test_a_full_disk_leaves_model_and_versions_as_they_were(
         assert caught.value.__cause__.errno == errno.ENOSPC
         files = {path: path.read_bytes() for path in line.path.parent.rglob("*") if path.is_file()}
         assert files == before, f"at the write number {fails_at}"
+
+
+def states(line: VersionLine, monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[VersionLine]:
+    """The line as a process that was killed after any of the writes of `add` has left it."""
+    found = []
+
+    def then_copied(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            result = call(*arguments, **options)
+            copy = shutil.copytree(line.path.parent, folder / f"killed_{len(found)}")
+            found.append(VersionLine(line.name, registry=Registry(copy)))
+            return result
+
+        return run
+
+    with monkeypatch.context() as patched:
+        for owner, name in ((os, "fsync"), (os, "link"), (Path, "replace"), (Path, "rename"), (Path, "unlink")):
+            patched.setattr(owner, name, then_copied(getattr(owner, name)))
+        add(line)
+    return found
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_killed_at_any_moment_no_version_is_called_promoted_that_was_not_in_use(
+    line: VersionLine, parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    line.begin(parent)
+    killed = states(line, monkeypatch, tmp_path)
+    assert len(killed) > 5
+    for left in killed:
+        rounds = left.versions()[1:]
+        assert all(version.promoted and version.current for version in rounds)
+        # What is in use is never lost.
+        content = left.path.read_bytes()
+        left.restore(0)
+        assert content in [version.path.read_bytes() for version in left.versions()]
 
 
 def test_what_a_killed_process_left_is_removed(line: VersionLine, parent: Path) -> None:
