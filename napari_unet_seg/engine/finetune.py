@@ -32,6 +32,7 @@ _OVERTAKEN = (
     "another version was put in use while this round ran, which it was not compared with; it is kept, and can be "
     "brought back"
 )
+_UNSEEN = "the window was closed before the round came to its end; it is kept, and can be brought back"
 
 
 def finetune_events(
@@ -48,6 +49,7 @@ def finetune_events(
     registry: Registry | None = None,
     policy: TunePolicy | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    is_watched: Callable[[], bool] = lambda: True,
 ) -> Iterator[RoundEvent]:
     """Retrain a model from a dataset's corrections, and tell how it goes.
 
@@ -83,6 +85,8 @@ def finetune_events(
         How, for experiments; by default the scope's own.
     should_stop : callable
         Asked before each batch; what has been learned by then is kept.
+    is_watched : callable
+        Asked at the end: whether anybody sees what comes of it. Where nobody does, nothing new is put in use.
 
     Yields
     ------
@@ -155,6 +159,8 @@ def finetune_events(
             verdict = one_round.verdict
             if verdict.promoted and in_use(line, parent_hash) != replaced:
                 verdict = replace(verdict, promoted=False, reason=f"{_OVERTAKEN}; {verdict.reason}")
+            if verdict.promoted and not is_watched():
+                verdict = replace(verdict, promoted=False, reason=f"{_UNSEEN}; {verdict.reason}")
             report = RoundReport(
                 name=name,
                 parent=str(model),

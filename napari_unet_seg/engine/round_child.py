@@ -42,15 +42,15 @@ def main() -> int:
     faulthandler.enable()
     _give_way()
     keep_freed_memory()
-    stop = threading.Event()
+    stop, left = threading.Event(), threading.Event()
     request: RoundRequest | None = None
     try:
         line = requests.readline()
         if not line:
             return 0
-        threading.Thread(target=_listen, args=(requests, stop), daemon=True).start()
+        threading.Thread(target=_listen, args=(requests, stop, left), daemon=True).start()
         request = RoundRequest.from_json(json.loads(line))
-        for event in _round(request, should_stop=stop.is_set):
+        for event in _round(request, should_stop=stop.is_set, is_watched=lambda: not left.is_set()):
             _send(answers, to_record(event), stop=stop)
     except BaseException as error:
         traceback.print_exc()
@@ -59,7 +59,9 @@ def main() -> int:
     return 0
 
 
-def _round(request: RoundRequest, *, should_stop: Callable[[], bool]) -> Iterator[RoundEvent]:
+def _round(
+    request: RoundRequest, *, should_stop: Callable[[], bool], is_watched: Callable[[], bool]
+) -> Iterator[RoundEvent]:
     from napari_unet_seg.data.dataset import open_dataset
 
     dataset = open_dataset(request.dataset, request.overlay)
@@ -78,6 +80,7 @@ def _round(request: RoundRequest, *, should_stop: Callable[[], bool]) -> Iterato
         seconds=_seconds_left(request),
         device=request.device,
         should_stop=should_stop,
+        is_watched=is_watched,
     )
 
 
@@ -116,13 +119,14 @@ def _give_way() -> None:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-def _listen(requests: FileIO, stop: threading.Event) -> None:
-    """Wait for a stop, and for the end of the window, however that came."""
+def _listen(requests: FileIO, stop: threading.Event, left: threading.Event) -> None:
+    """Wait for a stop, and for the end of the window, however that came; then it has `left`."""
     with contextlib.suppress(OSError):
         for line in iter(requests.readline, b""):
             with contextlib.suppress(ValueError, AttributeError):
                 if json.loads(line).get("stop"):
                     stop.set()
+    left.set()
     stop.set()
     # A warning that nobody reads any more shall not break what is being kept.
     _point_at_nothing(1, 2)

@@ -48,7 +48,7 @@ from napari_unet_seg.engine import round_child
 from napari_unet_seg.engine.events import StepDone, from_record
 FINISHED = from_record(json.loads(%r))
 def step(number=1): return StepDone(step=number, steps=9, loss=0.5)
-def finetune_events(dataset, *, model, name, scope, case, seconds, device, should_stop):
+def finetune_events(dataset, *, model, name, scope, case, seconds, device, should_stop, is_watched):
 %s
 fake = types.ModuleType("napari_unet_seg.engine.finetune")
 fake.finetune_events = finetune_events

@@ -262,6 +262,20 @@ def test_stop_keeps_what_was_learned(open_phantoms: Callable[..., Dataset]) -> N
     assert VersionLine("mine", registry=Registry()).versions()[-1].number == 1
 
 
+def test_what_nobody_sees_is_kept_but_not_put_in_use(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", wider(truth_of("a")), slices=[3, 4, 6])
+    easy = replace(policy("scan", 2), **EASY)  # type: ignore[type-var]
+    *_, last = begin(dataset, policy=easy, is_watched=lambda: False)
+    assert isinstance(last, RoundFinished)
+    assert last.report.reason.startswith("the window was closed before")
+    assert [(v.number, v.promoted, v.current) for v in VersionLine("mine", registry=Registry()).versions()] == [
+        (0, True, True),
+        (1, False, False),
+    ]
+    assert run(dataset, name="other", policy=easy)["promoted"]
+
+
 @pytest.mark.parametrize(("stopped", "kept"), [(True, 1), (False, 3)])
 def test_a_stopped_round_keeps_the_best_look_and_a_whole_one_the_last(
     open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, stopped: bool, kept: int
