@@ -124,10 +124,16 @@ def test_corrections_beside_a_read_only_dataset_are_learned(
     assert fake_round.dataset.overlay == tmp_path / "over"
 
 
-def test_a_round_that_lost_is_no_error(patients: Path, fake_round: FakeRound, capsys: Capture) -> None:
+@pytest.mark.parametrize(("there", "now"), [(False, "new, and the same as default"), (True, "as it was")])
+def test_a_round_that_lost_is_no_error(
+    patients: Path, tmp_path: Path, fake_round: FakeRound, capsys: Capture, there: bool, now: str
+) -> None:
+    if there:
+        Registry().import_file(save_small(tmp_path / "mine.safetensors"))
     fake_round.promoted = False
     assert main(["finetune", str(patients), "--name", "mine"]) == 0
-    assert capsys.readouterr().out.endswith("not promoted: held-back Dice rises by 0.100\nmine is as it was\n")
+    told = f"not promoted: held-back Dice rises by 0.100\nmine is {now}; what was learned is kept as version 1\n"
+    assert capsys.readouterr().out.endswith(told)
 
 
 def interrupt_at(*steps: int) -> Callable[[int], None]:

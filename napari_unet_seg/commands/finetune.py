@@ -65,8 +65,8 @@ class Finetune:
             raise InputError(f"--seconds must be a number above 0, got {self.seconds:g}")
         registry = Registry()
         registry.own_path(self.name)
-        again = self.scope == "model" and registry.owns(self.name)
-        model = self.model or (self.name if again else "default")
+        made = not registry.owns(self.name)
+        model = self.model or (self.name if self.scope == "model" and not made else "default")
 
         from napari_unet_seg.data.dataset import open_dataset
 
@@ -112,14 +112,14 @@ class Finetune:
                         told = True
                         print("stopping with the best so far; Ctrl-C again gives up", file=sys.stderr, flush=True)
             except LossNotFinite as error:
-                raise InputError(f"{error}; nothing was kept, and the model is as it was", path=self.path) from error
+                raise InputError(f"{error}; nothing was kept, and no model was changed", path=self.path) from error
             except (InputError, BrokenPipeError):
                 raise
             except Exception as error:
                 return report_failure(error, work="the round", outcome=AS_IT_WAS)
         if report is None:
             raise KeyboardInterrupt
-        print(report_text(report))
+        print(report_text(report, made=made))
         if self.json is not None:
             write_report_file(self.json, json.dumps(report.to_json(), indent=2) + "\n")
         return OK

@@ -212,7 +212,8 @@ def finetune(
     dict
         ``name``, ``parent``, ``scope``, ``promoted``, ``seconds``, ``steps``, ``slices_corrected``, ``before`` and
         ``after`` (Dice on what was held back), ``reason``, ``version``, ``stopped``, ``cases``. The model ``name``
-        can be loaded in any case: where the round was not promoted, it is what it was before.
+        can be loaded in any case: where the round was not promoted, it is what it was before, or the parent where there
+        was none.
     """
     report: RoundReport | None = None
     for event in finetune_events(

@@ -43,8 +43,15 @@ class RoundProgress:
         return f"{event.elapsed:4.0f}/{self._budget:g} s: step {event.step}{self._loss}{self._dice}"
 
 
-def report_text(report: RoundReport) -> str:
-    """Several lines: before and after by case, and the verdict."""
+def report_text(report: RoundReport, *, made: bool = False) -> str:
+    """Several lines: before and after by case, and the verdict.
+
+    Parameters
+    ----------
+    report : RoundReport
+    made : bool
+        Whether there was no model of that name before.
+    """
     width = max([4, *(len(case.case) for case in report.cases)])
     rows = [f"{'case':{width}}  {'scored as':9}  slices  before   after  change"] if report.cases else []
     for case in report.cases:
@@ -54,7 +61,9 @@ def report_text(report: RoundReport) -> str:
     if report.promoted:
         verdict = f"promoted: {report.reason}\n{report.name} is now version {report.version}"
     else:
-        verdict = f"not promoted: {report.reason}\n{report.name} is as it was"
+        now = f"new, and the same as {report.parent}" if made else "as it was"
+        kept = f"; what was learned is kept as version {report.version}" if report.version else ""
+        verdict = f"not promoted: {report.reason}\n{report.name} is {now}{kept}"
     stopped = ", stopped" if report.stopped else ""
     took = f"{report.steps} steps in {report.seconds:.0f} s{stopped}"
     if report.before is not None and report.after is not None:
