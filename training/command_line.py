@@ -73,12 +73,21 @@ def ended_by_interrupt() -> Iterator[Callable[[], bool]]:
 
 def positive_int(text: str) -> int:
     """The type of an argument: a whole number from 1 on."""
+    return _whole_number(text, least=1)
+
+
+def natural_int(text: str) -> int:
+    """The type of an argument: a whole number from 0 on, a seed for NumPy for example."""
+    return _whole_number(text, least=0)
+
+
+def _whole_number(text: str, *, least: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"it must be a whole number of at least 1, got {text!r}")
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"it must be a whole number of at least {least}, got {text!r}")
     return number
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_unet_seg.data.formats.atomic import write_bytes
-from training.command_line import command, command_parser
+from training.command_line import command, command_parser, natural_int
 from training.sample_case.anatomy import Grid, make_anatomy, warp
 from training.sample_case.head import SEQUENCES, make_head
 from training.sample_case.lesion import add_glioma, add_mimics
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the sample and say how large it and its lesion are."""
     parser = command_parser("training.make_sample", __doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder to write the four NIfTI files to")
-    parser.add_argument("--seed", type=int, default=152, help="another seed, another head (default: %(default)s)")
+    parser.add_argument("--seed", type=natural_int, default=152, help="other seed, other head (default: %(default)s)")
     options = parser.parse_args(arguments)
 
     images, affine = make_sample(options.seed)

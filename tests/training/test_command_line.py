@@ -22,7 +22,7 @@ from training import (
     simulate,
 )
 from training.benchmarks import speed, throughput
-from training.command_line import command, positive_int, report_file
+from training.command_line import command, natural_int, positive_int, report_file
 from training.json_file import save_json
 from training.run_folder import check_free
 
@@ -78,10 +78,18 @@ def test_a_number_that_makes_no_sense_is_refused(text: str) -> None:
     assert positive_int("12") == 12
 
 
+@pytest.mark.parametrize("text", ["-1", "1.5", "many", ""])
+def test_a_number_below_nothing_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="at least 0, got"):
+        natural_int(text)
+    assert natural_int("0") == 0
+
+
 NEEDED = {
     agreement: ["data"],
     cross_validate: ["default", "--data", "data", "--output", "out"],
     export_onnx: ["default", "m.onnx"],
+    make_sample: ["--output", "out"],
     pack: ["default", "--data", "data", "--output", "out"],
     postprocess: ["--data", "data", "--output", "out", "--checkpoints", "m.safetensors"],
     reproduce: ["--output", "out"],
@@ -94,9 +102,10 @@ NEEDED = {
 
 @pytest.mark.parametrize(
     ("module", "wrong"),
-    [(module, ["--threads", "0"]) for module in NEEDED if module not in (agreement, pack)]
+    [(module, ["--threads", "0"]) for module in NEEDED if module not in (agreement, make_sample, pack)]
     + [(simulate, [option, "0"]) for option in ("--limit", "--jobs", "--seeds")]
     + [(agreement, ["--every", "0"]), (pack, ["--shard-mib", "-1"]), (cross_validate, ["--worst", "-3"])]
+    + [(make_sample, ["--seed", "-1"])]
     + [(run, ["--memory", "nan"]), (run, ["--memory", "inf"])],
 )
 def test_numbers_of_commands_are_looked_at_before_anything_else(
