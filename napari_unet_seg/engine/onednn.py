@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from functools import cache
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ _TIMED_ON = 64, 256
 _timing = threading.Lock()
 
 _Pair = tuple[int, ...]
+_Layer = TypeVar("_Layer", nn.Conv2d, nn.ConvTranspose2d)
 
 
 class _Packed(nn.Module, ABC):
@@ -272,12 +273,10 @@ def can_pack(precision: torch.dtype) -> bool:
 @torch.inference_mode()
 def _agree(precision: torch.dtype) -> bool:
     """Whether a tiny network of packed convolutions says what the plain ones say."""
-    # Numbers of its own: those that the caller draws stay what they are.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        up = nn.ConvTranspose2d(8, 8, 2, stride=2).to(precision)
-        both = nn.Conv2d(16, 8, 3, padding=1).to(precision)
-        below, skip = torch.randn(1, 8, 4, 4).to(precision), torch.randn(1, 8, 8, 8).to(precision)
+    numbers = torch.Generator().manual_seed(0)
+    up = _drawn(nn.ConvTranspose2d(8, 8, 2, stride=2, device="meta"), numbers).to(precision)
+    both = _drawn(nn.Conv2d(16, 8, 3, padding=1, device="meta"), numbers).to(precision)
+    below, skip = (torch.randn(1, 8, side, side, generator=numbers).to(precision) for side in (4, 8))
     expected = both(torch.cat([up(below), skip], dim=1)).relu()
     above, skip = PackedUpsampling(up)(below), skip.contiguous(memory_format=torch.channels_last)
     of_skip, of_upsampled = _apart(both, upsampled=8)
@@ -287,6 +286,17 @@ def _agree(precision: torch.dtype) -> bool:
         if not torch.allclose(found.float(), expected.float(), atol=0.05 if precision == torch.bfloat16 else 1e-5):
             return False
     return True
+
+
+def _drawn(layer: _Layer, numbers: torch.Generator) -> _Layer:
+    """A layer without weights, made on the device "meta", and weights from these numbers.
+
+    Those that others draw meanwhile, in other threads too, stay what they are.
+    """
+    layer.to_empty(device="cpu")
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.1, generator=numbers)
+    return layer
 
 
 def _packed(block: list[nn.Module]) -> list[nn.Module]:
@@ -326,9 +336,10 @@ def pairs_are_quicker(precision: torch.dtype, inputs: int, outputs: int) -> bool
 
     Timed once in a process, so that all its networks compute alike.
     """
-    with torch.random.fork_rng(devices=[]):
-        convolution = nn.Conv2d(inputs, outputs, 3, padding=1).to(precision)
-        x = torch.randn(1, inputs, *_TIMED_ON).to(precision).contiguous(memory_format=torch.channels_last)
+    numbers = torch.Generator().manual_seed(0)
+    convolution = _drawn(nn.Conv2d(inputs, outputs, 3, padding=1, device="meta"), numbers).to(precision)
+    x = torch.randn(1, inputs, *_TIMED_ON, generator=numbers).to(precision)
+    x = x.contiguous(memory_format=torch.channels_last)
     return _seconds(PairedConvolution(convolution), x) < _seconds(PackedConvolution(convolution), x)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -189,12 +190,22 @@ def test_without_the_operators_nothing_is_changed(fault: str, monkeypatch: pytes
     assert [type(layer) for layer in packed.modules()] == [type(layer) for layer in plain.modules()]
 
 
-def test_asking_draws_no_random_numbers() -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(1)
-    torch.manual_seed(3)
-    assert onednn.can_pack(torch.bfloat16)
-    assert torch.equal(torch.rand(1), expected)
+@pytest.mark.parametrize(
+    "ask", [lambda: onednn.can_pack(torch.bfloat16), lambda: onednn.pairs_are_quicker(torch.float32, 2, 4)]
+)
+def test_asking_draws_no_random_numbers(ask: Callable[[], bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, during = torch.randn, []
+
+    def watched(*size: int, **options: Any) -> torch.Tensor:
+        during.append(torch.get_rng_state())
+        return draw(*size, **options)
+
+    monkeypatch.setattr(torch, "randn", watched)
+    before = torch.get_rng_state()
+    ask()
+    # Nor for a moment: another thread may draw then.
+    assert during
+    assert all(torch.equal(state, before) for state in (*during, torch.get_rng_state()))
 
 
 def test_a_segmenter_on_a_processor_uses_them() -> None:
