@@ -118,7 +118,7 @@ def compare(
     dataset: Dataset,
     *,
     every: int = 1,
-    failed: Callable[[Case, Exception], None] | None = None,
+    problems: list[int] | None = None,
 ) -> Iterator[Agreement]:
     """Predict cases both ways, and compare the masks.
 
@@ -132,7 +132,7 @@ def compare(
         Its cases need no masks.
     every : int
         The first case of so many.
-    failed : callable, optional
+    problems : list of int, optional
         As of `case_by_case`.
     """
 
@@ -141,14 +141,14 @@ def compare(
         expected = segmenter.mask(plain_probability(network, segmenter.description, volume))
         return agreement(case.case_id, segmenter.mask(segmenter.predict(volume)), expected, truth)
 
-    return case_by_case(dataset.cases[::every], both_ways, failed=failed)
+    return case_by_case(dataset.cases[::every], both_ways, problems=problems)
 
 
 def case_by_case(
     cases: Iterable[Case],
     one: Callable[[Case], Agreement],
     *,
-    failed: Callable[[Case, Exception], None] | None = None,
+    problems: list[int] | None = None,
 ) -> Iterator[Agreement]:
     """Compare case by case; one that cannot be used, or that the computation fails on, leaves the others.
 
@@ -157,16 +157,17 @@ def case_by_case(
     cases : iterable of Case
     one : callable
         Compares the masks of a case.
-    failed : callable, optional
-        Called with each case that came to nothing, and why; without it the first one raises.
+    problems : list of int, optional
+        Takes the exit status of each case that came to nothing, which is told in a line; without it the first one
+        raises.
     """
     for case in cases:
         try:
             found = one(case)
         except (InputError, SegmentationError, MemoryError) as error:
-            if failed is None:
+            if problems is None:
                 raise
-            failed(case, error)
+            problems.append(report_case(error, case=case.case_id, work="comparing"))
             continue
         yield found
 
@@ -185,13 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     precision = None if given.precision is None else getattr(torch, given.precision)
     found: list[Agreement] = []
     problems: list[int] = []
-
-    def failed(case: Case, error: Exception) -> None:
-        problems.append(report_case(error, case=case.case_id, work="comparing"))
-
     network, description = load_checkpoint(Registry().path(given.model))
     segmenter = Segmenter(network, description, device=given.device, precision=precision)
-    for each in compare(network, segmenter, open_dataset(given.data), every=given.every, failed=failed):
+    for each in compare(network, segmenter, open_dataset(given.data), every=given.every, problems=problems):
         change = "" if each.change is None else f", Dice with the ground truth {each.change:+.6f}"
         print(f"{each.case}: {each.equal:.6%} of the pixels equal{change}", flush=True)
         found.append(each)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_unet_seg.commands.status import report_case
 from napari_unet_seg.data.case import Case
 from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.formats.atomic import write_bytes
@@ -183,7 +182,7 @@ def compare(
     description: Description,
     dataset: Dataset,
     *,
-    failed: Callable[[Case, Exception], None] | None = None,
+    problems: list[int] | None = None,
 ) -> Iterator[Agreement]:
     """Predict every case both ways, on the CPU in float32, and compare the masks.
 
@@ -197,7 +196,7 @@ def compare(
         Of both.
     dataset : Dataset
         Its cases need no masks.
-    failed : callable, optional
+    problems : list of int, optional
         As of `agreement.case_by_case`.
     """
     segmenter = Segmenter(network, description, device="cpu", precision=torch.float32)
@@ -209,7 +208,7 @@ def compare(
         segmenter.use(onnx)
         return agreement(case.case_id, segmenter.mask(segmenter.predict(volume)), expected)
 
-    return case_by_case(dataset.cases, by_both, failed=failed)
+    return case_by_case(dataset.cases, by_both, problems=problems)
 
 
 def _need(*packages: str) -> None:
@@ -241,11 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     onnx, read = load_onnx(given.output, threads=given.threads)
     found: list[Agreement] = []
     problems: list[int] = []
-
-    def failed(case: Case, error: Exception) -> None:
-        problems.append(report_case(error, case=case.case_id, work="comparing"))
-
-    for each in compare(network, onnx, read, open_dataset(given.check), failed=failed):
+    for each in compare(network, onnx, read, open_dataset(given.check), problems=problems):
         print(f"{each.case}: {each.equal:.6%} of the pixels equal, Dice {each.dice:.6f}", flush=True)
         found.append(each)
     if not found:
