@@ -25,6 +25,7 @@ from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable
 from napari_unet_seg.engine.finetune import finetune
 from napari_unet_seg.engine.policy import POLICIES
+from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.suggest import suggest_slices
 from napari_unet_seg.errors import InputError
@@ -134,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.threads is not None:
         torch.set_num_threads(given.threads)
     parse_hand(given.degrade)
+    given.model = [Registry().path(str(model)) for model in given.model]
     plan = Plan(
         data=given.data,
         slices=given.slices,
@@ -153,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = command_parser("training.simulate", __doc__)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="a dataset with masks, a file a slice (layout kaggle)")
-    add("--model", type=Path, nargs="+", required=True, metavar="CKPT", help="checkpoints; scope model takes one")
+    add("--model", type=Path, nargs="+", required=True, metavar="M", help="models or files; scope model takes one")
     add("--output", type=Path, required=True, metavar="DIR", help="where simulation.json and simulation.png go")
     add("--scope", choices=("scan", "model"), default="scan", help="adapt to each scan, or improve the model for all")
     add("--pick", choices=PICKS, nargs="+", default=["worst"], help="how slices are picked; several are compared")

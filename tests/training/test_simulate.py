@@ -8,6 +8,7 @@ import pytest
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description, save_checkpoint
+from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.errors import InputError
 from tests.training.simulated import FakeFinetune, save_fold, suggest_last
@@ -326,6 +327,23 @@ def test_what_cannot_be_simulated_is_one_line(
     told = capsys.readouterr().err
     assert problem in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("scope", "problem"),
+    [
+        ("scan", "its header names no case of this dataset that it was not trained on"),
+        ("model", "it was trained on {} or its patient; correct and evaluate others"),
+    ],
+)
+def test_a_model_is_not_scored_on_what_it_has_learned(
+    tmp_path: Path, data: Path, names: list[str], capsys: pytest.CaptureFixture[str], scope: str, problem: str
+) -> None:
+    Registry().folder.mkdir(parents=True)
+    save_fold(Registry().folder / "all.safetensors", cases=names, held_out=[])
+    more = ["--correct-cases", names[0]] if scope == "model" else []
+    assert simulate.main(command(scope, data, Path("all"), tmp_path / "out", *more)) == 2
+    assert capsys.readouterr().err.endswith(f"all.safetensors: {problem.format(names[0])}\n")
 
 
 def test_the_truth_is_not_in_the_way_of_empty_slices(data: Path, names: list[str], fold: Path) -> None:

@@ -144,10 +144,10 @@ def make_cohort(
     evaluated = choose_cases(dataset, evaluate) if evaluate else left
     if not corrected:
         raise InputError("the scope model needs --correct-cases: the cases to spread the corrections over")
-    if not evaluated:
-        raise InputError("no case is left to evaluate; name some with --evaluate-cases")
     if seen := [case for case in (*corrected, *evaluated) if patient_of(case) in known]:
         raise InputError(f"it was trained on {seen[0]} or its patient; correct and evaluate others", path=checkpoint)
+    if not evaluated:
+        raise InputError("no case is left to evaluate; name some with --evaluate-cases")
     return Cohort(
         correct=tuple(corrected),
         evaluate=tuple(evaluated),
