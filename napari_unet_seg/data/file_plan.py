@@ -118,13 +118,16 @@ class FilePlanner:
 
     def _target(self, file: MaskFile, name: str, part: Array | None) -> Array:
         """What a file is to hold, ``(slices of the file, Y, X)`` as stored."""
-        planes = self._known_planes(file, name) if part is None else list(part)
+        known = self.own.file(name)
+        original = None if known is None else self.reader.find_original(self.scan, file, known.first)
+        coding = self.coding.in_file(part, original)
+        planes = self._known_planes(file, name, coding) if part is None else list(part)
         for place, z in enumerate(file.slices):
             edit = self.edits.get(z)
             if edit is None:
                 continue
             if edit.labels is not None:
-                planes[place] = self.coding.to_stored(edit.labels, like=planes[place])
+                planes[place] = coding.to_stored(edit.labels, like=planes[place])
             else:
                 planes[place] = self._nothing(file) if edit.stored is None else edit.stored
         return np.stack(planes)
@@ -135,7 +138,7 @@ class FilePlanner:
         shape = self.present.labels.shape[1:]
         return np.full(shape, -1, np.int16) if file.shared else np.zeros(shape, np.uint8)
 
-    def _known_planes(self, file: MaskFile, name: str) -> list[Array]:
+    def _known_planes(self, file: MaskFile, name: str, coding: Coding) -> list[Array]:
         """The slices of a file that says nothing of the scan: as they were where it was there once, and is gone."""
         planes = [self._nothing(file)] * len(file.slices)
         known = self.own.file(name)
@@ -147,7 +150,7 @@ class FilePlanner:
             labels = self.reader.plane(self.scan, z, line).labels if z in file.slices else None
             if labels is not None:
                 place = file.slices.index(z)
-                planes[place] = self.coding.to_stored(labels, like=planes[place])
+                planes[place] = coding.to_stored(labels, like=planes[place])
         return planes
 
     def _is_original(self, file: MaskFile, name: str, target: Array, known: FileHistory, before: str | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.file_state import Signature
 from napari_unet_seg.data.scan import MaskFile
-from napari_unet_seg.data.volume import Array, Mask, foreground_values, to_labels, value_of_one
+from napari_unet_seg.data.volume import Array, Mask, foreground_values, is_one_foreground, to_labels, value_of_one
 from napari_unet_seg.errors import InputError
 
 
@@ -155,8 +155,9 @@ def assemble(
             stack[z] = plane
             labelled[z] = True
     values = foreground_values(stack)
-    several = one is not None or len(values) > 1
-    if one is None:
+    found_in = (foreground_values(part) for part in parts if part is not None)
+    several = one is not None or (len(values) > 1 and not is_one_foreground(found_in, classes=classes))
+    if one is None and (several or len(values) < 2):
         one = value_of_one(values, foreground=foreground, classes=classes)
         if len(values) < 2 and (known or values in ((), (one,))):
             one = None
@@ -175,6 +176,14 @@ class Coding:
 
     foreground: int
     """Stored value of label 1."""
+
+    def in_file(self, *contents: Array | None) -> Coding:
+        """The coding in a file that has, or had, a value for the one class; the first of its contents that says counts.
+
+        Where there are several classes, all files agree.
+        """
+        found = (foreground_values(each) for each in contents if self.one is None and each is not None)
+        return next((replace(self, foreground=values[0]) for values in found if values), self)
 
     def to_stored(self, labels: Mask, *, like: Array) -> Array:
         """Labels of any shape as stored, in the number type of `like` where that can hold them."""
@@ -216,7 +225,16 @@ def choose_coding(
     InputError
         If a label cannot be told from what a stored value stands for.
     """
+    present = list(present)
     values = sorted({value for found in present for value in found})
+    if one is None and is_one_foreground(present, classes=classes):
+        if labels.max(initial=0) > 1:
+            raise InputError(
+                f"the masks of this case have label 1 as {values[0]} in some files and as {values[-1]} in others; "
+                "give it one value in all of them before you add another class",
+                path=path,
+            )
+        return Coding(one=None, foreground=foreground if foreground in values else values[0])
     if one is None and len(values) > 1:
         one = value_of_one(values, foreground=foreground, classes=classes)
     elif one is None and labels.max(initial=0) > 1:

@@ -154,6 +154,24 @@ def value_of_one(values: Sequence[int], *, foreground: int = 1, classes: Contain
     return foreground if foreground < _LOWEST_GRAY and 1 not in values else 1
 
 
+def is_one_foreground(found: Iterable[tuple[int, ...]], *, classes: Container[int] = ()) -> bool:
+    """Whether the files of a case differ in nothing but how they store the one foreground: 1 in some, white in others.
+
+    A file that holds both tells them apart: 255 may be what it has for "not sure".
+
+    Parameters
+    ----------
+    found : iterable of tuples
+        `foreground_values` of each file.
+    classes : container of int
+        What `Scan.classes` says.
+    """
+    values = {each for each in found if each}
+    return len(values) > 1 and all(
+        len(each) == 1 and each[0] in (1, *WHITE) and each[0] not in classes for each in values
+    )
+
+
 def to_labels(stored: Array, one: int, *, path: Path | None = None) -> Mask:
     """Stored values as labels, where one of them stands for label 1; InputError if there are others above 255."""
     ones = stored == one

@@ -18,6 +18,25 @@ from tests.data.test_dataset import make_sequences, save_nifti
 CLASSES = {"background": 0, "edema": 1, "core": 2, "enhancing": 3}
 
 
+def make_mixed(root, layout, *masks):
+    """A case of 6x7 pixels with a file a slice, of which each mask has the values given in its first row."""
+    for z, values in enumerate(masks):
+        mask = np.zeros((6, 7), np.array(values).dtype if values else np.uint8)
+        mask[0, : len(values)] = values
+        image, path = f"p1/p1_{z}.tif", f"p1/p1_{z}_mask.tif"
+        if layout == "folders":
+            image, path = f"images/p1/{z}.tif", f"masks/p1/{z}.tif"
+        for name, pixels in ((image, np.full((6, 7), 9, np.uint8)), (path, mask)):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(root / name, pixels)
+    return root
+
+
+def values_in_files(root):
+    paths = sorted(path for path in root.rglob("*.tif") if "mask" in path.relative_to(root).as_posix())
+    return [np.unique(tifffile.imread(path)).tolist() for path in paths]
+
+
 def stored(path):
     return np.unique(np.asanyarray(nib.load(path).dataobj)).tolist()
 
@@ -178,3 +197,63 @@ def test_a_mask_of_half_precision_is_read_without_a_word(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.arange(320, dtype=np.uint16).reshape(16, 20))
     tifffile.imwrite(tmp_path / "a_mask.tif", np.eye(16, 20, dtype=np.float16) * 255)
     np.testing.assert_array_equal(open_dataset(tmp_path)["a"].read_mask()[0], np.eye(16, 20))
+
+
+BITS = [np.True_] * 3
+U16 = [np.uint16(65535)] * 3
+
+
+@pytest.mark.parametrize("layout", ["kaggle", "folders"])
+class TestSlicesOfSeveralPrograms:
+    """Files of one case with 0 and 1, and with 0 and 255, as ImageJ writes them."""
+
+    @pytest.mark.parametrize("masks", [([255], [1]), ([1], [255], []), (BITS, [255]), ([1], U16, [255]), (U16, [255])])
+    def test_are_of_one_class(self, tmp_path, layout, masks):
+        root = make_mixed(tmp_path, layout, *masks)
+        dataset, mask = opened(root)
+        assert dataset.layout == layout
+        assert [int(plane.sum()) for plane in mask] == [len(values) for values in masks]
+        assert labels_of(dataset["p1"]) == [0, 1]
+
+    def test_keep_their_own_values(self, tmp_path, layout):
+        root = make_mixed(tmp_path, layout, [255], [1], [], [255], [1])
+        before = content(root)
+        dataset, mask = opened(root)
+        mask[:3, 4, 4] = 1
+        line = dataset.save_correction("p1", mask, [0, 1, 2])
+        assert values_in_files(root) == [[0, 255], [0, 1], [0, 255], [0, 255], [0, 1]]
+        assert len(content(root).items() - before.items()) == 3
+        np.testing.assert_array_equal(open_dataset(root)["p1"].read_mask(), mask)
+        assert int(dataset["p1"].read_original_mask().sum()) == 4
+        dataset.revert(line.id)
+        assert content(root) == before
+
+    def test_keep_them_where_a_slice_was_cleared(self, tmp_path, layout):
+        root = make_mixed(tmp_path, layout, [255], [1], [1], [255])
+        dataset, mask = opened(root)
+        dataset.save_correction("p1", np.zeros_like(mask), [0, 1])
+        dataset.save_correction("p1", mask, [0, 1])
+        assert values_in_files(root) == [[0, 255], [0, 1], [0, 1], [0, 255]]
+
+    def test_have_no_room_for_another_class(self, tmp_path, layout):
+        root = make_mixed(tmp_path, layout, [255], [1])
+        before = content(root)
+        dataset, mask = opened(root)
+        mask[0, 3, 3] = 2
+        with pytest.raises(InputError, match="label 1 as 1 in some files and as 255 in others; give it one value"):
+            dataset.save_correction("p1", mask, [0])
+        assert content(root) == before
+
+    @pytest.mark.parametrize(
+        ("masks", "labels"),
+        [
+            (([1, 255], [1]), [0, 1, 255]),
+            (([1, 2], [255]), [0, 1, 2, 255]),
+            (([1], [2], [4]), [0, 1, 2, 4]),
+            (([2], [255]), [0, 1, 2]),
+            (([1], [254]), [0, 1, 254]),
+        ],
+    )
+    def test_are_classes_where_a_file_has_several_or_another(self, tmp_path, layout, masks, labels):
+        dataset, _ = opened(make_mixed(tmp_path, layout, *masks))
+        assert labels_of(dataset["p1"]) == labels
