@@ -49,6 +49,7 @@ def read(path: PathLike | list[PathLike]) -> list[LayerData]:
         If the scan cannot be read.
     """
     from napari_unet_seg.data.dataset import open_dataset
+    from napari_unet_seg.errors import InputError
 
     assert not isinstance(path, list)
     dataset = open_dataset(Path(path))
@@ -61,7 +62,14 @@ def read(path: PathLike | list[PathLike]) -> list[LayerData]:
         count, first = len(dataset.cases), dataset.cases[0].case_id
         show_info(f"{count} scans; {first} is shown. Open the folder in the U-Net dock for the others.")
     case = dataset.cases[0]
-    return layers_of(case.read_image(), *case.read_truth())
+    layers = layers_of(case.read_image(), *case.read_truth())
+    try:
+        case.check_mask()
+    except InputError as error:
+        from napari.utils.notifications import show_warning
+
+        show_warning(str(error))
+    return layers
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:

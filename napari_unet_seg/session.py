@@ -173,8 +173,9 @@ class Session:
         """
         saves = self._saves[case.case_id]
         mask = case.read_mask()
-        # A scan may have lost slices since.
-        corrected = () if mask is None else tuple(z for z in case.corrected_slices() if z < len(mask))
+        # A scan may have lost slices since, and the file of one may be damaged.
+        labelled = np.zeros(0, bool) if mask is None else case.labelled_slices()
+        corrected = tuple(z for z in case.corrected_slices() if z < len(labelled) and labelled[z])
         return Reading(mask=mask, corrected=corrected, saves=saves)
 
     def load_segmenter(self, name: str) -> Segmenting:

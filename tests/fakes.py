@@ -97,8 +97,13 @@ class FakeCase:
     def read_truth(self) -> tuple[Mask | None, NDArray[np.bool_]]:
         return self.mask, self.originally_labelled()
 
+    def check_mask(self) -> None:
+        pass
+
     def labelled_slices(self) -> NDArray[np.bool_]:
-        return np.full(self.volume.shape[0], self.has_mask)
+        labelled = np.full(self.volume.shape[0], self.has_mask)
+        labelled[list(self.corrected)] = True
+        return labelled
 
     corrected: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -83,6 +83,31 @@ def test_nifti_does_not_say_that_uneven_slices_lie_evenly(
     assert len(open_dataset(tmp_path / "out")) == 1
 
 
+@pytest.mark.parametrize("command", ["evaluate", "convert"])
+def test_a_case_with_a_damaged_mask_is_left_out_of_what_speaks_of_whole_cases(
+    tmp_path: Path, model: list[str], command: str, capsys: Capture
+) -> None:
+    root = write_kaggle(tmp_path / "in", patients=2, slices=5, size=16)
+    (root / CASE / f"{CASE}_3_mask.tif").write_bytes(b"no image")
+    given = model if command == "evaluate" else [str(tmp_path / "out"), "--to", "kaggle"]
+    assert main([command, str(root), *given]) == 2
+    told = capsys.readouterr()
+    (line,) = told.err.splitlines()
+    assert f"{CASE}_3_mask.tif: this is not a TIFF file" in line
+    assert f"{CASE.replace('1000', '1001')}: " in told.out
+
+
+def test_a_damaged_mask_beside_corrections_is_told_of(tmp_path: Path, model: list[str], capsys: Capture) -> None:
+    root = write_kaggle(tmp_path / "in", patients=1, slices=5, size=16)
+    dataset = open_dataset(root)
+    dataset.save_correction(CASE, np.ones((5, 16, 16), np.uint8), [1, 2])
+    (root / CASE / f"{CASE}_3_mask.tif").write_bytes(b"no image")
+    assert main(["suggest", str(root), *model]) == 0
+    (note,) = notes(capsys)
+    assert f"{CASE}_3_mask.tif cannot be used" in note
+    assert "slice 2 counts as not labelled" in note
+
+
 def test_layouts_that_say_nothing_of_places_take_uneven_slices(tmp_path: Path, capsys: Capture) -> None:
     assert main(["convert", str(write_gap(tmp_path)), str(tmp_path / "out"), "--to", "kaggle"]) == 0
     assert "lacks 1 slice" in notes(capsys)[0]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari.layers import Labels
+from napari.utils.notifications import notification_manager
 from PIL import Image
 
 import napari_unet_seg
@@ -157,6 +158,16 @@ def test_a_correction_where_there_was_no_mask_is_no_ground_truth(tmp_path: Path)
     dataset = open_dataset(patient)
     dataset.save_correction(dataset.cases[0].case_id, np.ones((3, 16, 16), np.uint8), slices=[1])
     assert [kind for *_, kind in read(patient)] == ["image"] * 3
+
+
+def test_a_damaged_mask_of_one_slice_leaves_the_others(tmp_path: Path) -> None:
+    root = write_kaggle(tmp_path, patients=1, slices=3, size=16)
+    damaged = next(root.rglob("*_2_mask.tif"))
+    damaged.write_bytes(b"no image")
+    with notification_manager:
+        *_, (truth, _, kind) = read(root)
+        assert damaged.name in notification_manager.records[-1].message
+    assert (kind, truth.shape) == ("labels", (3, 16, 16))
 
 
 def test_a_stack_of_pictures_has_the_masks_before_the_corrections(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def compare(
 
     def both_ways(case: Case) -> Agreement:
         volume, truth = case.read_image(), case.read_mask()
+        case.check_mask()
         expected = segmenter.mask(plain_probability(network, segmenter.description, volume))
         return agreement(case.case_id, segmenter.mask(segmenter.predict(volume)), expected, truth)
 

@@ -176,6 +176,7 @@ def read_cases(cases: Iterable[Case], *, channel_names: Sequence[str]) -> Iterat
         mask = case.read_mask()
         if mask is None:
             raise InputError(f"case {case.case_id} has no mask any more; begin again")
+        case.check_mask()
         image = case.read_image()
         # A single NaN would end the training with a loss that is no number, and name no file.
         check_usable(image)

@@ -58,8 +58,9 @@ class Case:
     def read_mask(self) -> Mask | None:
         """Read the mask, ``(Z, Y, X)`` on the grid of the image; None if there is none.
 
-        Slices without a mask of their own are 0; see `labelled_slices`. What is read is remembered: a slice that
-        another program changes afterwards is not replaced by `Dataset.save_correction` without a question.
+        Slices without a mask of their own are 0; see `labelled_slices`. So are those whose own file is damaged, while
+        others can be used; see `check_mask`. What is read is remembered: a slice that another program changes
+        afterwards is not replaced by `Dataset.save_correction` without a question.
         """
         stored = self._store.read(self.scan)
         return stored.labels.copy() if stored.labelled.any() else None
@@ -73,9 +74,17 @@ class Case:
         stored = self._store.reader.read_original(self.scan)
         return stored.labels if stored.labelled.any() else None
 
+    def check_mask(self) -> None:
+        """Raise InputError if a file of the mask is damaged: for what speaks of a case as a whole."""
+        self._store.reader.check(self.scan)
+
     def labelled_slices(self) -> NDArray[np.bool_]:
-        """Which slices have a mask, ``(Z,)`` bool."""
-        return self._store.reader.labelled_slices(self.scan).copy()
+        """Which slices have a mask that can be used, ``(Z,)`` bool."""
+        return self._store.reader.read(self.scan).labelled.copy()
+
+    def masked_slices(self) -> NDArray[np.bool_]:
+        """Which slices have a mask, ``(Z,)`` bool; where each is a file, those that are there, without reading them."""
+        return self._store.reader.masked_slices(self.scan).copy()
 
     def originally_labelled(self) -> NDArray[np.bool_]:
         """Which slices had a mask before the first correction, ``(Z,)`` bool."""

@@ -111,7 +111,9 @@ def convert(
                         "convert it to a layout of single slices, such as kaggle",
                         path=volume.source,
                     )
-                writer.add(case.case_id, volume, case.read_mask(), case.labelled_slices())
+                mask = case.read_mask()
+                case.check_mask()
+                writer.add(case.case_id, volume, mask, case.labelled_slices())
             except (InputError, MemoryError) as error:
                 if failed is None:
                     raise

@@ -84,8 +84,8 @@ class FilePlanner:
         as_first = False
         if known is not None and not begun and not lost:
             as_first = self._is_original(file, name, target, known, before)
-        # A file that is to go holds the right pixels already where its slices are empty.
-        goes = as_first and first is None
+        # A file that is to go, or to be a damaged one again, holds the right pixels already where its slices are empty.
+        goes = as_first and (original is None or self._original_part(file, name) is None)
         if part is not None and np.array_equal(part, target) and not goes:
             return FilePlan(change=FileChange(file=name, before=before, after=before), write=None, kept={})
 
@@ -97,7 +97,8 @@ class FilePlanner:
         if as_first and original is not None:
             payload = read_bytes(original)
         elif not as_first:
-            payload = self.scan.encode_mask(file, target, former=path, original=original)
+            former = None if index in self.present.damaged else path
+            payload = self.scan.encode_mask(file, target, former=former, original=original)
             check = _check(self.scan, file, target)
         below = self.places.below(name)
         if payload is not None and below is not None and payload == read_bytes(below):
@@ -118,9 +119,7 @@ class FilePlanner:
 
     def _target(self, file: MaskFile, name: str, part: Array | None) -> Array:
         """What a file is to hold, ``(slices of the file, Y, X)`` as stored."""
-        known = self.own.file(name)
-        original = None if known is None else self.reader.find_original(self.scan, file, known.first)
-        coding = self.coding.in_file(part, original)
+        coding = self.coding.in_file(part, self._original_part(file, name))
         planes = self._known_planes(file, name, coding) if part is None else list(part)
         for place, z in enumerate(file.slices):
             edit = self.edits.get(z)
@@ -131,6 +130,11 @@ class FilePlanner:
             else:
                 planes[place] = self._nothing(file) if edit.stored is None else edit.stored
         return np.stack(planes)
+
+    def _original_part(self, file: MaskFile, name: str) -> Array | None:
+        """What a file held before its first correction; None where it was not there, damaged or is lost."""
+        known = self.own.file(name)
+        return None if known is None else self.reader.find_original(self.scan, file, known.first)
 
     def _nothing(self, file: MaskFile) -> Array:
         """A slice that nobody has drawn on."""
@@ -144,7 +148,7 @@ class FilePlanner:
         known = self.own.file(name)
         if known is None or file.shared or not self.own.file_in_force(name):
             return planes
-        original = self.reader.find_original(self.scan, file, known.first)
+        original = self._original_part(file, name)
         planes = planes if original is None else list(original)
         for z, line in self.own.shown(self.line.case).items():
             labels = self.reader.plane(self.scan, z, line).labels if z in file.slices else None
@@ -161,8 +165,11 @@ class FilePlanner:
             return not standing and known.unbroken and known.last == before
         if known.first is None:
             return not standing and not (target > 0).any()
-        original = self.reader.find_original(self.scan, file, known.first)
-        return original is not None and np.array_equal(original, target)
+        original = self._original_part(file, name)
+        if original is None:
+            # A damaged file, which has but one slice: that shows it again, or labels.
+            return all(z in self.edits and self.edits[z].labels is None for z in file.slices)
+        return np.array_equal(original, target)
 
     def _folders_to_make(self, name: str) -> tuple[str, ...]:
         folder = self.places.target(name).parent

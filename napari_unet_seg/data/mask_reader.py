@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.blurred_mask import cut, is_blurred, may_be_blurred
 from napari_unet_seg.data.correction_log import Correction
+from napari_unet_seg.data.damaged_mask import check_damaged, damage_note
 from napari_unet_seg.data.file_state import Signature, sha256_of, signature
 from napari_unet_seg.data.formats.extensions import is_image, is_nifti, split_name
 from napari_unet_seg.data.history import History
@@ -46,6 +47,9 @@ class _Part:
 
     doubtful: bool = False
     """Whether it is to be cut if another file of the scan was."""
+
+    problem: InputError | None = None
+    """Why a file that is there cannot be used."""
 
 
 class MaskReader:
@@ -94,13 +98,18 @@ class MaskReader:
         return False
 
     def read(self, scan: Scan, *, fresh: Collection[int] = ()) -> StoredMask:
-        """The mask as it is on disk now.
+        """The mask as it is on disk now; slices whose own file is damaged are not labelled.
 
         Parameters
         ----------
         scan : Scan
         fresh : collection of int
             Slices whose files are read whatever their time says.
+
+        Raises
+        ------
+        InputError
+            If none of the files that are there can be used, or one cannot be opened.
         """
         files, history, wanted = scan.mask_files(), self._history(), set(fresh)
         read = self._read_parts(scan, fresh=wanted)
@@ -114,20 +123,29 @@ class MaskReader:
             classes=scan.classes,
             partial=self._made_here(files, history),
             known=history.shown(scan.case_id).keys(),
+            damaged=frozenset(index for index, each in enumerate(read) if each.problem is not None),
             path=mask_path(files),
         )
 
     def notes(self, scan: Scan) -> tuple[str, ...]:
         """What had to be assumed to read the mask, in words for the user."""
-        read = zip(scan.mask_files(), self._read_parts(scan), strict=True)
+        read = list(zip(scan.mask_files(), self._read_parts(scan), strict=True))
+        damaged = [(file, part.problem) for file, part in read if part.problem is not None]
+        notes = (damage_note(damaged), *scan.mask_notes) if damaged else scan.mask_notes
         blurred = [file.path.name for file, part in read if part.blurred]
         if not blurred:
-            return scan.mask_notes
+            return notes
         if len(blurred) == 1:
             which, cut_so = f"the mask {blurred[0]} has", "it is"
         else:
             which, cut_so = f"the mask {blurred[0]} and {len(blurred) - 1} more have", "they are"
-        return (f"{which} blurred edges; {cut_so} cut at the middle between black and white", *scan.mask_notes)
+        return (f"{which} blurred edges; {cut_so} cut at the middle between black and white", *notes)
+
+    def check(self, scan: Scan) -> None:
+        """Raise InputError if a file of the mask cannot be used."""
+        for each in self._read_parts(scan):
+            if each.problem is not None:
+                raise each.problem
 
     def read_original(self, scan: Scan) -> StoredMask:
         """The mask as it was before the first correction."""
@@ -149,7 +167,7 @@ class MaskReader:
             path=mask_path(files),
         )
 
-    def labelled_slices(self, scan: Scan) -> NDArray[np.bool_]:
+    def masked_slices(self, scan: Scan) -> NDArray[np.bool_]:
         """Which slices have a mask, ``(Z,)``; reads no pixels where the file of a slice, being there, says it."""
         files = scan.mask_files()
         if any(len(file.slices) > 1 or file.shared or file.marks_unlabelled for file in files):
@@ -170,7 +188,9 @@ class MaskReader:
         return self._places.state / "originals" / known
 
     def decode_original(self, scan: Scan, file: MaskFile, first: str | None) -> Array | None:
-        """What a file held before its first correction, ``(slices of the file, Y, X)``; None where there was none.
+        """What a file held before its first correction, ``(slices of the file, Y, X)``.
+
+        None where there was none, or the file of a slice was damaged.
 
         Raises
         ------
@@ -194,7 +214,7 @@ class MaskReader:
             self._originals = (scan.case_id, {})
         originals = self._originals[1]
         if path not in originals:
-            originals[path] = _decode_part(scan, file, path)
+            originals[path] = _read_part(scan, file, path)
         return originals[path]
 
     def find_original(self, scan: Scan, file: MaskFile, first: str | None) -> Array | None:
@@ -251,6 +271,10 @@ class MaskReader:
         """What each file holds; those of the slices in `fresh` are read whatever their time says."""
         files = scan.mask_files()
         read = [self._read_file(scan, file, fresh=not set(fresh).isdisjoint(file.slices)) for file in files]
+        problem = next((each.problem for each in read if each.problem is not None), None)
+        if problem is not None and all(each.part is None for each in read):
+            # What ails all files is rather something else than damage, such as a size that is not the image's.
+            raise problem
         doubtful = {at for at, file in enumerate(files) if read[at].doubtful and self._is_as_first(file)}
         if not doubtful:
             return read
@@ -305,12 +329,16 @@ class MaskReader:
         if cached is not None and cached.found == found and cached.settled and not fresh:
             return cached
         settled = found is not None and time.time_ns() - found[3] > SETTLED_NS
-        read = cache[name] = replace(_decode_part(scan, file, path), found=found, settled=settled)
+        read = cache[name] = replace(_read_part(scan, file, path), found=found, settled=settled)
         return read
 
 
-def _decode_part(scan: Scan, file: MaskFile, path: Path) -> _Part:
-    part, blurred = decode(scan, file, path)
+def _read_part(scan: Scan, file: MaskFile, path: Path) -> _Part:
+    try:
+        part, blurred = decode(scan, file, path)
+    except InputError as error:
+        check_damaged(error, scan, path)
+        return _Part(found=None, part=None, problem=error)
     if part is not None and part.dtype == bool:
         part = part.astype(np.uint8)
     doubtful = part is not None and not blurred and _may_be_picture(file) and may_be_blurred(part)

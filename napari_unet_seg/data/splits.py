@@ -150,7 +150,7 @@ def _folders_and_name(case_id: str) -> list[str]:
 
 def labelled_slices(cases: Iterable[Case]) -> dict[str, list[int]]:
     """The slices that have a mask, by case id, as the functions here take them; cases without one are left out."""
-    found = {case.case_id: [int(z) for z in np.flatnonzero(case.labelled_slices())] for case in cases if case.has_mask}
+    found = {case.case_id: [int(z) for z in np.flatnonzero(case.masked_slices())] for case in cases if case.has_mask}
     return {case_id: numbers for case_id, numbers in found.items() if numbers}
 
 

@@ -35,7 +35,7 @@ class StoredMask:
     files: tuple[MaskFile, ...]
     parts: tuple[Array | None, ...]
     """What each file holds, ``(slices of the file, Y, X)``, as stored, -1 in a slice that it marks as unlabelled; None
-    where there is no file, or it says nothing of the case."""
+    where there is no file, or it is damaged or says nothing of the case."""
 
     found: tuple[Signature | None, ...]
     """The state in which each file was read; None where there is none."""
@@ -51,6 +51,9 @@ class StoredMask:
 
     several: bool
     """Whether more than one foreground value is stored, or corrections have given the case classes."""
+
+    damaged: frozenset[int] = frozenset()
+    """Numbers of the files that are there and cannot be used."""
 
     def place(self, z: int) -> tuple[int, int]:
         """Number of the file that holds a slice, and the slice's place in it.
@@ -102,6 +105,7 @@ def assemble(
     classes: Container[int] = (),
     partial: Collection[int] = (),
     known: Collection[int] = (),
+    damaged: frozenset[int] = frozenset(),
     path: Path | None = None,
 ) -> StoredMask:
     """Put a case's mask together.
@@ -124,6 +128,8 @@ def assemble(
     known : collection of int
         Slices that show a correction. Where there are some, and `one` is None, they were of one class: a lone value is
         that one, whichever it is.
+    damaged : frozenset of int
+        As in `StoredMask`.
     path : Path, optional
         For error messages.
 
@@ -163,7 +169,14 @@ def assemble(
             one = None
     labels = (stack > 0).astype(np.uint8) if one is None else to_labels(stack, one, path=path)
     return StoredMask(
-        files=files, parts=tuple(parts), found=tuple(found), labels=labels, labelled=labelled, one=one, several=several
+        files=files,
+        parts=tuple(parts),
+        found=tuple(found),
+        labels=labels,
+        labelled=labelled,
+        one=one,
+        several=several,
+        damaged=damaged,
     )
 
 

@@ -213,6 +213,8 @@ def score_cases(
             mask = case.read_mask()
             if mask is None:
                 continue
+            # The figures are of whole patients: with a slice that cannot be scored they would be of something else.
+            case.check_mask()
             volume, corrected = case.read_image(), bool(case.corrected_slices())
             probability = segmenter.predict(volume)
             # Several classes: the soft figures take the whole foreground.

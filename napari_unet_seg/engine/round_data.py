@@ -58,6 +58,9 @@ class Scan:
     gone: tuple[int, ...] = ()
     """Corrected slices that the scan, or their mask, no longer has."""
 
+    damage: str = ""
+    """What is wrong with a mask file of it, in words; empty if all can be used."""
+
     labelled: NDArray[np.bool_]
     """``(Z,)``: slices whose mask counts as true, the corrected ones among them."""
 
@@ -219,6 +222,8 @@ def _put_aside(scan: Scan, data: RoundData) -> None:
     scan.labelled[speckled] = False
     if scan.gone:
         data.left_out.append(f"no longer there: {listed_slices(scan.gone)} of case {scan.case_id}")
+    if scan.damage:
+        data.left_out.append(f"a mask of case {scan.case_id} was left out ({scan.damage})")
 
 
 def _read_others(
@@ -276,8 +281,13 @@ def _read(case: Case, channel_names: Sequence[str], *, scan_alone: bool) -> Scan
     if mask.shape != image.shape:
         raise InputError(f"the mask of case {case.case_id} is {mask.shape}, the image {image.shape}", path=image.source)
     labelled = case.labelled_slices()
-    # The scan may have lost slices since, and a mask file that is gone says nothing.
+    # The scan may have lost slices since, and a mask file that is gone, or damaged, says nothing.
     corrected = tuple(z for z in wanted if z < len(labelled) and labelled[z])
+    there, damage = case.masked_slices(), ""
+    try:
+        case.check_mask()
+    except InputError as error:
+        damage = str(error)
     if scan_alone:
         labelled = np.isin(np.arange(len(mask)), corrected)
     for axis in (1, 2):
@@ -290,6 +300,7 @@ def _read(case: Case, channel_names: Sequence[str], *, scan_alone: bool) -> Scan
         image_hash=image_hash(image),
         mask=mask,
         corrected=corrected,
-        gone=tuple(z for z in wanted if z not in corrected),
+        gone=tuple(z for z in wanted if z >= len(there) or not there[z]),
+        damage=damage,
         labelled=labelled,
     )

@@ -194,12 +194,15 @@ def _suggest_case(
         noted(case, (*volume.notes, *assumed))
     probability = segmenter.predict(volume, should_stop=should_stop)
     mask = segmenter.mask(probability)
-    # The log also tells of slices that the scan has no longer.
-    # A mask file that is gone since says nothing.
-    labelled = case.labelled_slices()
-    corrected, stored = [z for z in case.corrected_slices() if z < len(mask) and labelled[z]], None
+    corrected, stored = case.corrected_slices(), None
     if corrected:
         stored = case.read_mask()
+        # The log also tells of slices that the scan has no longer.
+        # A mask file that is gone since, or damaged, says nothing.
+        labelled = case.labelled_slices()
+        corrected = [z for z in corrected if z < len(mask) and labelled[z]]
+        if noted is not None and (notes := case.mask_notes()):
+            noted(case, notes)
     if stored is not None:
         if stored.shape != mask.shape:
             raise InputError(f"case {case.case_id}: the mask has shape {stored.shape}, the image {mask.shape}")

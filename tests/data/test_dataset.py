@@ -118,8 +118,9 @@ class TestKaggle:
         make_patient(tmp_path / "p1", slices=3)
         tifffile.imwrite(tmp_path / "p1" / "p1_2_mask.tif", np.zeros((16, 20), np.uint8))
         (case,) = open_dataset(tmp_path)
+        assert case.labelled_slices().tolist() == [True, False, True]
         with pytest.raises(InputError, match=r"p1_2_mask\.tif: the mask has shape \(1, 16, 20\) but its image"):
-            case.read_mask()
+            case.check_mask()
 
     def test_broken_case_leaves_the_others(self, tmp_path):
         make_patient(tmp_path / "p1", slices=2)

@@ -108,6 +108,19 @@ def test_a_mask_file_that_is_gone_is_no_empty_slice(tmp_path: Path) -> None:
         read_round(open_dataset(tmp_path), scope="scan", case="a", channel_names=ROLES)
 
 
+def test_a_damaged_mask_is_not_learned_from_and_told_of(tmp_path: Path) -> None:
+    dataset = open_dataset(write_phantoms(tmp_path, "a", masks="a"))
+    dataset.save_correction("a", np.ones((SLICES, SIZE, SIZE), np.uint8), slices=[2, 4])
+    (tmp_path / "a" / "a_3_mask.tif").write_bytes(b"damaged")
+    data = read_round(open_dataset(tmp_path), scope="model", case=None, channel_names=ROLES)
+    (scan,) = data.corrected
+    assert scan.corrected == (4,)
+    assert np.flatnonzero(~scan.labelled).tolist() == [2]
+    (said,) = data.left_out
+    assert said.startswith("a mask of case a was left out (")
+    assert "a_3_mask.tif: this is not a TIFF file" in said
+
+
 def test_a_scan_that_cannot_be_used_does_not_stop_the_others(tmp_path: Path) -> None:
     dataset = open_dataset(write_phantoms(tmp_path, "abc", masks="b"))
     for z in range(SLICES):

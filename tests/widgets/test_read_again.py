@@ -322,12 +322,13 @@ def paint(dock: UNetDock, settle: Settle) -> np.ndarray:
 
 @pytest.fixture
 def without_mask(dock: UNetDock, root: Path, settle: Settle) -> tuple[UNetDock, Path, bytes]:
-    """With the first case open, the mask of its slice 3 damaged; that file, and what it held."""
+    """With the first case open, the mask of its slice 3 on a drive that is gone; that file, and what it held."""
     dock.loader.open_path(root)
     settle()
     path = masks_of(root, names(dock)[0])[3]
     was = path.read_bytes()
-    path.write_bytes(was[:40])
+    path.unlink()
+    path.symlink_to(root.parent / "elsewhere.tif")
     dock.loader.open_case(names(dock)[0])
     settle()
     return dock, path, was
@@ -344,11 +345,12 @@ def test_a_scan_is_shown_without_the_mask_that_cannot_be_read(
     assert dock.data_panel.value() == names(dock)[0]
     segment(dock, settle)
     stroke(dock, 2)
-    before = {each: each.read_bytes() for each in masks_of(root, names(dock)[0])}
+    others = [each for each in masks_of(root, names(dock)[0]) if each != path]
+    before = [each.read_bytes() for each in others]
     save(dock, settle)
     assert str(path) in dock.status.value()
     assert dock.saver.unsaved() == [2]
-    assert {each: each.read_bytes() for each in masks_of(root, names(dock)[0])} == before
+    assert [each.read_bytes() for each in others] == before
 
 
 def test_a_mask_that_can_be_read_by_now_is_not_replaced_unseen(
@@ -409,6 +411,28 @@ def test_a_truth_that_nobody_has_seen_is_not_replaced_after_theirs_were_taken(
         assert f"slice {z}" in dock.correct_panel.notice()
         take_theirs(dock, settle)
         np.testing.assert_array_equal(shown(dock, z), on_disk(root, z))
+
+
+def test_a_damaged_slice_is_named_and_the_others_are_shown_and_saved(
+    dock: UNetDock, root: Path, settle: Settle
+) -> None:
+    dock.loader.open_path(root)
+    settle()
+    path = masks_of(root, names(dock)[0])[3]
+    path.write_bytes(b"no image")
+    dock.loader.open_case(names(dock)[0])
+    settle()
+    assert f"The mask {path.name} cannot be used (this is not a TIFF file)" in dock.status.value()
+    assert "slice 3 counts as not labelled; correct and save it anew" in dock.status.value()
+    assert dock.loader.truth is not None
+    segment(dock, settle)
+    for z in (2, 3):
+        stroke(dock, z)
+        painted = shown(dock, z).copy()
+        save(dock, settle)
+        np.testing.assert_array_equal(on_disk(root, z), painted)
+    assert dock.saver.unsaved() == []
+    assert b"no image" in [each.read_bytes() for each in (root / ".unetseg" / "originals").iterdir()]
 
 
 def test_corrections_are_shown_where_the_original_is_lost(opened: UNetDock, root: Path, settle: Settle) -> None:

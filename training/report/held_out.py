@@ -50,3 +50,4 @@ def check_readable(cases: Iterable[Case]) -> None:
     for case in cases:
         check_usable(case.read_image())
         case.read_mask()
+        case.check_mask()

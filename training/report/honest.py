@@ -88,6 +88,7 @@ def _leaked(
         truth = dataset[case_id].read_mask()
         if truth is None:
             raise InputError(f"case {case_id} has no mask", path=dataset.root)
+        dataset[case_id].check_mask()
         volume = dataset[case_id].read_image()
         probability = segmenter.predict(volume, slices=numbers)
         chosen = np.zeros(len(truth), dtype=np.bool_)

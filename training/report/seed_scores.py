@@ -83,6 +83,7 @@ def predict_slices(
         mask = dataset[case_id].read_mask()
         if mask is None:
             raise InputError(f"case {case_id} has no mask", path=dataset.root)
+        dataset[case_id].check_mask()
         volume, truth = on_grid(dataset[case_id].read_image(), mask, size)
         probability = segmenter.predict(volume, slices=wanted)
         soft = any_class(probability)
