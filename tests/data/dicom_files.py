@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -74,6 +75,15 @@ def save(data, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     data.save_as(path, enforce_file_format=True)
     return path
+
+
+def take_preamble(path, *, implicit=False, meta=False):
+    """Write a file again as old exports are: without preamble and mark, and the file's meta group only where asked."""
+    data = dcmread(path)
+    data.preamble = None
+    if not meta:
+        data.file_meta = FileMetaDataset()
+    data.save_as(path, implicit_vr=implicit and not meta, little_endian=True)
 
 
 def positions_of(count, *, orientation=AXIAL, origin=(-30.0, -20.0, 10.0), step=STEP):

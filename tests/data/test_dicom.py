@@ -12,6 +12,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import ExplicitVRBigEndian, HTJ2KLossless, ImplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
 
 from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.formats.dicom_name import has_magic
 from napari_unet_seg.data.layouts import dicom, dicom_scan
 from napari_unet_seg.errors import InputError
 from tests.data.dicom_files import (
@@ -23,6 +24,7 @@ from tests.data.dicom_files import (
     oblique,
     positions_of,
     save,
+    take_preamble,
     uid,
     write_enhanced,
     write_series,
@@ -437,6 +439,73 @@ def test_links_in_a_circle_end(tmp_path):
     write_series(tmp_path / "s", values())
     (tmp_path / "s" / "up").symlink_to(tmp_path)
     assert only(tmp_path).read_shape() == (6, 7, 8)
+
+
+OLD_EXPORTS = [{"implicit": True}, {"implicit": False}, {"meta": True}]
+
+
+@pytest.mark.parametrize("how", OLD_EXPORTS)
+@pytest.mark.parametrize("ending", ["", ".dcm"])
+def test_files_without_preamble_are_read_and_corrected(tmp_path, how, ending):
+    paths = write_series(tmp_path / "s", values(), names=[f"{z}{ending}" for z in range(6)])
+    former = only(tmp_path / "s").read_image()
+    for path in paths:
+        take_preamble(path, **how)
+        assert path.read_bytes()[128:132] != b"DICM"
+    dataset = open_dataset(tmp_path)
+    volume = dataset["s"].read_image()
+    np.testing.assert_array_equal(volume.data, former.data)
+    np.testing.assert_array_equal(volume.affine, former.affine)
+    mask = np.zeros(volume.shape, np.uint8)
+    mask[2, 1:3, 1:4] = 1
+    dataset.save_correction("s", mask, [2])
+    np.testing.assert_array_equal(open_dataset(tmp_path)["s"].read_mask(), mask)
+
+
+def test_a_single_file_without_preamble_opens_its_series(tmp_path):
+    paths = write_series(tmp_path, values())
+    for path in paths:
+        take_preamble(path)
+    assert open_dataset(paths[2]).cases[0].read_shape() == (6, 7, 8)
+
+
+def test_a_file_without_preamble_that_is_cut_short_is_named(tmp_path):
+    paths = write_series(tmp_path / "s", values())
+    for path in paths:
+        take_preamble(path)
+    paths[4].write_bytes(paths[4].read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"IM0004: this DICOM file is damaged or cut short"):
+        only(tmp_path / "s").read_image()
+
+
+@pytest.mark.parametrize("how", OLD_EXPORTS)
+def test_what_begins_as_dicom_is_read_as_that_only_if_it_names_its_class(tmp_path, how):
+    (path,) = write_series(tmp_path / "s", values(1))
+    take_preamble(path, **how)
+    whole = path.read_bytes()
+    assert has_magic(path)
+    for spoilt in (
+        whole[2:],
+        whole[:12],
+        whole.replace(b"1.2.840.10008.", b"somewhere.else"),
+        b"\x08\x00" * 600,
+        np.arange(8, 900, dtype="<u4").tobytes(),
+        bytes(2000),
+        b"",
+    ):
+        path.write_bytes(spoilt)
+        assert not has_magic(path)
+        assert not dicom.detect(tmp_path)
+
+
+def test_other_files_beside_a_series_are_read_once_for_what_they_are(tmp_path, monkeypatch):
+    write_series(tmp_path / "s", values())
+    for number in range(5):
+        (tmp_path / "s" / f"{number}.dat").write_bytes(np.arange(8, 900, dtype="<u4").tobytes())
+    read, forced = pydicom.dcmread, []
+    monkeypatch.setattr(pydicom, "dcmread", lambda path, **how: forced.append(how.get("force")) or read(path, **how))
+    assert only(tmp_path).read_shape() == (6, 7, 8)
+    assert not any(forced)
 
 
 def test_other_layouts_are_not_claimed(tmp_path):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.formats import dicom_jpeg
@@ -21,6 +20,7 @@ from napari_unet_seg.data.formats.dicom_header import (
     SegHeader,
     functional,
     opened,
+    read_dataset,
     read_header,
 )
 from napari_unet_seg.data.formats.dicom_name import has_magic, promises_dicom
@@ -181,7 +181,7 @@ def read_image(series: Series) -> Volume:
 
 def _read_frames(path: Path, indices: Sequence[int], *, shape: tuple[int, int]) -> Iterator[Array]:
     with opened(path):
-        data = pydicom.dcmread(path)
+        data = read_dataset(path)
         syntax = data.file_meta.TransferSyntaxUID
         dicom_jpeg.register()
         try:

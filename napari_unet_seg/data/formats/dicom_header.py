@@ -14,8 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from napari_unet_seg.data.formats.dicom_geometry import Plane
+from napari_unet_seg.data.formats.dicom_name import has_magic
 from napari_unet_seg.errors import InputError, reading
 
 # What pydicom minds in a header goes where the application sends its log.
@@ -136,6 +138,20 @@ def opened(path: Path) -> Iterator[None]:
         raise InputError(f"its pixels cannot be decoded ({str(error).splitlines()[0]})", path=path) from error
 
 
+def read_dataset(path: Path, **options: Any) -> Any:
+    """What `pydicom.dcmread` gives, also of a file without preamble; `InvalidDicomError` where it is no DICOM."""
+    try:
+        data = pydicom.dcmread(path, **options)
+    except InvalidDicomError:
+        if not has_magic(path):
+            raise
+        data = pydicom.dcmread(path, force=True, **options)
+    if "TransferSyntaxUID" not in data.file_meta:
+        implicit, _ = data.original_encoding
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return data
+
+
 def read_header(path: Path) -> ImageHeader | SegHeader | None:
     """Read a file's header; None for a file that is neither image nor segmentation, such as a report.
 
@@ -145,7 +161,7 @@ def read_header(path: Path) -> ImageHeader | SegHeader | None:
         If it is no DICOM file or its header is damaged.
     """
     with opened(path):
-        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        data = read_dataset(path, stop_before_pixels=True, specific_tags=list(_TAGS))
         if data.get("SOPClassUID") in SEGMENTATIONS:
             return _seg_header(path, data)
         if "Rows" not in data or "Columns" not in data:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.formats import atomic, dicom
 from napari_unet_seg.data.formats.dicom import Series
 from napari_unet_seg.data.formats.dicom_geometry import SAME_DIRECTION, Plane
-from napari_unet_seg.data.formats.dicom_header import SEGMENTATIONS, functional, opened, plane_of
+from napari_unet_seg.data.formats.dicom_header import SEGMENTATIONS, functional, opened, plane_of, read_dataset
 from napari_unet_seg.data.volume import Array, Mask
 from napari_unet_seg.errors import InputError, reading
 
@@ -84,7 +83,7 @@ def read_segments(path: Path, series: Series) -> Segments:
     """The segments of a file, each by itself, on the slices of a series; see `read_labels`."""
     stack = series.stack
     with opened(path):
-        data = pydicom.dcmread(path)
+        data = read_dataset(path)
         if data.get("SOPClassUID") not in SEGMENTATIONS:
             raise InputError("this is no DICOM segmentation (SEG)", path=path)
         if data.SegmentationType == "FRACTIONAL":
@@ -121,7 +120,7 @@ def foreign_segments(path: Path) -> tuple[str, ...]:
         If it cannot be read.
     """
     with opened(path):
-        data = pydicom.dcmread(path, stop_before_pixels=True)
+        data = read_dataset(path, stop_before_pixels=True)
         if _own_text(data) is not None:
             return ()
         return tuple(str(item.get("SegmentLabel", item.SegmentNumber)) for item in data.SegmentSequence)

@@ -17,7 +17,7 @@ from pydicom.uid import UID, MRImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from napari_unet_seg.data.formats.dicom import Series
-from napari_unet_seg.data.formats.dicom_header import Frame, functional
+from napari_unet_seg.data.formats.dicom_header import Frame, functional, read_dataset
 
 SOFTWARE = "napari-unet-seg"
 
@@ -127,7 +127,7 @@ def _sources(series: Series) -> tuple[list[Any], dict[str, _Reference]]:
     highdicom takes one multi-frame file at most, with a volume in it and its orientation said for all frames. A frame
     of such a file is handed to it as an image of its own, under a name that is put right afterwards.
     """
-    headers = {path: pydicom.dcmread(path, stop_before_pixels=True) for path in series.paths}
+    headers = {path: read_dataset(path, stop_before_pixels=True) for path in series.paths}
     for header in headers.values():
         for name in _MAY_BE_EMPTY:
             if name not in header:
