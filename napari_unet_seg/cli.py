@@ -181,7 +181,7 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Convert:
-    """Write a dataset, its masks as they are corrected by now, in another layout; the log stays behind."""
+    """Write a dataset, its masks as they are corrected by now, in another layout, which knows what was corrected."""
 
     source: Positional[Path]
     """A dataset, a patient's folder or a scan."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_unet_seg.data.correction_log import Correction
 from napari_unet_seg.data.corrections import CorrectionStore
 from napari_unet_seg.data.scan import Scan
 from napari_unet_seg.data.volume import Mask, Volume
@@ -113,6 +114,10 @@ class Case:
     def corrected_slices(self) -> list[int]:
         """Slices whose mask is that of a standing correction, in ascending order; from the log alone."""
         return self._store.corrected_slices(self.case_id)
+
+    def shown_corrections(self) -> dict[int, Correction]:
+        """The correction that each of these slices shows."""
+        return self._store.shown(self.case_id)
 
     def write_prediction(self, mask: Mask, folder: Path) -> Path:
         """Write a mask ``(Z, Y, X)`` in the case's own format and geometry under a folder.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_seg.data.dataset import Case, Dataset
+from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
 from napari_unet_seg.data.layouts import coco, files, folders, kaggle, nnunet, sequences
+from napari_unet_seg.data.layouts.listing import listed
 from napari_unet_seg.data.output_folder import check_outside
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.errors import InputError, reading
@@ -71,7 +73,8 @@ def convert(
 ) -> list[str]:
     """Write a dataset in another layout.
 
-    A case whose slices do not lie evenly cannot be used where the layout would say that they do.
+    Its masks are written as they are corrected by now, and a log that tells of the corrections. A case whose slices do
+    not lie evenly cannot be used where the layout would say that they do.
 
     Parameters
     ----------
@@ -90,7 +93,7 @@ def convert(
     Returns
     -------
     list of str
-        What the layout could not keep, in words.
+        What the layout could not keep, and what became of the corrections, in words.
 
     Raises
     ------
@@ -101,6 +104,7 @@ def convert(
     _check_folder(folder, dataset.root)
     located = layout in STORE_AFFINE
     writer = create(folder)
+    written: list[Case] = []
     try:
         for case in dataset:
             try:
@@ -119,11 +123,54 @@ def convert(
                     raise
                 failed(case, error)
             else:
+                written.append(case)
                 progress(case, volume)
     finally:
         # Stopped half-way, the cases that are there make a dataset too.
         writer.close()
-    return list(writer.notes)
+    corrected = [case for case in written if case.corrected_slices()]
+    notes = _carry_corrections(dataset, folder, corrected) if corrected else []
+    return [*writer.notes, *notes]
+
+
+def _carry_corrections(dataset: Dataset, folder: Path, corrected: Sequence[Case]) -> list[str]:
+    """Log in the copy which of its slices were corrected, when, by whom and how; what came of it, in words."""
+    copy = open_dataset(folder)
+    names = {_plain(case.case_id): case.case_id for case in copy}
+    order = {line.id: place for place, line in enumerate(dataset.corrections())}
+    left = []
+    for case in corrected:
+        name = names.get(_plain(case.case_id))
+        shown = case.shown_corrections()
+        labelled = case.labelled_slices()
+        slices = [z for z in shown if z < len(labelled) and labelled[z]]
+        if name is None or not _is_same(case, copy[name], slices):
+            left.append(case.case_id)
+            continue
+        for line in sorted({shown[z].id: shown[z] for z in slices}.values(), key=lambda line: order[line.id]):
+            copy.adopt_correction(name, line, [z for z in slices if shown[z].id == line.id])
+    notes = []
+    if len(left) < len(corrected):
+        notes.append(
+            f"the copy knows which slices are corrected, when, by whom and how; what the masks were before that stays "
+            f"with {dataset.root}"
+        )
+    if left:
+        notes.append(f"the corrections of {listed(left)} stay with {dataset.root}: the copy has other masks there")
+    return notes
+
+
+def _plain(case_id: str) -> str:
+    """What is left of a case's name in every layout."""
+    return re.sub(r"[/\\]|^\.", "_", case_id)
+
+
+def _is_same(one: Case, other: Case, slices: Sequence[int]) -> bool:
+    """Whether two cases have the same mask in some slices, one at least."""
+    mask, again = one.read_mask(), other.read_mask()
+    if mask is None or again is None or mask.shape != again.shape or not slices:
+        return False
+    return bool(other.labelled_slices()[slices].all()) and np.array_equal(mask[slices], again[slices])
 
 
 def _target(layout: str) -> Callable[[Path], Writer]:

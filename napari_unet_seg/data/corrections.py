@@ -119,6 +119,10 @@ class CorrectionStore:
         """Slices that show a standing correction."""
         return list(self._ledger.history().shown(case_id))
 
+    def shown(self, case_id: str) -> dict[int, Correction]:
+        """The correction that each slice shows; slices that show the original are not among them."""
+        return self._ledger.history().shown(case_id)
+
     def all_corrected_slices(self) -> dict[str, list[int]]:
         """The same of every case that has such slices; the log is looked at once."""
         history = self._ledger.history()
@@ -228,6 +232,15 @@ class CorrectionStore:
                 taken_back = replace(adoption, id=f"{line.id}b", kind=REVERTED, reverts=adoption.id)
                 extra = [adoption, taken_back]
             return self._commit(scan, present, edits, line, extra)
+
+    def adopt(self, scan: Scan, line: Correction, slices: Sequence[int]) -> Correction:
+        """See `Dataset.adopt_correction`."""
+        self.places.check_writable()
+        with self._writing():
+            present = self.reader.read(scan)
+            edits = {z: Plane(labels=present.labels[z]) for z in slices}
+            own = replace(line, id=_new_id(), case=scan.case_id, slices=tuple(slices), reverts=None, recorded=())
+            return self._commit(scan, present, edits, own, [])
 
     def autosave(
         self, scan: Scan, mask: Any, slices: Iterable[int], *, model: str | None, annotator: str | None

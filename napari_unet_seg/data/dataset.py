@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -175,6 +175,32 @@ class Dataset:
             seconds=seconds,
             overwrite=overwrite,
         )
+
+    def adopt_correction(self, case_id: str, line: Correction, slices: Sequence[int]) -> Correction:
+        """Log that slices, as they are stored here, were corrected in the dataset that this one is a copy of.
+
+        The pixels stay, and are what the slices show too when the line is reverted.
+
+        Parameters
+        ----------
+        case_id : str
+            What the case is called here.
+        line : Correction
+            Of the other dataset; who, when, how and with which model are taken from it.
+        slices : sequence of int
+            Those of its slices that show it, in ascending order.
+
+        Returns
+        -------
+        Correction
+            The line of the log here, with the hashes of the files here.
+
+        Raises
+        ------
+        InputError
+            If the mask cannot be read, or the system refuses.
+        """
+        return self._store.adopt(self[case_id].scan, line, slices)
 
     def corrections(self, case_id: str | None = None) -> list[Correction]:
         """The log, of one case or of all, newest last; what other processes have saved meanwhile is among it."""

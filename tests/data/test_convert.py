@@ -4,10 +4,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from napari_unet_seg.cli import main
 from napari_unet_seg.data.convert import TARGETS, convert
 from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.file_state import sha256_of
 from napari_unet_seg.data.layouts import kaggle
 from napari_unet_seg.data.phantom import make_phantom, write_kaggle
 from napari_unet_seg.errors import InputError
@@ -219,3 +221,71 @@ def test_name_with_its_split(tmp_path, layout):
     (case,) = open_dataset(tmp_path / "out")
     assert case.case_id == "train_a"
     np.testing.assert_array_equal(case.read_mask(), mask)
+
+
+def correct(root, case_id):
+    """Correct slices of a case, one of them twice, and take another correction back."""
+    dataset = open_dataset(root)
+    mask = dataset[case_id].read_mask()
+    mask[1] = 1 - mask[1]
+    mask[3, 2:5] = 1
+    dataset.save_correction(case_id, mask, [1, 3], annotator="one", model="default", seconds=9)
+    mask[3, 0, 0] = 1
+    dataset.save_correction(case_id, mask, [3], annotator="two", kind="interpolated")
+    dataset.revert(dataset.save_correction(case_id, mask, [0], kind="accepted").id)
+    return open_dataset(root)
+
+
+def who(dataset, case_id):
+    shown = dataset[case_id].shown_corrections()
+    return {z: (line.time, line.annotator, line.model, line.kind, line.seconds) for z, line in shown.items()}
+
+
+@pytest.mark.parametrize("layout", sorted(TARGETS))
+def test_the_copy_knows_what_was_corrected(tmp_path, patients, layout, capsys):
+    case_id = "TCGA_XX_1001_20000101"
+    source, out = correct(patients, case_id), tmp_path / "out"
+    assert main(["convert", str(patients), str(out), "--to", layout]) == 0
+    assert f"what the masks were before that stays with {patients}" in capsys.readouterr().out
+    copy = open_dataset(out)
+    assert copy.repair_notes == []
+    assert copy.corrected_slices() == source.corrected_slices() == {case_id: [1, 3]}
+    assert who(copy, case_id) == who(source, case_id)
+    mask = source[case_id].read_mask()
+    np.testing.assert_array_equal(copy[case_id].read_mask(), mask)
+    for line in copy.corrections():
+        assert line.hash_before == line.hash_after
+        for change in line.files:
+            assert change.before == change.after == sha256_of(out / change.file)
+    mask[2, 5] = 1
+    copy.save_correction(case_id, mask, [2])
+    copy.revert(copy.corrections()[0].id)
+    assert open_dataset(out).corrected_slices() == {case_id: [2, 3]}
+    np.testing.assert_array_equal(open_dataset(out)[case_id].read_mask(), mask)
+
+
+def test_corrections_of_a_case_with_its_split_go_along(tmp_path):
+    for split in ("train", "val"):
+        for folder, values in (("images", np.arange(80)), ("masks", np.zeros(80))):
+            path = tmp_path / "in" / split / folder / "a.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(values.reshape(8, 10).astype(np.uint8)).save(path)
+    source = open_dataset(tmp_path / "in")
+    source.save_correction("val/a", np.ones((1, 8, 10)), [0])
+    convert(source, tmp_path / "out", layout="files")
+    assert open_dataset(tmp_path / "out").corrected_slices() == {"val_a": [0]}
+
+
+def test_corrections_that_the_copy_cannot_tell_stay_and_that_is_said(tmp_path, patients, monkeypatch, capsys):
+    case_id = "TCGA_XX_1001_20000101"
+    correct(patients, case_id)
+    monkeypatch.setattr("napari_unet_seg.data.convert._is_same", lambda *_: False)
+    assert main(["convert", str(patients), str(tmp_path / "out"), "--to", "kaggle"]) == 0
+    assert f"the corrections of {case_id} stay with {patients}" in capsys.readouterr().out
+    assert open_dataset(tmp_path / "out").corrections() == []
+
+
+def test_a_copy_without_corrections_has_no_log(tmp_path, patients, capsys):
+    assert main(["convert", str(patients), str(tmp_path / "out"), "--to", "kaggle"]) == 0
+    assert "corrected" not in capsys.readouterr().out
+    assert not (tmp_path / "out" / ".unetseg").exists()
