@@ -121,6 +121,16 @@ class Work:
         """Whether there is more to slice `z` than what was saved of it: a model's mask, or the one that it began as."""
         return self.begun or bool(self.probability.known[z])
 
+    def is_blank(self, z: int) -> bool:
+        """Whether slice `z` is empty because nobody and no model has said anything of it."""
+        return not self.speaks_of(z) and self.mask.is_open(z)
+
+    def has_blanks(self) -> bool:
+        """Whether there is such a slice; only those that may have been changed are compared."""
+        if self.begun or self.probability.known.all():
+            return False
+        return any(state is SliceState.OPEN and not self.speaks_of(z) for z, state in enumerate(self.mask.states()))
+
     @property
     def size(self) -> int:
         """Bytes of memory, nearly."""

@@ -42,6 +42,9 @@ class SaveJob:
     contested: tuple[int, ...] = ()
     """Those that the dataset has changed unseen; see `WorkingMask.contested`."""
 
+    hidden: tuple[int, ...] = ()
+    """Those that the dataset has a mask of which no part was shown where they were drawn."""
+
     @classmethod
     def of(cls, mask: WorkingMask, *, thorough: bool, **told: Any) -> SaveJob | None:
         """The job of saving what is not saved of a mask; None where that is nothing.
@@ -75,9 +78,12 @@ class SaveJob:
 
     def save(self, *, overwrite: bool = False) -> SaveResult:
         """Write them into the dataset, a correction for each kind of edit; what fails is told in the result."""
-        if self.contested and not overwrite:
-            problem = f"the dataset has other pixels of {listed_slices(self.contested)} by now, which you have not seen"
-            return SaveResult(job=self, saved=[], error=ChangedElsewhereError(problem, slices=self.contested))
+        unseen = tuple(sorted({*self.contested, *self.hidden}))
+        if unseen and not overwrite:
+            problem = f"the dataset has other pixels of {listed_slices(unseen)} by now, which you have not seen"
+            if not self.contested:
+                problem = f"the dataset has a mask of {listed_slices(unseen)}, and what you drew would take its place"
+            return SaveResult(job=self, saved=[], error=ChangedElsewhereError(problem, slices=unseen))
         mask = self.mask()
         saved: list[int] = []
         seconds: float | None = self.seconds

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -409,7 +410,7 @@ class Session:
         work = self.case_work
         if work is None or self.case is None or self.dataset is None:
             return None
-        return SaveJob.of(
+        job = SaveJob.of(
             work.mask,
             dataset=self.dataset,
             case_id=self.case.case_id,
@@ -418,6 +419,16 @@ class Session:
             seconds=seconds,
             thorough=thorough,
         )
+        return None if job is None else replace(job, hidden=self._hidden(work, job.planes))
+
+    def _hidden(self, work: Work, slices: Iterable[int]) -> tuple[int, ...]:
+        """The slices of which the dataset has a mask and the work had nothing before they were drawn."""
+        if self._reading is None or self.case is None or self._reading[0] != self._key(self.case):
+            return ()
+        mask = self._reading[1].mask_of(work.mask.model.shape)
+        if mask is None:
+            return ()
+        return tuple(z for z in slices if not work.speaks_of(z) and not work.mask.is_saved(z) and mask[z].any())
 
     def take_saved(self, result: SaveResult) -> None:
         """Note what the dataset has now."""

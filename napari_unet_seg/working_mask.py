@@ -83,6 +83,10 @@ class WorkingMask:
         """Whether nobody has edited, accepted or saved slice `z`."""
         return not self._is_kept(z)
 
+    def is_saved(self, z: int) -> bool:
+        """Whether slice `z` was shown as the dataset has it, from a correction, or was saved."""
+        return z in self._saved
+
     def unsaved(self, *, thorough: bool = True) -> list[int]:
         """Slices edited or accepted that the dataset does not have yet.
 

@@ -149,7 +149,7 @@ class Corrector(QObject):
         if at_hand is None or self._history is None:
             return
         work, z = at_hand
-        if not work.mask.is_accepted(z) and self._is_blank(work, z) and self._in_truth(z):
+        if not work.mask.is_accepted(z) and work.is_blank(z) and self._in_truth(z):
             self._refuse_blank(z)
             self._tell()
             return
@@ -172,7 +172,11 @@ class Corrector(QObject):
         at_hand = self._at_hand()
         if at_hand is not None:
             work, z = at_hand
-            self._write({z: np.zeros_like(work.mask.model[z])})
+            if work.is_blank(z) and self._in_truth(z):
+                # It shows nothing already, and the dataset's mask of it stays.
+                self._refuse_blank(z)
+            else:
+                self._write({z: np.zeros_like(work.mask.model[z])})
 
     def interpolate(self) -> None:
         """Fill the slices between the nearest corrected ones below and above the shown one."""
@@ -333,10 +337,6 @@ class Corrector(QObject):
         else:
             return work, z
         return None
-
-    def _is_blank(self, work: Work, z: int) -> bool:
-        """Whether slice `z` is empty because nobody and no model has said anything of it."""
-        return not work.speaks_of(z) and work.mask.is_open(z)
 
     def _in_truth(self, z: int) -> bool:
         truth = self._dataset_mask()

@@ -250,10 +250,14 @@ class ScoreKeeper(QObject):
             return ScoreBoard()
         z = self._segmentation.shown_slice()
         shown, labelled = None if z is None else min(z, self._scores.shape[0] - 1), self._scores.labelled()
+        # What nothing is known of yet is no empty mask.
+        partial = work is not None and work.has_blanks()
+        blank = work is not None and shown is not None and partial and work.is_blank(shown)
         return ScoreBoard(
             z=z if layer.ndim > 2 else None,
-            slice=None if shown is None else self._scores.slice(shown),
-            volume=self._scores.volume(),
+            slice=None if shown is None or blank else self._scores.slice(shown),
+            volume=None if partial else self._scores.volume(),
+            partial=partial,
             slice_voxels=None if shown is None else self._scores.voxels(shown),
             volume_voxels=self._scores.voxels(),
             labelled=None if labelled[0] == labelled[1] else labelled,

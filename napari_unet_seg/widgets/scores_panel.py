@@ -39,6 +39,9 @@ class ScoreBoard:
     labelled: tuple[int, int] | None = None
     """Slices that the ground truth speaks of, and all; None for all of them."""
 
+    partial: bool = False
+    """Of some slices nothing is known yet: neither a model nor a person has said anything of them."""
+
     history: tuple[float, ...] = ()
     """Dice of the volume after each segmentation and each save."""
 
@@ -145,6 +148,8 @@ class ScoresPanel(QWidget):
         self._history.setValue(board.history)
         if board.volume_voxels is None:
             explanation = "Scores appear once there is a segmentation."
+        elif board.partial:
+            explanation = "The volume is scored once every slice is segmented: of some nothing is known yet."
         elif board.against_model:
             explanation = "No ground truth: agreement of your mask with the model's (corrective Dice)."
         elif board.labelled is not None:

@@ -12,6 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.shelf import Shelf
+from napari_unet_seg.widgets.correction_saver import KEEP_MINE, TAKE_THEIRS
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.layers import sources_of
 from napari_unet_seg.widgets.leaving import Answer
@@ -204,6 +205,93 @@ def test_slices_that_nothing_is_known_of_are_not_taken_for_empty(
     np.testing.assert_array_equal(opened.segmentation.layer.data[other], truth[other])
     assert opened.correct_panel._start.isHidden()
     assert opened.saver.unsaved() == []
+
+
+@pytest.fixture
+def bare(opened: UNetDock, dataset: FakeDataset, settle: Settle) -> tuple[UNetDock, int, int]:
+    """A case of which one slice was corrected, open again; that slice, and another one with tumour in the dataset."""
+    truth = dataset["one"].mask
+    lesion = int(np.argmax(truth.sum(axis=(1, 2))))
+    opened.corrector.start()
+    stroke(opened, lesion)
+    opened.saver.save()
+    settle()
+    reopened(opened, settle)
+    return opened, lesion, next(int(z) for z in np.flatnonzero(truth.any(axis=(1, 2))) if z != lesion)
+
+
+def test_a_stroke_where_nothing_was_shown_does_not_replace_the_datasets_mask_unasked(
+    bare: tuple[UNetDock, int, int], dataset: FakeDataset, settle: Settle
+) -> None:
+    dock, _, other = bare
+    before, saves = dataset["one"].mask[other].copy(), len(dataset.saves)
+    stroke(dock, other)
+    dock.saver.save()
+    settle()
+    assert len(dataset.saves) == saves
+    assert f"The dataset has a mask of slice {other}, and what you drew would take its place." in (
+        dock.correct_panel.notice()
+    )
+    dock.questions.answer(TAKE_THEIRS)
+    settle()
+    np.testing.assert_array_equal(dock.segmentation.layer.data[other], before)
+    assert dock.saver.unsaved() == []
+    # What is added to it is saved with it, and nobody is asked again.
+    stroke(dock, other)
+    dock.saver.save()
+    settle()
+    assert dock.correct_panel.notice() == ""
+    assert dataset.saves[-1]["slices"] == [other]
+
+
+def test_what_was_drawn_takes_the_place_of_the_datasets_mask_if_that_is_wanted(
+    bare: tuple[UNetDock, int, int], dataset: FakeDataset, settle: Settle
+) -> None:
+    dock, _, other = bare
+    stroke(dock, other)
+    dock.saver.save()
+    settle()
+    dock.questions.answer(KEEP_MINE)
+    settle()
+    assert dataset.saves[-1]["slices"] == [other]
+    assert dock.saver.unsaved() == []
+    assert dock.correct_panel.notice() == ""
+
+
+def test_what_was_segmented_before_it_was_painted_on_is_saved_unasked(
+    bare: tuple[UNetDock, int, int], dataset: FakeDataset, settle: Settle
+) -> None:
+    dock, _, other = bare
+    segment(dock, settle)
+    stroke(dock, other)
+    dock.saver.save()
+    settle()
+    assert dataset.saves[-1]["slices"] == [other]
+
+
+def test_slices_that_nothing_is_known_of_are_not_cleared(bare: tuple[UNetDock, int, int]) -> None:
+    dock, _, other = bare
+    dock._viewer.dims.set_point(0, dock.segmentation.layer.scale[0] * other)
+    dock.corrector.clear()
+    assert dock.saver.unsaved() == []
+    assert f"nothing is known of slice {other} yet" in dock.status.value()
+
+
+def test_slices_that_nothing_is_known_of_are_not_scored(bare: tuple[UNetDock, int, int], settle: Settle) -> None:
+    dock, lesion, other = bare
+    show = dock._viewer.dims.set_point
+    show(0, dock.segmentation.layer.scale[0] * other)
+    assert (dock.scores.value().slice, dock.scores.value().volume) == (None, None)
+    assert "once every slice is segmented" in dock.scores_panel._explanation.text()
+    show(0, dock.segmentation.layer.scale[0] * lesion)
+    assert dock.scores.value().slice is not None
+    assert dock.session.work.scores == []
+    stroke(dock, other)
+    assert dock.scores.value().slice is not None
+    assert dock.scores.value().volume is None
+    segment(dock, settle)
+    assert dock.scores.value().volume is not None
+    assert not dock.scores.value().partial
 
 
 def test_edits_are_recovered_where_no_sequence_is_known_by_name(
