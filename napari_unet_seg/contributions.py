@@ -135,5 +135,7 @@ def layers_of(volume: Volume, truth: Mask | None, labelled: NDArray[np.bool_]) -
     layers: list[LayerData] = [(pixels, arguments, "image") for pixels, arguments in image_layers(volume)]
     if truth is not None:
         mask, arguments = truth_layer(truth, volume, labelled=labelled)
+        # A reader cannot ask for an outline, and the image below is to be seen.
+        arguments["opacity"] = 0.4
         layers.append((mask, arguments, "labels"))
     return layers

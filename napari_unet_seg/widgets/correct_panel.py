@@ -125,6 +125,11 @@ class CorrectPanel(QWidget):
         """Show something to decide, with up to two buttons; an empty text takes it away."""
         self._notice.setValue(text, *buttons)
 
+    @property
+    def notice_widget(self) -> QWidget:
+        """Where the notice stands."""
+        return self._notice
+
     def notice(self) -> str:
         """The text to be decided on; empty for none."""
         return self._notice.value()

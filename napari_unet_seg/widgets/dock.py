@@ -277,7 +277,7 @@ class UNetDock(QWidget):
         super().closeEvent(event)
 
     def _lay_out(self) -> None:
-        column = PanelColumn(
+        self._column = PanelColumn(
             {
                 "Data": self.data_panel,
                 "Segment": self.segment_panel,
@@ -285,9 +285,9 @@ class UNetDock(QWidget):
                 "Retrain": self.retrain_panel,
             }
         )
-        self.retrain_panel.revealRequested.connect(column.reveal)
+        self.retrain_panel.revealRequested.connect(self._column.reveal)
         layout = QVBoxLayout(self)
-        layout.addWidget(column, 1)
+        layout.addWidget(self._column, 1)
         # Below the others, and always in view: they are watched while painting.
         layout.addWidget(fold("Scores", self.scores_panel))
         layout.addWidget(self.status)
@@ -343,6 +343,7 @@ class UNetDock(QWidget):
         self.session.case_changed.connect(self._on_case_changed)
         self._keys = Keys(
             self._viewer,
+            self,
             {
                 "Shift-A": self.corrector.accept,
                 "Shift-R": self.corrector.revert,
@@ -412,6 +413,8 @@ class UNetDock(QWidget):
 
     def _show_notice(self, text: str, answers: tuple[str, ...]) -> None:
         self.correct_panel.set_notice(text, *answers)
+        if text:
+            self._column.reveal(self.correct_panel.notice_widget)
 
     def _show_slice(self, z: int) -> None:
         layer = self.segmentation.layer

@@ -58,6 +58,8 @@ class RetrainPanel(QWidget):
         self._group.addButton(self._model)
         self._explanations: dict[Scope, QLabel] = {"scan": _wrapped(indent=22), "model": _wrapped(indent=22)}
         self._seconds = QSpinBox()
+        # After Enter the keys are the viewer's again, as in napari's own panels.
+        self._seconds.lineEdit().returnPressed.connect(self._seconds.clearFocus)
         self._seconds.setRange(15, 3600)
         self._seconds.setSingleStep(15)
         self._seconds.setValue(60)
@@ -189,6 +191,9 @@ class RetrainPanel(QWidget):
         self._verdict.setText(verdict)
         self._verdict.setVisible(bool(verdict))
         self._outcome.setValue(report)
+        if verdict:
+            # It lies below the curves, which were in view while the round ran.
+            self.revealRequested.emit(self._verdict if report is None else self._outcome)
 
     def outcome(self) -> list[tuple[str, ...]]:
         """The rows of the table of scores before and after."""

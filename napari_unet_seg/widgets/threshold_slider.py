@@ -27,6 +27,8 @@ class ThresholdSlider(QWidget):
         self.slider.setRange(round(minimum * _STEPS), round(maximum * _STEPS))
         self.slider.setPageStep(10)
         self.box = QDoubleSpinBox()
+        # After Enter the keys are the viewer's again, as in napari's own panels.
+        self.box.lineEdit().returnPressed.connect(self.box.clearFocus)
         self.box.setRange(minimum, maximum)
         self.box.setSingleStep(1 / _STEPS)
         self.box.setKeyboardTracking(False)

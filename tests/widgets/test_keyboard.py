@@ -1,5 +1,6 @@
 """The dock without a mouse, and without eyes."""
 
+import pytest
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -11,6 +12,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QLabel,
     QLineEdit,
+    QPushButton,
     QScrollBar,
     QTableWidget,
     QWidget,
@@ -55,3 +57,48 @@ def test_a_reader_of_the_screen_can_name_every_control(docked: UNetDock, qtbot: 
         if isinstance(control, kinds) and not inner and control.isVisible():
             text = control.text() if isinstance(control, QAbstractButton) else ""
             assert text or control.accessibleName() or control in titled, (type(control), control.toolTip())
+
+
+@pytest.mark.parametrize("focused", ["table", "button", "combo box"])
+def test_the_keys_of_the_canvas_work_in_the_dock_too(docked: UNetDock, qtbot: QtBot, focused: str) -> None:
+    open_case(docked, qtbot)
+    docked.runner.segment()
+    wait_idle(docked, qtbot)
+    docked.window().activateWindow()
+    widget = {
+        "table": docked.data_panel.findChild(QTableWidget),
+        "button": docked.segment_panel.findChild(QPushButton),
+        "combo box": docked.segment_panel.findChild(QComboBox),
+    }[focused]
+    widget.setFocus()
+    qtbot.waitUntil(widget.hasFocus)
+    z = docked.segmentation.shown_slice()
+    qtbot.keyClick(widget, Qt.Key.Key_A, Qt.KeyboardModifier.ShiftModifier)
+    assert docked.saver.unsaved() == [z]
+    qtbot.keyClick(widget, Qt.Key.Key_A, Qt.KeyboardModifier.ShiftModifier)
+    assert docked.saver.unsaved() == []
+
+
+def test_a_capital_letter_in_a_field_is_a_letter(docked: UNetDock, qtbot: QtBot) -> None:
+    open_case(docked, qtbot)
+    docked.runner.segment()
+    wait_idle(docked, qtbot)
+    docked.window().activateWindow()
+    field = docked.data_panel._path
+    field.setFocus()
+    qtbot.waitUntil(field.hasFocus)
+    field.clear()
+    qtbot.keyClick(field, Qt.Key.Key_A, Qt.KeyboardModifier.ShiftModifier)
+    assert field.text().upper() == "A"
+    assert docked.saver.unsaved() == []
+
+
+def test_enter_ends_the_typing_of_a_number(docked: UNetDock, qtbot: QtBot) -> None:
+    open_case(docked, qtbot)
+    docked.window().activateWindow()
+    for spin in docked.findChildren(QAbstractSpinBox):
+        if spin.isVisible() and spin.isEnabled():
+            spin.setFocus()
+            qtbot.waitUntil(spin.hasFocus)
+            qtbot.keyClick(spin, Qt.Key.Key_Return)
+            assert not spin.hasFocus()
