@@ -24,6 +24,7 @@ from napari_unet_seg.widgets.correct_panel import CorrectPanel
 from napari_unet_seg.widgets.correction_saver import CorrectionSaver
 from napari_unet_seg.widgets.corrector import Corrector
 from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
+from napari_unet_seg.widgets.focus_frame import FocusFrame
 from napari_unet_seg.widgets.keys import Keys
 from napari_unet_seg.widgets.layers import place_of_slice, reference_of
 from napari_unet_seg.widgets.leaving import Answer, Leaving, ask_about_edits, ask_about_loss
@@ -253,6 +254,7 @@ class UNetDock(QWidget):
         self.session.dataset_changed.disconnect(self._list_cases)
         self.session.case_changed.disconnect(self._on_case_changed)
         self._keys.close()
+        self._focus_frame.close()
         for part in self._parts:
             part.disconnect_all()
 
@@ -341,6 +343,7 @@ class UNetDock(QWidget):
             part.failed.connect(self.status.show_error)
         self.session.dataset_changed.connect(self._list_cases)
         self.session.case_changed.connect(self._on_case_changed)
+        self._focus_frame = FocusFrame(self._viewer, self)
         self._keys = Keys(
             self._viewer,
             self,

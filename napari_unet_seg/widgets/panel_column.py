@@ -68,7 +68,10 @@ def fold(title: str, panel: QWidget) -> QCollapsible:
     """A panel that folds, open, under its title; the wheel changes nothing in it by accident, see `WheelGuard`."""
     folded = QCollapsible(title, collapsedIcon="▶")
     folded.setDuration(0)
-    folded.toggleButton().setToolTip(f"Fold or unfold {title}")
+    button = folded.toggleButton()
+    button.setToolTip(f"Fold or unfold {title}")
+    # Its own style has no border, so none shows where the keyboard's focus is.
+    button.setStyleSheet(f"QPushButton {{ {button.styleSheet()} }} QPushButton:focus {{ text-decoration: underline; }}")
     folded.addWidget(panel)
     WheelGuard(panel)
     folded.expand(animate=False)

@@ -217,6 +217,8 @@ class Retrain(QObject):
             self.said.emit("Retraining stopped; the model is as it was.")
             return
         verdict = f"{'Promoted' if report.promoted else 'Not promoted'}: {report.reason}."
+        if report.promoted and request.scope == "model" and self._segmenting.uses_adaptation():
+            verdict += " This scan is still segmented by the model adapted to it."
         self._panel.set_outcome(verdict, report)
         self.said.emit(f"Retraining: {verdict}")
         if report.promoted:

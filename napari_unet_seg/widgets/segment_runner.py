@@ -168,6 +168,10 @@ class SegmentRunner(QObject):
         ours = all(any(source.layer is layer for layer in self._adapted_to) for source in sources)
         return self._adaptation if self._adaptation and self._use_adaptation and ours else self._model
 
+    def uses_adaptation(self) -> bool:
+        """Whether the chosen images are segmented by a model adapted to their scan."""
+        return bool(self._adaptation) and self.model() == self._adaptation
+
     def set_adaptation(self, name: str, *, layers: Sequence[Layer] | None = None) -> None:
         """Segment with a model adapted to the open scan from now on; with the chosen one, if the name is empty.
 

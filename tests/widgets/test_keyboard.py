@@ -9,11 +9,14 @@ from qtpy.QtWidgets import (
     QAbstractSlider,
     QAbstractSpinBox,
     QApplication,
+    QCheckBox,
     QComboBox,
     QLabel,
     QLineEdit,
     QPushButton,
+    QRadioButton,
     QScrollBar,
+    QSlider,
     QTableWidget,
     QWidget,
 )
@@ -102,3 +105,22 @@ def test_enter_ends_the_typing_of_a_number(docked: UNetDock, qtbot: QtBot) -> No
             qtbot.waitUntil(spin.hasFocus)
             qtbot.keyClick(spin, Qt.Key.Key_Return)
             assert not spin.hasFocus()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_what_has_the_focus_is_framed(docked: UNetDock, window: Viewer, qtbot: QtBot, theme: str) -> None:
+    open_case(docked, qtbot)
+    docked.runner.segment()
+    wait_idle(docked, qtbot)
+    window.theme = theme
+    docked.window().activateWindow()
+    for kind in (QPushButton, QCheckBox, QRadioButton, QComboBox, QSlider):
+        control = next(each for each in docked.findChildren(kind) if each.isVisible() and each.isEnabled())
+        docked.data_panel._path.setFocus()
+        qtbot.waitUntil(docked.data_panel._path.hasFocus)
+        before = control.grab().toImage()
+        control.setFocus(Qt.FocusReason.TabFocusReason)
+        qtbot.waitUntil(control.hasFocus)
+        assert control.grab().toImage() != before, kind
+        # Nothing around it moves.
+        assert control.grab().toImage().size() == before.size()

@@ -229,6 +229,22 @@ def test_a_promoted_model_is_chosen_and_segments_again(
     assert (corrected.segment_panel.value().model, corrected.runner.chosen_model) == ("mine", "mine")
 
 
+def test_a_promoted_model_does_not_take_the_place_of_an_adaptation_untold(
+    corrected: UNetDock, rounds: FakeRound, settle: Settle
+) -> None:
+    press(corrected, "start")
+    rounds.finish()
+    settle()
+    own = corrected.runner.model()
+    choose_model_scope(corrected)
+    press(corrected, "start")
+    rounds.finish(scope="model", reason="it got better")
+    settle()
+    assert corrected.runner.model() == own
+    told = "Promoted: it got better. This scan is still segmented by the model adapted to it."
+    assert corrected.retrain_panel.verdict() == told
+
+
 def test_a_model_round_goes_on_from_the_line_that_is_there(
     corrected: UNetDock, rounds: FakeRound, own_registry: Path, settle: Settle
 ) -> None:

@@ -1,0 +1,44 @@
+"""A frame around whatever of the dock has the keyboard's focus: napari's style draws none around most controls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari.utils.theme import get_theme
+from qtpy.QtWidgets import QWidget
+
+from napari_unet_seg.widgets.contrast import readable
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+_CONTROLS = ("QPushButton", "QToolButton", "QCheckBox", "QRadioButton", "QComboBox", "QSlider")
+
+
+class FocusFrame:
+    """Frames the controls in a widget in the colour of the viewer's theme, until it is closed.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    widget : QWidget
+        With all that is in it.
+    """
+
+    def __init__(self, viewer: ViewerModel, widget: QWidget) -> None:
+        self._viewer = viewer
+        self._widget = widget
+        viewer.events.theme.connect(self._colour)
+        self._colour()
+
+    def close(self) -> None:
+        """Disconnect from the viewer."""
+        self._viewer.events.theme.disconnect(self._colour)
+
+    def _colour(self) -> None:
+        theme = get_theme(str(self._viewer.theme))
+        parts = (theme.current.as_rgb_tuple(), theme.text.as_rgb_tuple(), theme.background.as_rgb_tuple())
+        current, text, background = (tuple(float(value) for value in part[:3]) for part in parts)
+        focused = ", ".join(f"{control}:focus" for control in _CONTROLS)
+        colour = "rgb({}, {}, {})".format(*readable(current, text, background))
+        self._widget.setStyleSheet(f"{focused} {{ border: 1px solid {colour}; border-radius: 2px; }}")
