@@ -81,12 +81,11 @@ class Predict:
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise InputError(f"--threshold must lie between 0 and 1, got {self.threshold}")
         dataset = open_dataset(self.path)
-        print_dataset_notes(dataset)
+        status = print_dataset_notes(dataset)
         check_outside(self.output, dataset.root, names=[case.case_id for case in dataset.cases])
         segmenter = load_model(self.model, device=self.device)
         print(f"{len(dataset.cases)} case(s), model {segmenter.description.name}, {segmenter.device_note}")
         print_model_notes(segmenter.description)
-        status = OK
         for number, case in enumerate(dataset.cases, start=1):
             try:
                 volume = case.read_image()
@@ -140,13 +139,12 @@ class Evaluate:
 
             check_writable(self.report / PAGE)
         dataset = open_dataset(self.path, self.overlay)
-        print_dataset_notes(dataset)
+        status = print_dataset_notes(dataset)
         if self.json is not None:
             check_report(self.json, inputs=dataset.mask_paths())
         segmenter = load_model(self.model, device=self.device)
         print_model_notes(segmenter.description)
         figures = None if self.report is None else CaseFigures(segmenter.description.channel_names)
-        status = OK
 
         def show(scores: CaseScores) -> None:
             distance = "undefined"
@@ -202,8 +200,7 @@ class Convert:
         from napari_unet_seg.data.volume import Volume
 
         dataset = open_dataset(self.source, self.overlay)
-        print_dataset_notes(dataset)
-        status, number = OK, 0
+        status, number = print_dataset_notes(dataset), 0
 
         def show(case: Case, volume: Volume) -> None:
             nonlocal number

@@ -138,6 +138,7 @@ class FakeDataset:
     writable: bool = True
     overlay: Path | None = None
     repair_notes: tuple[str, ...] = ()
+    unread: tuple[InputError, ...] = ()
     other: str | None = None
     """Who else has it open."""
     error: Exception | None = None

@@ -1,6 +1,9 @@
 """What the commands say of their input, besides what they do with it."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -122,6 +125,36 @@ def test_a_damaged_log_is_told_of(tmp_path: Path, model: list[str], command: str
     options = [*options, "--output", str(tmp_path / "out")] if command == "predict" else options
     assert main([command, str(root), *options]) == 0
     assert "line 1 of corrections.jsonl is damaged" in notes(capsys)[0]
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "suggest", "convert", "finetune"])
+def test_a_folder_that_cannot_be_opened_is_told_of(
+    tmp_path: Path, model: list[str], command: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    root = write_kaggle(tmp_path / "in", patients=2, slices=2, size=32)
+    scandir, hidden = os.scandir, sorted(root.iterdir())[1]
+
+    def listed(path: Path) -> Any:
+        if Path(path) == hidden:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", listed)
+    options = {
+        "predict": ["--output", str(tmp_path / "out"), *model],
+        "convert": [str(tmp_path / "out"), "--to", "files"],
+        "finetune": ["--name", "mine", *model],
+    }
+    assert main([command, str(root), *options.get(command, model)]) == 2
+    output = capsys.readouterr()
+    first, *others = output.err.splitlines()
+    assert f"{hidden.name}: this folder cannot be opened (permission denied)" in first
+    if command == "finetune":
+        # There is nothing to learn from.
+        assert len(others) == 1
+    else:
+        assert not others
+        assert CASE in output.out
 
 
 @pytest.fixture

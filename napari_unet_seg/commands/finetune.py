@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
 from napari_unet_seg.commands.notes import print_dataset_notes
 from napari_unet_seg.commands.options import OptionalPath, OptionalText
-from napari_unet_seg.commands.status import OK, report_failure
+from napari_unet_seg.commands.status import report_failure
 from napari_unet_seg.errors import InputError
 
 
@@ -71,7 +71,7 @@ class Finetune:
         from napari_unet_seg.data.dataset import open_dataset
 
         dataset = open_dataset(self.path, self.overlay)
-        print_dataset_notes(dataset)
+        status = print_dataset_notes(dataset)
         if self.case is not None:
             # An unknown one shows before torch is loaded.
             _ = dataset[self.case]
@@ -122,4 +122,4 @@ class Finetune:
         print(report_text(report, made=made))
         if self.json is not None:
             write_report_file(self.json, json.dumps(report.to_json(), indent=2) + "\n")
-        return OK
+        return status

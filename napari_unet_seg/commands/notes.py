@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from napari_unet_seg.commands.status import OK, report_problem
+
 if TYPE_CHECKING:
     from napari_unet_seg.data.dataset import Dataset
     from napari_unet_seg.data.volume import Volume
     from napari_unet_seg.engine.checkpoint import Description
 
 
-def print_dataset_notes(dataset: Dataset) -> None:
-    """Print a line for each thing that was found when the dataset was opened."""
+def print_dataset_notes(dataset: Dataset) -> int:
+    """Print a line for each thing that was found when the dataset was opened.
+
+    Returns
+    -------
+    int
+        The least exit status that the command may end with: a folder that cannot be opened is at fault, as a case is
+        that cannot be used.
+    """
     for note in dataset.repair_notes:
         print(f"note: {note}", flush=True)
+    return max(map(report_problem, dataset.unread), default=OK)
 
 
 def print_case_notes(case: str, notes: Sequence[str]) -> None:

@@ -61,11 +61,11 @@ class Suggest:
         dataset = open_dataset(self.path, self.overlay)
         if self.json is not None:
             check_report(self.json, inputs=dataset.mask_paths())
-        print_dataset_notes(dataset)
+        status = print_dataset_notes(dataset)
         cases = None if self.case is None else [dataset[self.case].case_id]
         segmenter = load_model(self.model, device=self.device)
         print_model_notes(segmenter.description)
-        status, done = OK, 0
+        done = 0
         wanted = len(dataset.cases if cases is None else cases)
 
         def failed(case: Case, error: Exception) -> None:

@@ -18,7 +18,7 @@ from napari_unet_seg.data.corrections import CorrectionStore
 from napari_unet_seg.data.formats.extensions import READABLE, is_image, is_other_image, split_name, without_mask_ending
 from napari_unet_seg.data.layouts import coco, dicom, files, folders, kaggle, nnunet, sequences
 from napari_unet_seg.data.layouts.folder_pairs import is_mask_folder
-from napari_unet_seg.data.layouts.listing import list_folder, listed
+from napari_unet_seg.data.layouts.listing import list_folder, listed, refusals
 from napari_unet_seg.data.model_files import model_hash as hash_of_model
 from napari_unet_seg.data.scan import Scan, natural_key
 from napari_unet_seg.errors import InputError, reason
@@ -65,12 +65,24 @@ class Dataset:
         What the layout found.
     overlay : Path, optional
         Folder for the corrections of a dataset that cannot, or shall not, be written to.
+    unread : iterable of InputError, optional
+        Folders that the layout could not look into.
     """
 
-    def __init__(self, *, root: Path, layout: str, scans: Iterable[Scan], overlay: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        root: Path,
+        layout: str,
+        scans: Iterable[Scan],
+        overlay: Path | None = None,
+        unread: Iterable[InputError] = (),
+    ) -> None:
         scans = tuple(scans)
         self.root = root
         self.layout = layout
+        self.unread: tuple[InputError, ...] = tuple(unread)
+        """A line for each folder that may not be listed: what is in it is not among the cases."""
         self._store = CorrectionStore(root, scans, overlay)
         self.cases: tuple[Case, ...] = tuple(Case(scan, self._store) for scan in scans)
         self._by_id = {case.case_id: case for case in self.cases}
@@ -308,7 +320,8 @@ def open_dataset(path: Path | str, overlay: Path | str | None = None) -> Dataset
     Returns
     -------
     Dataset
-        Its cases. No pixels are read yet: a broken file shows when its case is read.
+        Its cases. No pixels are read yet: a broken file shows when its case is read. Folders that may not be listed
+        are left out, see `Dataset.unread`.
 
     Raises
     ------
@@ -326,15 +339,32 @@ def open_dataset(path: Path | str, overlay: Path | str | None = None) -> Dataset
                 empty = next(entries, None) is None
             if empty:
                 raise InputError("the folder is empty; choose one with scans", path=path)
-        for layout in LAYOUTS:
-            if layout.detect(path):
-                scans = sorted(layout.open_cases(path), key=lambda scan: natural_key(scan.case_id))
-                if not scans:
-                    continue
-                _check_names(scans, path)
-                return Dataset(root=path, layout=layout.NAME, scans=scans, overlay=overlay)
+        layout, scans, unread = _look(path)
+        return Dataset(root=path, layout=layout, scans=scans, overlay=overlay, unread=unread)
     except OSError as error:
         raise InputError(f"cannot be opened ({reason(error)})", path=path) from error
+
+
+def _look(path: Path) -> tuple[str, list[Scan], list[InputError]]:
+    """The layout and its cases, and the folders that it could not look into."""
+    with refusals() as refused:
+        for layout in LAYOUTS:
+            if not layout.detect(path):
+                continue
+            # Where other layouts look is none of this one's business.
+            refused.clear()
+            try:
+                scans = sorted(layout.open_cases(path), key=lambda scan: natural_key(scan.case_id))
+            except InputError:
+                if refused:
+                    # What it lacks may lie there.
+                    break
+                raise
+            if scans:
+                _check_names(scans, path)
+                return layout.NAME, scans, [refused[folder] for folder in sorted(refused)]
+        for error in refused.values():
+            raise error
     raise _nothing_found(path)
 
 

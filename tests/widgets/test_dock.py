@@ -27,6 +27,13 @@ def test_a_dataset_s_cases_are_listed_with_their_state(dock: UNetDock, settle: S
     ]
 
 
+def test_a_folder_that_cannot_be_opened_is_said(dock: UNetDock, dataset: FakeDataset, settle: Settle) -> None:
+    dataset.unread = (InputError("this folder cannot be opened (permission denied)", path="scans/four"),)
+    dock.data_panel.pathEntered.emit(Path("scans"))
+    settle()
+    assert "scans/four: this folder cannot be opened (permission denied)" in dock.status.value()
+
+
 def test_a_case_s_sequences_become_layers(opened: UNetDock, viewer: ViewerModel) -> None:
     assert [layer.name for layer in viewer.layers] == ["pre", "post", "FLAIR", "Ground truth"]
     assert [layer.visible for layer in viewer.layers] == [False, False, True, True]

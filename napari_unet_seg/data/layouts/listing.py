@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
+
+from napari_unet_seg.errors import InputError, reason
+
+_SYSTEM = ("lost+found", "system volume information", "$recycle.bin")
+"""Folders at the top of a disk that nobody but the system may list, in small letters."""
+
+_refused: ContextVar[dict[Path, InputError] | None] = ContextVar("_refused", default=None)
 
 
 class Listing(NamedTuple):
@@ -20,7 +29,7 @@ class Listing(NamedTuple):
 
 
 def list_folder(path: Path, *, root: Path) -> Listing:
-    """Names of the files and folders in a folder; none where it may not be listed.
+    """Names of the files and folders in a folder; none where it may not be listed, see `refusals`.
 
     Parameters
     ----------
@@ -43,9 +52,29 @@ def list_folder(path: Path, *, root: Path) -> Listing:
                         files.append(entry.name)
                 elif not (entry.is_symlink() and _nested(os.path.realpath(entry.path), top)):
                     folders.append(entry.name)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
+        return Listing([], [])
+    except OSError as error:
+        told = _refused.get()
+        if told is not None and path.name.lower() not in _SYSTEM:
+            problem = f"this folder cannot be opened ({reason(error)}), and what is in it is left out"
+            told[path] = InputError(f"{problem}; allow reading it, or move it out of the dataset", path=path)
         return Listing([], [])
     return Listing(sorted(files), sorted(folders))
+
+
+@contextmanager
+def refusals() -> Iterator[dict[Path, InputError]]:
+    """Gather the folders that may not be listed meanwhile, each with what to tell of it.
+
+    Layouts list folders in many places, and lazily; what is refused is of use to whoever has opened the dataset alone.
+    """
+    told: dict[Path, InputError] = {}
+    token = _refused.set(told)
+    try:
+        yield told
+    finally:
+        _refused.reset(token)
 
 
 def name_key(name: str) -> str:
