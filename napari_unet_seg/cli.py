@@ -22,7 +22,7 @@ from tyro.conf import (
 from napari_unet_seg.commands.finetune import Finetune
 from napari_unet_seg.commands.models import Models
 from napari_unet_seg.commands.notes import notes_for_model, print_case_notes, print_dataset_notes, print_model_notes
-from napari_unet_seg.commands.options import OptionalPath
+from napari_unet_seg.commands.options import OptionalPath, check_overlay_there
 from napari_unet_seg.commands.status import INTERRUPTED, OK, report_case, report_failure, report_problem, unread
 from napari_unet_seg.commands.streams import prepare_streams
 from napari_unet_seg.commands.suggest import Suggest
@@ -138,6 +138,7 @@ class Evaluate:
             from napari_unet_seg.engine.report import PAGE, CaseFigures, write_report
 
             check_writable(self.report / PAGE)
+        check_overlay_there(self.overlay)
         dataset = open_dataset(self.path, self.overlay)
         status = print_dataset_notes(dataset)
         if self.json is not None:
@@ -199,6 +200,7 @@ class Convert:
         from napari_unet_seg.data.dataset import Case, open_dataset
         from napari_unet_seg.data.volume import Volume
 
+        check_overlay_there(self.overlay)
         dataset = open_dataset(self.source, self.overlay)
         status, number = print_dataset_notes(dataset), 0
 

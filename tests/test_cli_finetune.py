@@ -120,6 +120,7 @@ def test_options_reach_the_round(patients: Path, fake_round: FakeRound) -> None:
 def test_corrections_beside_a_read_only_dataset_are_learned(
     patients: Path, tmp_path: Path, fake_round: FakeRound
 ) -> None:
+    (tmp_path / "over").mkdir()
     assert main(["finetune", str(patients), "--name", "mine", "--overlay", str(tmp_path / "over")]) == 0
     assert fake_round.dataset.overlay == tmp_path / "over"
 

@@ -180,3 +180,17 @@ def test_evaluate_scores_against_the_corrections_of_a_read_only_dataset(
     root, overlay = overlaid
     assert main(["evaluate", str(root), *model, "--overlay", str(overlay)]) == 0
     assert "1 case(s) are scored against masks that you have corrected yourself" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["evaluate", "suggest", "convert", "finetune"])
+def test_a_folder_of_corrections_that_is_not_there_is_a_mistake(
+    tmp_path: Path, model: list[str], command: str, capsys: Capture
+) -> None:
+    root = write_kaggle(tmp_path / "in", patients=1, slices=2, size=32)
+    options = {"convert": [str(tmp_path / "out"), "--to", "files"], "finetune": ["--name", "mine", *model]}
+    assert main([command, str(root), *options.get(command, model), "--overlay", str(tmp_path / "overlai")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        "overlai: there is no such folder; give --overlay the folder with the corrections, or leave it out"
+    )
+    assert open_dataset(root, tmp_path / "overlai").writable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from napari_unet_seg.commands.notes import print_case_notes, print_dataset_notes, print_model_notes
-from napari_unet_seg.commands.options import OptionalPath, OptionalText
+from napari_unet_seg.commands.options import OptionalPath, OptionalText, check_overlay_there
 from napari_unet_seg.commands.status import OK, report_case
 from napari_unet_seg.errors import InputError
 
@@ -58,6 +58,7 @@ class Suggest:
 
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit must be 1 or more, got {self.limit}")
+        check_overlay_there(self.overlay)
         dataset = open_dataset(self.path, self.overlay)
         if self.json is not None:
             check_report(self.json, inputs=dataset.mask_paths())
