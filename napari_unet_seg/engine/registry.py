@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -313,7 +314,10 @@ def _convert(path: Path, target: Path) -> None:
     from napari_unet_seg.engine.unet import UNet
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Of a file that it does not know, before it raises.
+            warnings.simplefilter("ignore", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Damaged, it raises whatever the bytes that torch takes for its instructions come to.
         raise InputError(

@@ -1,6 +1,8 @@
 import json
 import os
+import pickle
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +92,15 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="refused"):
         Registry().import_file(tmp_path / "evil.pt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_of_a_bare_pickle_torch_says_nothing_beside(tmp_path: Path) -> None:
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"weights": [1.5]}))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        with pytest.raises(InputError, match="refused"):
+            Registry().import_file(tmp_path / "evil.pt")
+    assert heard == []
 
 
 def test_weights_of_an_unknown_network_are_refused(tmp_path: Path) -> None:
