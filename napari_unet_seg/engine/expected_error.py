@@ -47,7 +47,8 @@ class SliceSigns:
     threshold nor above the point four fifths of the way from it to 1 (0.1 and 0.9 for a threshold of 0.5)."""
 
     alone: NDArray[np.float64]
-    """Pixels of a slice with a mask that are unlike those of both neighbouring slices."""
+    """Pixels of a slice with a mask that are unlike those of both neighbouring slices; at an end of the scan, of the
+    only one."""
 
     bright: NDArray[np.float64]
     """In a slice without a mask: pixels under or above a neighbour's mask where FLAIR is as bright as tumour."""
@@ -101,6 +102,9 @@ def find_signs(
     border = inside & ~ndimage.binary_erosion(inside, np.ones((1, 3, 3), bool))
     blurred = ndimage.uniform_filter((doubt > 0.1).astype(np.float32), (0, 5, 5)) > 0.5
     before, after = _neighbours(inside)
+    alone = (inside != before) & (inside != after)
+    # At an end, the only neighbour decides.
+    alone[:1], alone[-1:] = (inside != after)[:1], (inside != before)[-1:]
     length = _count(border)
     overlap, area = _count(inside & after)[:-1], _count(inside)
     both = has[1:] & has[:-1]
@@ -111,7 +115,7 @@ def find_signs(
         unsure=np.asarray(doubt.sum(axis=(1, 2), dtype=np.float64)),
         border=length,
         unsure_border=_count(border & blurred) / np.maximum(length, 1),
-        alone=np.where(has, _count((inside != before) & (inside != after)), 0.0),
+        alone=np.where(has, _count(alone), 0.0) if depth > 1 else nothing,
         bright=nothing if flair is None else _bright(flair[:, rows, columns], inside, (before | after) & ~inside),
         jump=jump,
         touches=_count(inside & (before | after)) > 0,

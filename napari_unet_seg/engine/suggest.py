@@ -282,5 +282,6 @@ def _reason(z: int, signs: SliceSigns, *, region: float, told_by: tuple[int, int
     if signs.unsure_border[z] >= 0.1:
         return f"model unsure along {signs.unsure_border[z]:.0%} of the border"
     if signs.alone[z] >= 0.1 * signs.area[z]:
-        return f"{signs.alone[z]:.0f} pixels unlike both neighbouring slices"
+        neighbours = "both neighbouring slices" if 0 < z < len(signs.area) - 1 else "the neighbouring slice"
+        return f"{signs.alone[z]:.0f} pixels unlike {neighbours}"
     return f"{signs.border[z]:.0f} pixels of border, where masks err most"

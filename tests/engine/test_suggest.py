@@ -181,7 +181,18 @@ def test_nothing_to_say() -> None:
 def test_a_single_slice() -> None:
     p = column()[4:5]
     volume = Volume(data=np.zeros((1, 1, SIZE, SIZE), np.uint8), channel_names=("flair",))
-    assert [suggestion.slice for suggestion in ranked(p, volume=volume, flair=0)] == [0]
+    (found,) = ranked(p, volume=volume, flair=0)
+    assert (found.slice, found.reason) == (0, "56 pixels of border, where masks err most")
+
+
+@pytest.mark.parametrize("z", [0, DEPTH - 1])
+def test_at_an_end_of_the_scan_there_is_one_neighbour(z: int) -> None:
+    p = column()
+    p[1:-1] = p[DEPTH // 2]
+    p[[0, -1]] = p[1]
+    assert "unlike" not in reasons(ranked(p))[z]
+    p[z, 10:25, 25:31] = 1
+    assert reasons(ranked(p))[z] == "90 pixels unlike the neighbouring slice"
 
 
 def test_shapes_must_agree() -> None:
