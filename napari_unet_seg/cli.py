@@ -27,7 +27,7 @@ from napari_unet_seg.commands.status import INTERRUPTED, OK, report_case, report
 from napari_unet_seg.commands.streams import prepare_streams
 from napari_unet_seg.commands.suggest import Suggest
 from napari_unet_seg.commands.usage import told_in_one_line
-from napari_unet_seg.errors import InputError, SegmentationError
+from napari_unet_seg.errors import InputError, SegmentationError, disk_full
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,7 @@ class Predict:
     def run(self) -> int:
         """Predict case by case; one that cannot be used is reported, and the others go on."""
         from napari_unet_seg.data.dataset import open_dataset
+        from napari_unet_seg.data.formats.atomic import check_folder
         from napari_unet_seg.data.output_folder import check_outside
         from napari_unet_seg.engine.segmenter import load_model
 
@@ -83,6 +84,7 @@ class Predict:
         dataset = open_dataset(self.path)
         status = print_dataset_notes(dataset)
         check_outside(self.output, dataset.root, names=[case.case_id for case in dataset.cases])
+        check_folder(self.output)
         segmenter = load_model(self.model, device=self.device)
         print(f"{len(dataset.cases)} case(s), model {segmenter.description.name}, {segmenter.device_note}")
         print_model_notes(segmenter.description)
@@ -94,6 +96,9 @@ class Predict:
                 )
                 written = case.write_prediction(mask, self.output)
             except (InputError, SegmentationError, MemoryError) as error:
+                if disk_full(error) is not None:
+                    # There is no room for the others either.
+                    raise
                 status = max(status, report_case(error, case=case.case_id, work="predict"))
                 continue
             amount = f"{(mask > 0).sum() * volume.voxel_ml:.1f} ml{_size_note(volume.spacing_known)}"

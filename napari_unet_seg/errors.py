@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class InputError(ValueError):
@@ -29,6 +32,14 @@ class InputError(ValueError):
 def reason(error: OSError) -> str:
     """Why the system refused, in its own words: ``permission denied``."""
     return (error.strerror or str(error)).lower()
+
+
+def disk_full(error: BaseException) -> OSError | None:
+    """The system's word, in an error or behind it, that there is no room left to write."""
+    for each in (error, error.__cause__):
+        if isinstance(each, OSError) and each.errno in _FULL:
+            return each
+    return None
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.cli import main
 from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.data.sample import sample_case_path
 from napari_unet_seg.data.volume import Volume
@@ -296,7 +298,37 @@ def test_number_types_just_work(tmp_path: Path, model: str, dtype: str) -> None:
 def test_an_output_that_cannot_be_made(tmp_path: Path, patients: Path, model: str, capsys: Capture) -> None:
     (tmp_path / "file").write_text("in the way")
     assert main(["predict", str(patients), "--output", str(tmp_path / "file"), "--model", model]) == 2
-    assert "file" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert printed.err.endswith("file: cannot be written (file exists); choose another folder\n")
+    assert len(printed.err.splitlines()) == 1
+    # Before any case.
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("full", ["from the start", "in the middle"])
+@pytest.mark.parametrize("command", ["predict", "convert"])
+def test_a_full_disk_ends_it_in_one_line(
+    tmp_path: Path, model: str, command: str, full: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    patients = write_kaggle(tmp_path / "in", patients=3, slices=1, size=32)
+    write_through, left = atomic.write_through, 0 if full == "from the start" else 3
+
+    def until_full(path: Path, payload: bytes, **options: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_through(path, payload, **options)
+
+    monkeypatch.setattr(atomic, "write_through", until_full)
+    out = str(tmp_path / "out")
+    options = [out, "--to", "kaggle"] if command == "convert" else ["--output", out, "--model", model]
+    assert main([command, str(patients), *options]) == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert "cannot be written (no space left on device)" in line
+    done = {"from the start": 0, "in the middle": 1 if command == "convert" else 2}[full]
+    assert sum(line.startswith("[") for line in printed.out.splitlines()) == done
 
 
 def files_in(folder: Path) -> dict[Path, bytes]:

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.dataset import Case, Dataset, open_dataset
+from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.data.layouts import coco, files, folders, kaggle, nnunet, sequences
 from napari_unet_seg.data.layouts.listing import listed
 from napari_unet_seg.data.output_folder import check_outside
 from napari_unet_seg.data.volume import Mask, Volume
-from napari_unet_seg.errors import InputError, reading
+from napari_unet_seg.errors import InputError, disk_full, reading
 
 
 class Writer(Protocol):
@@ -87,8 +88,8 @@ def convert(
     progress : callable
         Called with each case that has been written.
     failed : callable, optional
-        Called with each case that cannot be used, or that does not fit in memory; the others go on. Without it the
-        first such case is raised.
+        Called with each case that cannot be used, or that does not fit in memory; the others go on, unless the disk is
+        full. Without it the first such case is raised.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def convert(
     Raises
     ------
     InputError
-        If the layout cannot be written or the folder is not to be written to.
+        If the layout cannot be written, the folder is not to be written to, or the disk is full.
     """
     create = _target(layout)
     _check_folder(folder, dataset.root)
@@ -119,7 +120,8 @@ def convert(
                 case.check_mask()
                 writer.add(case.case_id, volume, mask, case.labelled_slices())
             except (InputError, MemoryError) as error:
-                if failed is None:
+                # Where there is no room for one, there is none for the others.
+                if failed is None or disk_full(error) is not None:
                     raise
                 failed(case, error)
             else:
@@ -188,3 +190,4 @@ def _check_folder(folder: Path, source: Path) -> None:
         if folder.is_dir() and any(folder.iterdir()):
             raise InputError("this folder is not empty; choose a new or an empty one", path=folder)
     check_outside(folder, source)
+    atomic.check_folder(folder)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from pathlib import Path
 
 from napari_unet_seg.engine.round_process import AS_IT_WAS, RoundRequest
-from napari_unet_seg.errors import InputError, SegmentationError
-
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+from napari_unet_seg.errors import InputError, SegmentationError, disk_full
 
 
 def describe(
@@ -41,8 +38,8 @@ def describe(
 
 
 def _kind_and_message(error: BaseException, request: RoundRequest | None, work: str) -> tuple[str, str]:
-    full = next((each for each in (error, error.__cause__) if getattr(each, "errno", None) in _FULL), None)
-    if isinstance(full, OSError):
+    full = disk_full(error)
+    if full is not None:
         path = getattr(error, "path", None) or full.filename
         where = f"{path}: " if path else ""
         return "disk", f"{where}the disk is full; make room and start {work} again"

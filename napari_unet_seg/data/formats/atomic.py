@@ -46,15 +46,32 @@ def check_writable(path: Path, *, advice: str = _ADVICE) -> None:
     InputError
         As `write_bytes` would.
     """
-    probe = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        write_through(probe, b"")
-        probe.unlink()
+        _try_writing(path)
     except OSError as error:
         raise _unwritable(path, error, advice=advice) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Try whether `write_bytes` will work for files in a folder, before something that takes long; nothing is left.
+
+    Raises
+    ------
+    InputError
+        As `write_bytes` would, but of the folder.
+    """
+    made: list[Path] = []
+    try:
+        made += [place for place in (folder, *folder.parents) if not place.exists()]
+        _try_writing(folder / "file")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        for place in made:
+            with suppress(OSError):
+                place.rmdir()
 
 
 def replace(path: Path, payload: bytes) -> None:
@@ -141,6 +158,14 @@ def refuse_overwriting(targets: Iterable[Path], *, inputs: Iterable[Path]) -> No
     for target in targets:
         if target.resolve() in taken:
             raise InputError("writing here would replace what is read; choose another name or folder", path=target)
+
+
+def _try_writing(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    probe = _temporary(path)
+    # Not an empty one: that fits on a full disk.
+    write_through(probe, b"\n")
+    probe.unlink()
 
 
 def _temporary(path: Path) -> Path:
