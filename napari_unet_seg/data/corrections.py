@@ -177,6 +177,7 @@ class CorrectionStore:
                     f"{scan.case_id}: the mask is as stored, so there is nothing to save; name the slices that are to "
                     "be accepted as they are"
                 )
+            _check_declared(scan, present, targets)
             self._check_seen(scan, present, targets, overwrite=overwrite)
             line = Correction(
                 id=_new_id(),
@@ -464,6 +465,24 @@ class CorrectionStore:
 def _text(value: object) -> str:
     """What the log says of a value; None is what was left out."""
     return "" if value is None else str(value)
+
+
+def _check_declared(scan: Scan, present: StoredMask, targets: Mapping[int, Mask]) -> None:
+    """Raise InputError for a label that would be new to its pixels, and that the dataset does not call a class.
+
+    Label 1 stands for whatever the masks have, see `Correction.one`.
+    """
+    if not scan.classes:
+        return
+    for z, plane in targets.items():
+        for label in np.unique(plane[plane != present.labels[z]]):
+            if label > 1 and label not in scan.classes:
+                declared = ", ".join(map(str, sorted(scan.classes)))
+                raise InputError(
+                    f"label {label} in slice {z} of {scan.case_id} is none that the dataset declares ({declared}); "
+                    "give these pixels one of those, or add it to dataset.json and open the dataset anew",
+                    path=mask_path(present.files),
+                )
 
 
 def _changed_elsewhere(scan: Scan, slices: Sequence[int]) -> ChangedElsewhereError:

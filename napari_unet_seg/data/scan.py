@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -61,8 +61,8 @@ class Scan(Protocol):
         """What a user should know of the mask that it came with."""
 
     @property
-    def classes(self) -> Container[int]:
-        """Stored values that the dataset itself calls classes, as nnU-Net's `dataset.json` does."""
+    def classes(self) -> Collection[int]:
+        """Stored values that the dataset itself calls classes, as nnU-Net's `dataset.json` does; empty without such."""
 
     @property
     def foreground(self) -> int:
@@ -142,7 +142,7 @@ class PlainScan:
         return ()
 
     @property
-    def classes(self) -> Container[int]:
+    def classes(self) -> Collection[int]:
         """None."""
         return ()
 

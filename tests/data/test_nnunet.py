@@ -265,3 +265,57 @@ def test_mask_without_image(tmp_path):
     dataset["c1"].read_image()
     with pytest.raises(InputError, match=r"c2\.nii\.gz: there is no image for this mask; put c2_0000\.nii\.gz"):
         dataset["c2"].read_image()
+
+
+def labelled(label, z=2):
+    """A mask with a label in one slice."""
+    mask = np.zeros((10, 9, 5), np.uint8)
+    mask[z, :3] = label
+    return mask
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"background": 0, "tumour": 1, "edema": 2},
+        {"background": 0, "whole": [1, 2], "core": [2]},
+        {"background": 0, "tumour": 1, "edema": 2, "ignore": 3},
+        {"0": "background", "1": "tumour", "2": "edema"},
+    ],
+)
+def test_a_correction_with_a_label_that_is_not_declared_is_refused(tmp_path, labels):
+    root = make(tmp_path, description=V2 | {"labels": labels}, truth=np.full(SHAPE, 1, np.uint8))
+    dataset = open_dataset(root)
+    before = dataset["c1"].read_mask()
+    for label in (3, 7):
+        with pytest.raises(
+            InputError, match=rf"label {label} in slice 2 of c1 is none that .* declares \(1, 2\); give"
+        ):
+            dataset.save_correction("c1", labelled(label))
+        np.testing.assert_array_equal(open_dataset(root)["c1"].read_mask(), before)
+    dataset.save_correction("c1", labelled(2))
+    np.testing.assert_array_equal(open_dataset(root)["c1"].read_mask(), labelled(2))
+
+
+@pytest.mark.parametrize("labels", [{}, {"background": 0}])
+def test_where_no_class_is_declared_any_label_is_saved(tmp_path, labels):
+    dataset = open_dataset(make(tmp_path, description=V2 | {"labels": labels}, truth=np.full(SHAPE, 1, np.uint8)))
+    dataset.save_correction("c1", labelled(7))
+    assert dataset["c1"].read_mask()[2, 0, 0] == 7
+
+
+def test_labels_that_are_there_undeclared_stay_savable(tmp_path):
+    truth = np.ones(SHAPE, np.uint8)
+    truth[:, :, :2] = 7
+    dataset = open_dataset(make(tmp_path, truth=truth))
+    mask = dataset["c1"].read_mask()
+    assert set(np.unique(mask)) == {1, 7}
+    mask[1:4, :3] = 0
+    dataset.save_correction("c1", mask)
+    np.testing.assert_array_equal(dataset["c1"].read_mask(), mask)
+
+
+def test_white_that_is_not_declared_stays_the_tumour(tmp_path):
+    root = make(tmp_path, truth=np.full(SHAPE, 255, np.uint8))
+    open_dataset(root).save_correction("c1", labelled(1))
+    assert set(np.unique(nib.load(root / "labelsTr" / "c1.nii.gz").dataobj)) == {0, 255}

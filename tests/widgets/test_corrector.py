@@ -1,13 +1,16 @@
 """Correcting, saving and recovering, through the dock, on a dataset that lives in memory."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
+from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
 from napari_unet_seg.widgets.correct_panel import CorrectPanel
 from napari_unet_seg.widgets.correction_saver import CHOOSE_FOLDER, KEEP_MINE, TAKE_THEIRS
@@ -282,6 +285,43 @@ def test_a_failed_save_keeps_the_edit(
     click(segmented, "save")
     settle()
     assert segmented.saver.unsaved() == []
+
+
+def test_a_label_that_the_dataset_does_not_declare_can_be_painted_over(
+    dock: UNetDock, viewer: ViewerModel, settle: Settle, tmp_path: Path
+) -> None:
+    scan = np.random.default_rng(0).integers(0, 99, (16, 16, 4)).astype(np.int16)
+    for folder, name, values in (("imagesTr", "c1_0000", scan), ("labelsTr", "c1", (scan > 90).astype(np.uint8))):
+        (tmp_path / folder).mkdir()
+        nib.save(nib.Nifti1Image(values, np.diag([-1.0, -1, 3, 1])), tmp_path / folder / f"{name}.nii.gz")
+    labels = {"background": 0, "tumour": 1}
+    description = {"channel_names": {"0": "flair"}, "labels": labels, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    dataset = open_dataset(tmp_path)
+    dock.session._open_dataset = lambda path: dataset
+    dock.loader.open_path(tmp_path)
+    settle()
+    dock.runner.segment()
+    settle()
+    viewer.layers["Segmentation"].paint((2, 5, 5), 7)
+    click(dock, "save")
+    settle()
+    assert "label 7 in slice 2 of c1 is none that the dataset declares (1)" in dock.status.value()
+    assert dock.status.is_error
+    assert dock.saver.unsaved() == [2]
+    dock.saver.autosave()
+    settle()
+    kept = dataset.read_autosave("c1")
+    assert kept is not None
+    assert kept.slices == (2,)
+    data(viewer)[2][data(viewer)[2] == 7] = 1
+    viewer.layers["Segmentation"].paint((2, 5, 5), 1)
+    click(dock, "save")
+    settle()
+    assert dock.saver.unsaved() == []
+    stored = dataset["c1"].read_mask()
+    assert stored is not None
+    np.testing.assert_array_equal(stored[2], data(viewer)[2])
 
 
 @pytest.mark.parametrize("answer", [KEEP_MINE, TAKE_THEIRS])
