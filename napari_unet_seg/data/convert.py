@@ -99,13 +99,15 @@ def convert(
     Raises
     ------
     InputError
-        If the layout cannot be written, the folder is not to be written to, or the disk is full.
+        If the layout cannot be written, the folder is not to be written to, or the disk is full; or if what was written
+        is taken for something else when it is opened.
     """
     create = _target(layout)
     _check_folder(folder, dataset.root)
     located = layout in STORE_AFFINE
     writer = create(folder)
     written: list[Case] = []
+    masks = 0
     try:
         for case in dataset:
             try:
@@ -126,18 +128,21 @@ def convert(
                 failed(case, error)
             else:
                 written.append(case)
+                masks += mask is not None
                 progress(case, volume)
     finally:
         # Stopped half-way, the cases that are there make a dataset too.
         writer.close()
+    if not written:
+        return list(writer.notes)
+    copy = _reopened(folder, written=len(written), masks=masks)
     corrected = [case for case in written if case.corrected_slices()]
-    notes = _carry_corrections(dataset, folder, corrected) if corrected else []
+    notes = _carry_corrections(dataset, copy, corrected) if corrected else []
     return [*writer.notes, *notes]
 
 
-def _carry_corrections(dataset: Dataset, folder: Path, corrected: Sequence[Case]) -> list[str]:
+def _carry_corrections(dataset: Dataset, copy: Dataset, corrected: Sequence[Case]) -> list[str]:
     """Log in the copy which of its slices were corrected, when, by whom and how; what came of it, in words."""
-    copy = open_dataset(folder)
     names = {_plain(case.case_id): case.case_id for case in copy}
     order = {line.id: place for place, line in enumerate(dataset.corrections())}
     left = []
@@ -181,6 +186,19 @@ def _target(layout: str) -> Callable[[Path], Writer]:
     if layout not in TARGETS:
         raise InputError(f"there is no layout {layout!r} to convert to; choose {', '.join(sorted(TARGETS))}")
     return TARGETS[layout]
+
+
+def _reopened(folder: Path, *, written: int, masks: int) -> Dataset:
+    """The copy; InputError where other cases are found than were written: files ``t1`` and ``t2`` are taken for one."""
+    found = open_dataset(folder)
+    found_masks = sum(case.has_mask for case in found)
+    if len(found) != written or found_masks < masks:
+        raise InputError(
+            f"{written} case(s), {masks} with a mask, were written here, but open as {len(found)}, {found_masks} with "
+            f"one (layout {found.layout}), because of what they are called; rename them, or convert to another layout",
+            path=folder,
+        )
+    return found
 
 
 def _check_folder(folder: Path, source: Path) -> None:

@@ -289,3 +289,16 @@ def test_a_copy_without_corrections_has_no_log(tmp_path, patients, capsys):
     assert main(["convert", str(patients), str(tmp_path / "out"), "--to", "kaggle"]) == 0
     assert "corrected" not in capsys.readouterr().out
     assert not (tmp_path / "out" / ".unetseg").exists()
+
+
+@pytest.mark.parametrize("names", [["t1", "t2"], ["t0", "t1", "t2", "t3", "t4"]])
+def test_cases_that_would_be_taken_for_sequences_of_one_are_told(tmp_path, names, capsys):
+    (tmp_path / "in").mkdir()
+    for name in names:
+        for ending in ("", "_mask"):
+            tifffile.imwrite(tmp_path / "in" / f"{name}{ending}.tif", np.arange(5 * 16 * 18).reshape(5, 16, 18) % 2)
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out"), "--to", "files"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"out: {len(names)} case(s), {len(names)} with a mask, were written here, but open as 1, " in line
+    assert line.endswith("because of what they are called; rename them, or convert to another layout")
+    assert main(["convert", str(tmp_path / "in"), str(tmp_path / "other"), "--to", "nnunet"]) == 0
