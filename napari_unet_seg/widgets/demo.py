@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DOCK_NAME = "U-Net segmentation"
 _DOCK_WIDTH = 400
 _WINDOW = (1500, 940)
+_PICTURES = (".png", ".tif", ".tiff")
+"""What napari saves with transparency; under any other ending it may write a TIFF."""
 
 
 def run_demo(
@@ -61,8 +63,8 @@ def run_demo(
 
         # A wrong path is told before any window opens.
         open_dataset(path)
-    if screenshot is not None and not screenshot.expanduser().absolute().parent.is_dir():
-        raise InputError("the folder of the screenshot does not exist", path=screenshot)
+    if screenshot is not None:
+        _check_screenshot(screenshot)
     if not has_screen():
         if screenshot is None:
             raise InputError("there is no screen here; --screenshot FILE saves a picture of the window instead")
@@ -158,6 +160,13 @@ def report(dock: UNetDock, board: ScoreBoard) -> str:
     if board.against_model or counts is None:
         return f"{name}: {found} (no ground truth to score against)"
     return f"{name}: Dice {counts.dice:.3f}, IoU {counts.iou:.3f}, {found}, truth {amount(counts.tp + counts.fn)}"
+
+
+def _check_screenshot(path: Path) -> None:
+    if not path.expanduser().absolute().parent.is_dir():
+        raise InputError("the folder of the screenshot does not exist", path=path)
+    if path.suffix.lower() not in _PICTURES:
+        raise InputError("the screenshot is saved as .png or .tif; give the file such an ending", path=path)
 
 
 def save_screenshot(viewer: Viewer, path: Path) -> None:

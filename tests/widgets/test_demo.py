@@ -50,6 +50,9 @@ def test_a_wrong_path_is_told_before_a_window_opens(tmp_path: Path, monkeypatch:
         run_demo(tmp_path / "missing")
     with pytest.raises(InputError, match="folder of the screenshot"):
         run_demo(screenshot=tmp_path / "missing" / "a.png")
+    for name in ("a.xyz", "a.nii.gz", "a"):
+        with pytest.raises(InputError, match=rf"{name}: the screenshot is saved as \.png or \.tif"):
+            run_demo(screenshot=tmp_path / name)
 
 
 def test_a_scan_that_cannot_be_read_closes_the_window(tmp_path: Path, qapp: object) -> None:
