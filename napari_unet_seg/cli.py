@@ -26,7 +26,7 @@ from napari_unet_seg.commands.options import OptionalPath, check_overlay_there
 from napari_unet_seg.commands.status import INTERRUPTED, OK, report_case, report_failure, report_problem, unread
 from napari_unet_seg.commands.streams import prepare_streams
 from napari_unet_seg.commands.suggest import Suggest
-from napari_unet_seg.commands.usage import told_in_one_line
+from napari_unet_seg.commands.usage import refuse_empty, told_in_one_line
 from napari_unet_seg.errors import InputError, SegmentationError, disk_full
 
 
@@ -278,7 +278,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fault (one line on standard error says how, in both cases), 130 when interrupted. Of several cases with
         different ends the highest counts.
     """
-    if list(sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
         from napari_unet_seg import __version__
 
         print(f"napari-unet-seg {__version__}")
@@ -289,10 +290,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config=(OmitSubcommandPrefixes, PositionalMetavarFromFieldName, DisallowNone),
             prog="napari-unet-seg",
             description="Segment brain MRI with a U-Net.",
-            args=arguments,
+            args=given,
         )
     prepare_streams(lasting=_writes(command))
     try:
+        refuse_empty(given)
         status = command.run()
         # Here, where it can be caught that nobody reads any more, not when the interpreter ends.
         sys.stdout.flush()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from napari_unet_seg.cli import main
@@ -51,6 +53,29 @@ def test_mistakes_of_the_command_line_are_told_in_one_line(
     # A colour that ends before a colon leaves a space.
     assert printed.err.replace(" :", ":") == f"napari-unet-seg: {MISTAKES[written]}\n"
     assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "which"),
+    [
+        (["predict", "scan", "--output", ""], "--output"),
+        (["predict", "scan", "--output="], "--output"),
+        (["evaluate", "scan", "--report", ""], "--report"),
+        (["evaluate", "", "--json", "scores.json"], "an argument"),
+    ],
+)
+def test_an_empty_path_is_not_the_present_folder(
+    arguments: list[str],
+    which: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err == f"napari-unet-seg: {which} is empty; give it a value, or leave it out\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_is_not_touched(capsys: pytest.CaptureFixture[str]) -> None:

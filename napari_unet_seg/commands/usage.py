@@ -6,9 +6,10 @@ import contextlib
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from napari_unet_seg.commands.status import INPUT_AT_FAULT
+from napari_unet_seg.errors import InputError
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _BORDER = " │"
@@ -34,6 +35,14 @@ def told_in_one_line() -> Iterator[None]:
         if ended.code == INPUT_AT_FAULT and sys.stderr is not None:
             print(f"napari-unet-seg: {_line(said.getvalue())}", file=sys.stderr, flush=True)
         raise
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Raise InputError for an empty argument: as a path, it would be the present folder."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            option = argument.rstrip("=") or (before if before.startswith("--") else "an argument")
+            raise InputError(f"{option} is empty; give it a value, or leave it out")
 
 
 def _line(box: str) -> str:
