@@ -77,10 +77,11 @@ class Predict:
         from napari_unet_seg.data.dataset import open_dataset
         from napari_unet_seg.data.formats.atomic import check_folder
         from napari_unet_seg.data.output_folder import check_outside
+        from napari_unet_seg.engine.postprocess import check_threshold
         from napari_unet_seg.engine.segmenter import load_model
 
-        if self.threshold is not None and not 0 < self.threshold < 1:
-            raise InputError(f"--threshold must lie between 0 and 1, got {self.threshold}")
+        if self.threshold is not None:
+            check_threshold(self.threshold, called="--threshold")
         dataset = open_dataset(self.path)
         status = print_dataset_notes(dataset)
         check_outside(self.output, dataset.root, names=[case.case_id for case in dataset.cases])

@@ -278,7 +278,7 @@ class CorrectionStore:
 
     def _revertible(self, correction_id: str) -> Correction:
         history, path = self._ledger.history(), self._ledger.log.path
-        line = history.get(correction_id)
+        line = history.get(correction_id) if isinstance(correction_id, str) else None
         if line is None:
             raise InputError(f"there is no correction {correction_id!r}; the log lists them", path=path)
         if self._ledger.own.get(correction_id) is None:

@@ -95,7 +95,7 @@ class Dataset:
         return iter(self.cases)
 
     def __getitem__(self, case_id: str) -> Case:
-        if case_id in self._by_id:
+        if isinstance(case_id, str) and case_id in self._by_id:
             return self._by_id[case_id]
         near = difflib.get_close_matches(str(case_id), self._by_id, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"the first one is {self.cases[0].case_id}"
@@ -328,9 +328,12 @@ def open_dataset(path: Path | str, overlay: Path | str | None = None) -> Dataset
     InputError
         If the path does not exist or nothing in it is known, or the overlay folder lies in the dataset.
     """
-    # Cases are called after folders, and "." is no name; links keep theirs.
-    path = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
-    overlay = Path(overlay).expanduser() if overlay is not None else None
+    try:
+        # Cases are called after folders, and "." is no name; links keep theirs.
+        path = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+        overlay = Path(overlay).expanduser() if overlay is not None else None
+    except TypeError as error:
+        raise InputError(f"a dataset is opened by the path of a folder or file ({error})") from None
     try:
         if not path.exists():
             raise InputError("there is no such file or folder", path=path)

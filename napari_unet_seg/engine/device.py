@@ -35,7 +35,7 @@ def choose_device(wanted: str = "auto") -> DeviceChoice:
     InputError
         If that device is not there.
     """
-    kind, _, number = wanted.partition(":")
+    kind, _, number = str(wanted).partition(":")
     if kind not in NAMES or (number and (kind != "cuda" or not number.isdigit())):
         raise InputError(f"unknown device {wanted!r}; choose auto, cpu, mps, cuda or cuda:N")
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()

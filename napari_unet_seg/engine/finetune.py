@@ -15,6 +15,7 @@ import torch
 
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.file_state import read_bytes
+from napari_unet_seg.data.given_mask import as_seconds
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint, read_description
 from napari_unet_seg.engine.device import choose_device, usable_cores
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
@@ -107,7 +108,7 @@ def finetune_events(
         raise InputError("scope scan needs a case: the scan to adapt to")
     if scope == "model" and case is not None:
         raise InputError("scope model takes all corrected cases; leave the case out, or choose scope scan")
-    if not seconds > 0:
+    if not as_seconds(seconds) > 0:
         raise InputError(f"seconds must be positive, got {seconds:g}")
     registry = registry or Registry()
     line = VersionLine(name, registry=registry)

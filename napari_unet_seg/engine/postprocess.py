@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.volume import Mask
+from napari_unet_seg.errors import InputError
 
 _CRUMB = 0.1
 """Of the largest piece: a piece of a tumour is larger."""
@@ -52,6 +54,12 @@ def mask_from_probability(
     if largest_component or min_fraction > 0:
         mask = keep_components(mask, largest=largest_component, min_fraction=min_fraction)
     return mask
+
+
+def check_threshold(threshold: object, *, called: str = "the threshold") -> None:
+    """Raise InputError for what is no number between 0 and 1: with NaN, every mask would be empty."""
+    if not isinstance(threshold, Real) or not 0 < float(threshold) < 1:
+        raise InputError(f"{called} must lie between 0 and 1, got {threshold!r}")
 
 
 def any_class(probability: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -223,7 +223,7 @@ class Registry:
         InputError
             If the name cannot be a file's name, or is that of a model that comes with the package.
         """
-        if not MODEL_NAME.fullmatch(name):
+        if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
             raise InputError(
                 f"{name!r} cannot be a model's name; use letters, digits, '.', '_' and '-', a hundred at most"
             )

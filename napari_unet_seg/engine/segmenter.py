@@ -23,7 +23,7 @@ from napari_unet_seg.engine.device import choose_device, out_of_memory
 from napari_unet_seg.engine.fold import fold_batch_norm
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.onednn import pack_convolutions
-from napari_unet_seg.engine.postprocess import mask_from_probability
+from napari_unet_seg.engine.postprocess import check_threshold, mask_from_probability
 from napari_unet_seg.engine.prepared_scan import PreparedScan, glance, prepare_scan
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.side_by_side import side_by_side
@@ -226,7 +226,14 @@ class Segmenter:
         -------
         ndarray
             ``(Z, Y, X)`` uint8.
+
+        Raises
+        ------
+        InputError
+            If the threshold is no number between 0 and 1.
         """
+        if threshold is not None:
+            check_threshold(threshold)
         described = self.description
         return mask_from_probability(
             probability,

@@ -277,6 +277,8 @@ class TestRevert:
             dataset.revert(line.id)
         with pytest.raises(InputError, match="there is no correction 'x'"):
             dataset.revert("x")
+        with pytest.raises(InputError, match=r"there is no correction \['x'\]"):
+            dataset.revert(["x"])
 
     def test_the_original_is_read_meanwhile(self, tmp_path):
         dataset, mask = opened(nifti(tmp_path))

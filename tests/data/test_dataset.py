@@ -360,6 +360,13 @@ class TestErrors:
         make_patient(tmp_path / "patient1", slices=1)
         with pytest.raises(InputError, match="there is no case 'patent1'; did you mean patient1"):
             open_dataset(tmp_path)["patent1"]
+        with pytest.raises(InputError, match=r"there is no case \['patient1'\]"):
+            open_dataset(tmp_path)[["patient1"]]
+
+    @pytest.mark.parametrize(("path", "overlay"), [(None, None), (3, None), (".", 3)])
+    def test_what_is_no_path(self, path, overlay):
+        with pytest.raises(InputError, match="a dataset is opened by the path of a folder or file"):
+            open_dataset(path, overlay)
 
     def test_same_case_twice(self, tmp_path):
         make_patient(tmp_path / "a" / "p1", slices=1)

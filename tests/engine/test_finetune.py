@@ -402,6 +402,8 @@ def test_rounds_of_a_scan_begin_with_the_model_again(open_phantoms: Callable[...
         ({"scope": "model", "case": "a"}, "leave the case out"),
         ({"scope": "all", "case": None}, "scope must be scan or model"),
         ({"seconds": 0}, "seconds must be positive"),
+        ({"seconds": "x"}, "seconds must be a finite number, got 'x'"),
+        ({"name": None}, "None cannot be a model's name"),
         ({"name": "default"}, "default"),
         ({"name": "a/b"}, "name"),
         ({"model": "nobody"}, "nobody"),

@@ -143,6 +143,12 @@ def test_slices_that_are_no_numbers_are_refused(slices: list[Any]) -> None:
         segmenter().predict(phantom(), slices=slices)
 
 
+@pytest.mark.parametrize("threshold", [float("nan"), 0.0, 1.5, "half"])
+def test_a_threshold_that_is_no_share_is_refused(threshold: Any) -> None:
+    with pytest.raises(InputError, match="the threshold must lie between 0 and 1, got"):
+        segmenter().mask(np.ones((2, 8, 8), np.float32), threshold=threshold)
+
+
 def test_an_array_alone_is_no_volume() -> None:
     with pytest.raises(InputError, match=r"a Volume is predicted, and this is a ndarray; .*Volume\(data="):
         segmenter().predict(phantom().data)  # type: ignore[arg-type]
@@ -271,8 +277,8 @@ def test_fine_pixels_are_brought_to_the_working_size() -> None:
     assert segmenter().predict(fine).shape == fine.shape
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "cuda:x", "cpu:1", ""])
-def test_unknown_devices(wanted: str) -> None:
+@pytest.mark.parametrize("wanted", ["gpu", "cuda:x", "cpu:1", "", None])
+def test_unknown_devices(wanted: Any) -> None:
     with pytest.raises(InputError, match="unknown device"):
         choose_device(wanted)
 
