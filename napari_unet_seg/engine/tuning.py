@@ -43,6 +43,9 @@ _FEW_STEPS = 10
 """Steps below which a refusal says that the time was short, and a round for one scan is refused: after six, with three
 slices of each of 34 scans put right, it lost more than it gained, whatever the held-back slices said."""
 
+_STARVED = 0.5
+"""Seconds of a processor in a second of a round; with fewer, others have had it: alone a round uses all there are."""
+
 _ONE_SLICE = "a single corrected slice cannot be checked in this scan; correct a second one"
 _ONE_PICTURE = "a single picture cannot be checked; correct several, and retrain the model for all"
 
@@ -86,6 +89,7 @@ class Round:
         )
         self._corrected = {scan.case_id for scan in self.data.corrected}
         self._contest_seconds = 0.0
+        self._began = time.perf_counter(), time.process_time()
         self._seconds_after = _WRITING_SECONDS
         """What is to be done after the training takes about this long."""
 
@@ -180,7 +184,8 @@ class Round:
         """What else is to be said of the verdict."""
         notes = []
         if self.steps and self._is_short() and not self.verdict.promoted and not self.stopped:
-            notes.append(f"only {self.steps} step(s) fitted into the time: give it more")
+            advice = "other programs kept the processor busy" if self._was_starved() else "give it more"
+            notes.append(f"only {self.steps} step(s) fitted into the time: {advice}")
         if self.data.speckled and self.data.count():
             were = "was" if len(self.data.speckled) == 1 else "were"
             notes.append(f"{self._speckled()} looked like noise and {were} left out")
@@ -245,6 +250,11 @@ class Round:
     def _is_short(self) -> bool:
         """Whether the time was too short, or the end asked for too soon."""
         return self.steps < min(_FEW_STEPS, self.policy.fit.steps)
+
+    def _was_starved(self) -> bool:
+        """Whether the round has waited for a processor most of its time: it gives way to other programs."""
+        began, used = self._began
+        return time.process_time() - used < _STARVED * (time.perf_counter() - began)
 
     def _score(self, role: str, planes: Planes, *, before: Mapping[str, float]) -> None:
         """Note how some corrected slices are told now."""

@@ -23,6 +23,7 @@ from napari_unet_seg.engine.events import (
     ValidationDone,
 )
 from napari_unet_seg.engine.finetune import finetune_events
+from napari_unet_seg.engine.gate import Verdict
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.policy import POLICIES
 from napari_unet_seg.engine.round_data import Scan
@@ -169,3 +170,15 @@ def test_weights_are_made_ready_once_for_all_scans(
     # The parent, the blind trainings in each look, and the network of the round: twelve scans each.
     assert len(placed) <= 1 + 2 * looks + 1
     assert len(report.cases) > 6
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.1, "other programs kept the processor busy"), (1.7, "give it more")])
+def test_a_round_that_made_few_steps_says_whose_fault_that_is(
+    many: Callable[[int], Dataset], now: list[float], monkeypatch: pytest.MonkeyPatch, share: float, told: str
+) -> None:
+    monkeypatch.setattr(time, "process_time", lambda: share * now[0])
+    # Nothing is a gain: a round that is promoted gives no advice.
+    monkeypatch.setattr(tuning, "judge", lambda *given, **options: Verdict(promoted=False, reason="refused"))
+    report, _ = round_of(many(3), seconds=60.0)
+    assert 0 < report.steps < 10
+    assert report.reason == f"refused; only {report.steps} step(s) fitted into the time: {told}"
