@@ -294,6 +294,7 @@ class Retrain(QObject):
                 slices=sum(counts.values()),
                 cases=sum(count > 0 for count in counts.values()),
                 alone=self._counts.alone(),
+                picture=work is not None and work.mask.model.shape[0] == 1,
                 unsaved=0 if work is None else len(work.mask.unsaved(thorough=False)),
             )
         )

@@ -39,6 +39,9 @@ class RetrainBoard:
     alone: bool = False
     """One patient has all of those, and no other case a mask: nothing tells what a round does to other scans."""
 
+    picture: bool = False
+    """The open case is a single slice: nothing of it can be held back to check a round by."""
+
     unsaved: int = 0
     """Slices of the open case that wait to be saved."""
 

@@ -257,6 +257,8 @@ class RetrainPanel(QWidget):
             return f"{count} not learned from; save {'it' if one else 'them'} first."
         if not board.learnable(settings.scope):
             return "Correct some slices and save them (panel Correct): a round learns from those."
+        if settings.scope == "scan" and board.picture:
+            return "A round for a single picture cannot be checked: correct several, and choose The model."
         if settings.scope == "model" and board.alone:
             return "A round for all scans is used only if others can check it: correct a scan of a second patient too."
         return ""

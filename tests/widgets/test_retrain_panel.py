@@ -63,6 +63,13 @@ def test_each_scope_says_what_it_does_and_learns_from(panel: RetrainPanel) -> No
     assert model.text().endswith("no dataset is open.")
 
 
+def test_a_single_picture_is_sent_to_the_model(panel: RetrainPanel) -> None:
+    panel.set_board(RetrainBoard(open=True, case="one", scan_slices=1, slices=4, cases=4, picture=True))
+    assert panel._hint.text().startswith("A round for a single picture cannot be checked")
+    panel._model.setChecked(True)
+    assert panel._hint.text() == ""
+
+
 def test_a_round_for_all_that_nothing_can_check_is_warned_of(panel: RetrainPanel) -> None:
     panel.setValue(RetrainSettings(scope="model", name="mine"))
     panel.set_board(RetrainBoard(open=True, case="one", scan_slices=3, slices=3, cases=1, alone=True))
