@@ -274,8 +274,8 @@ def can_pack(precision: torch.dtype) -> bool:
 def _agree(precision: torch.dtype) -> bool:
     """Whether a tiny network of packed convolutions says what the plain ones say."""
     numbers = torch.Generator().manual_seed(0)
-    up = _drawn(nn.ConvTranspose2d(8, 8, 2, stride=2, device="meta"), numbers).to(precision)
-    both = _drawn(nn.Conv2d(16, 8, 3, padding=1, device="meta"), numbers).to(precision)
+    up = _drawn(_BlankTransposed(8, 8, 2, stride=2), numbers).to(precision)
+    both = _drawn(_BlankConvolution(16, 8, 3, padding=1), numbers).to(precision)
     below, skip = (torch.randn(1, 8, side, side, generator=numbers).to(precision) for side in (4, 8))
     expected = both(torch.cat([up(below), skip], dim=1)).relu()
     above, skip = PackedUpsampling(up)(below), skip.contiguous(memory_format=torch.channels_last)
@@ -288,12 +288,22 @@ def _agree(precision: torch.dtype) -> bool:
     return True
 
 
-def _drawn(layer: _Layer, numbers: torch.Generator) -> _Layer:
-    """A layer without weights, made on the device "meta", and weights from these numbers.
+class _BlankConvolution(nn.Conv2d):
+    """One whose weights nobody has drawn: PyTorch would take them from the numbers that all threads share."""
 
-    Those that others draw meanwhile, in other threads too, stay what they are.
-    """
-    layer.to_empty(device="cpu")
+    def reset_parameters(self) -> None:
+        """Draw nothing."""
+
+
+class _BlankTransposed(nn.ConvTranspose2d):
+    """As `_BlankConvolution`."""
+
+    def reset_parameters(self) -> None:
+        """Draw nothing."""
+
+
+def _drawn(layer: _Layer, numbers: torch.Generator) -> _Layer:
+    """A blank layer with weights from these numbers."""
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.1, generator=numbers)
     return layer
@@ -337,7 +347,7 @@ def pairs_are_quicker(precision: torch.dtype, inputs: int, outputs: int) -> bool
     Timed once in a process, so that all its networks compute alike.
     """
     numbers = torch.Generator().manual_seed(0)
-    convolution = _drawn(nn.Conv2d(inputs, outputs, 3, padding=1, device="meta"), numbers).to(precision)
+    convolution = _drawn(_BlankConvolution(inputs, outputs, 3, padding=1), numbers).to(precision)
     x = torch.randn(1, inputs, *_TIMED_ON, generator=numbers).to(precision)
     x = x.contiguous(memory_format=torch.channels_last)
     return _seconds(PairedConvolution(convolution), x) < _seconds(PackedConvolution(convolution), x)
