@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari.utils.theme import get_theme
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_unet_seg.widgets.contrast import readable
 
@@ -28,14 +28,26 @@ class FocusFrame:
     def __init__(self, viewer: ViewerModel, widget: QWidget) -> None:
         self._viewer = viewer
         self._widget = widget
+        self._used = False
         viewer.events.theme.connect(self._colour)
-        self._colour()
+        QApplication.instance().focusChanged.connect(self._on_focus)
 
     def close(self) -> None:
-        """Disconnect from the viewer."""
+        """Disconnect from the viewer and the application."""
         self._viewer.events.theme.disconnect(self._colour)
+        if not self._used:
+            QApplication.instance().focusChanged.disconnect(self._on_focus)
+
+    def _on_focus(self, before: QWidget | None, now: QWidget | None) -> None:
+        # Not before it is needed: to lay a style over the whole dock takes a moment, which its opening has not.
+        if now is not None and self._widget.isAncestorOf(now):
+            QApplication.instance().focusChanged.disconnect(self._on_focus)
+            self._used = True
+            self._colour()
 
     def _colour(self) -> None:
+        if not self._used:
+            return
         theme = get_theme(str(self._viewer.theme))
         parts = (theme.current.as_rgb_tuple(), theme.text.as_rgb_tuple(), theme.background.as_rgb_tuple())
         current, text, background = (tuple(float(value) for value in part[:3]) for part in parts)
