@@ -22,7 +22,8 @@ from tyro.conf import (
 from napari_unet_seg.commands.finetune import Finetune
 from napari_unet_seg.commands.models import Models
 from napari_unet_seg.commands.notes import notes_for_model, print_case_notes, print_dataset_notes, print_model_notes
-from napari_unet_seg.commands.options import OptionalPath, check_overlay_there
+from napari_unet_seg.commands.opening import open_for_reading
+from napari_unet_seg.commands.options import OptionalPath
 from napari_unet_seg.commands.status import INTERRUPTED, OK, report_case, report_failure, report_problem, unread
 from napari_unet_seg.commands.streams import prepare_streams
 from napari_unet_seg.commands.suggest import Suggest
@@ -132,7 +133,7 @@ class Evaluate:
 
     def run(self) -> int:
         """Score case by case; one that cannot be used is reported, and the others go on."""
-        from napari_unet_seg.data.dataset import Case, open_dataset
+        from napari_unet_seg.data.dataset import Case
         from napari_unet_seg.data.formats.atomic import check_writable
         from napari_unet_seg.data.report_file import check_report, write_report_file
         from napari_unet_seg.data.volume import Mask, Volume
@@ -144,8 +145,7 @@ class Evaluate:
             from napari_unet_seg.engine.report import PAGE, CaseFigures, write_report
 
             check_writable(self.report / PAGE)
-        check_overlay_there(self.overlay)
-        dataset = open_dataset(self.path, self.overlay)
+        dataset = open_for_reading(self.path, self.overlay)
         status = print_dataset_notes(dataset)
         if self.json is not None:
             check_report(self.json, inputs=dataset.mask_paths())
@@ -203,11 +203,10 @@ class Convert:
     def run(self) -> int:
         """Convert case by case; one that cannot be used is reported, and the others go on."""
         from napari_unet_seg.data.convert import convert
-        from napari_unet_seg.data.dataset import Case, open_dataset
+        from napari_unet_seg.data.dataset import Case
         from napari_unet_seg.data.volume import Volume
 
-        check_overlay_there(self.overlay)
-        dataset = open_dataset(self.source, self.overlay)
+        dataset = open_for_reading(self.source, self.overlay)
         status, number = print_dataset_notes(dataset), 0
 
         def show(case: Case, volume: Volume) -> None:

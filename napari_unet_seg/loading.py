@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,20 +53,21 @@ def file_stamp(name: str) -> Hashable:
         return None
 
 
-def find_adaptation(image_hash: str) -> str | None:
-    """Name of the model that was adapted to an image; None where there is none."""
-    from napari_unet_seg.engine.registry import Registry
+@dataclass(frozen=True)
+class OwnModel:
+    """The model that rounds for a scan went to."""
 
-    model = Registry().adaptation(image_hash)
-    return None if model is None else model.name
+    name: str
+    in_use: bool = True
+    """Whether it is adapted to the scan; else what was before is in use again."""
 
 
-def find_model_of_scan(image_hash: str) -> str | None:
-    """Name of the model that rounds for an image went to, whichever version is in use; None where there is none."""
+def find_own_model(image_hash: str) -> OwnModel | None:
+    """The model that rounds for an image went to; None where there is none."""
     from napari_unet_seg.engine.registry import Registry
 
     model = Registry().model_of_scan(image_hash)
-    return None if model is None else model.name
+    return None if model is None else OwnModel(model.name, in_use=model.scope == "scan")
 
 
 def load_model(name: str) -> Segmenting:

@@ -42,10 +42,8 @@ class Session:
         ``(path, overlay=...) -> Dataset``; by default `data.dataset.open_dataset`.
     load_model : callable, optional
         ``name or path -> Segmenting``; by default `engine.segmenter.load_model`, which imports torch when called.
-    find_adaptation : callable, optional
-        Hash of an image to the name of the model adapted to it, or None; by default `Registry.adaptation`.
-    find_model_of_scan : callable, optional
-        The same of the model that rounds for the image went to; by default `Registry.model_of_scan`.
+    find_own_model : callable, optional
+        Hash of an image to the model that rounds for it went to, or None; by default `loading.find_own_model`.
     """
 
     dataset_changed = Signal(object)
@@ -69,13 +67,11 @@ class Session:
         *,
         open_dataset: Callable[..., Dataset] | None = None,
         load_model: Callable[[str], Segmenting] | None = None,
-        find_adaptation: Callable[[str], str | None] | None = None,
-        find_model_of_scan: Callable[[str], str | None] | None = None,
+        find_own_model: Callable[[str], loading.OwnModel | None] | None = None,
     ) -> None:
         self._open_dataset = open_dataset or loading.open_dataset
         self._models = ModelCache(load_model or loading.load_model)
-        self._find_adaptation = find_adaptation or loading.find_adaptation
-        self._find_model_of_scan = find_model_of_scan or loading.find_model_of_scan
+        self._find_own_model = find_own_model or loading.find_own_model
         self._shelf = Shelf()
         self.loose_edits = LooseEdits()
         """Edits that no dataset can keep."""
@@ -138,7 +134,7 @@ class Session:
                     f"the mask as it was before the corrections is not known, and nothing is scored: {error}",
                 )
         identity = image_hash(volume)
-        adaptation = self._find_adaptation(identity) or ""
+        own = self._find_own_model(identity)
         return LoadedCase(
             case=case,
             volume=volume,
@@ -147,8 +143,8 @@ class Session:
             reading=reading,
             autosaved=self._read_autosave(case, volume, identity=identity),
             image_hash=identity,
-            adaptation=adaptation,
-            own_model=adaptation or self._find_model_of_scan(identity) or "",
+            adaptation=own.name if own is not None and own.in_use else "",
+            own_model="" if own is None else own.name,
             mask_notes=notes,
             mask_problem=problem,
         )

@@ -6,6 +6,7 @@ import pytest
 from napari_unet_seg.case_state import Prediction, Stored
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.loading import OwnModel
 from napari_unet_seg.probability_map import MaskRule
 from napari_unet_seg.session import Session
 from tests.fakes import FakeSegmenter, fake_dataset
@@ -164,7 +165,7 @@ def test_models_used_long_ago_are_let_go() -> None:
 
 def test_a_scan_is_opened_with_its_adaptation(session: Session) -> None:
     volume = session.case.read_image()
-    session._find_adaptation = {image_hash(volume): "one-adapted"}.get
+    session._find_own_model = {image_hash(volume): OwnModel("one-adapted")}.get
     loaded = session.read_case(session.case)
     assert (loaded.image_hash, loaded.adaptation) == (image_hash(volume), "one-adapted")
     assert session.read_case(session.dataset["two"]).adaptation == ""

@@ -14,7 +14,8 @@ from tyro.conf import Positional, arg
 
 from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
 from napari_unet_seg.commands.notes import print_dataset_notes
-from napari_unet_seg.commands.options import OptionalPath, OptionalText, check_overlay_there
+from napari_unet_seg.commands.opening import open_for_reading
+from napari_unet_seg.commands.options import OptionalPath, OptionalText
 from napari_unet_seg.commands.status import report_failure
 from napari_unet_seg.errors import InputError
 
@@ -68,10 +69,7 @@ class Finetune:
         made = not registry.owns(self.name)
         model = self.model or (self.name if self.scope == "model" and not made else "default")
 
-        from napari_unet_seg.data.dataset import open_dataset
-
-        check_overlay_there(self.overlay)
-        dataset = open_dataset(self.path, self.overlay)
+        dataset = open_for_reading(self.path, self.overlay)
         status = print_dataset_notes(dataset)
         if self.case is not None:
             # An unknown one shows before torch is loaded.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from napari_unet_seg.commands.notes import print_case_notes, print_dataset_notes, print_model_notes
-from napari_unet_seg.commands.options import OptionalPath, OptionalText, check_overlay_there
+from napari_unet_seg.commands.opening import open_for_reading
+from napari_unet_seg.commands.options import OptionalPath, OptionalText
 from napari_unet_seg.commands.status import OK, report_case
 from napari_unet_seg.errors import InputError
 
@@ -51,15 +52,13 @@ class Suggest:
 
     def run(self) -> int:
         """Segment case by case; one that cannot be used is reported, and the others go on."""
-        from napari_unet_seg.data.dataset import open_dataset
         from napari_unet_seg.data.report_file import check_report, write_report_file
         from napari_unet_seg.engine.segmenter import load_model
         from napari_unet_seg.engine.suggest import suggest
 
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit must be 1 or more, got {self.limit}")
-        check_overlay_there(self.overlay)
-        dataset = open_dataset(self.path, self.overlay)
+        dataset = open_for_reading(self.path, self.overlay)
         if self.json is not None:
             check_report(self.json, inputs=dataset.mask_paths())
         status = print_dataset_notes(dataset)

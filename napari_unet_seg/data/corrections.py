@@ -38,7 +38,7 @@ from napari_unet_seg.data.stored_mask import (
     plane_fingerprint,
 )
 from napari_unet_seg.data.transaction import Transaction, needs_recovery, recover, version_path
-from napari_unet_seg.data.volume import Mask, foreground_values
+from napari_unet_seg.data.volume import Mask, foreground_values, labels_in
 from napari_unet_seg.data.write_lock import now, write_lock
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError, reason
 
@@ -475,7 +475,7 @@ def _check_declared(scan: Scan, present: StoredMask, targets: Mapping[int, Mask]
     if not scan.classes:
         return
     for z, plane in targets.items():
-        for label in np.unique(plane[plane != present.labels[z]]):
+        for label in labels_in([plane[plane != present.labels[z]]]):
             if label > 1 and label not in scan.classes:
                 declared = ", ".join(map(str, sorted(scan.classes)))
                 raise InputError(

@@ -78,17 +78,6 @@ class Registry:
             for path in _model_files(folder)
         )
 
-    def adaptation(self, image_hash: str) -> RegisteredModel | None:
-        """The model that is adapted to a scan; None if there is none, or what was before it is in use again.
-
-        Parameters
-        ----------
-        image_hash : str
-            As of `model_of_scan`.
-        """
-        model = self.model_of_scan(image_hash)
-        return model if model is not None and model.scope == "scan" else None
-
     def model_of_scan(self, image_hash: str) -> RegisteredModel | None:
         """The user's model that rounds for a scan went to, whichever version of it is in use; None if there is none.
 

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from napari.utils.theme import get_theme
+
 Colour = tuple[float, ...]
+Rgb = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
 
 
-def readable(colour: Colour, text: Colour, background: Colour) -> tuple[int, int, int]:
+def part_of_theme(theme: str, part: str) -> Rgb:
+    """The colour that one of napari's themes has for a part of it: red, green and blue, 0 to 255."""
+    red, green, blue = (int(value) for value in getattr(get_theme(theme), part).as_rgb_tuple()[:3])
+    return red, green, blue
+
+
+def readable_part(theme: str, part: str) -> Rgb:
+    """The same, as `readable` on the theme's background."""
+    return readable(part_of_theme(theme, part), part_of_theme(theme, "text"), part_of_theme(theme, "background"))
+
+
+def readable(colour: Colour, text: Colour, background: Colour) -> Rgb:
     """A colour, mixed with the text's just so far that it can be read: a contrast of 4.5, as the WCAG has it.
 
     napari's dark theme has an error colour that is meant to lie behind text.

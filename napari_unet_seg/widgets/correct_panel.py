@@ -58,6 +58,8 @@ class CorrectPanel(QWidget):
     sliceChosen = Signal(int)
     noticeAnswered = Signal(str)
     """The label of a button of the notice."""
+    revealRequested = Signal(QWidget)
+    """A part that should be in view: it has something to decide."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -124,11 +126,8 @@ class CorrectPanel(QWidget):
     def set_notice(self, text: str, *buttons: str) -> None:
         """Show something to decide, with up to two buttons; an empty text takes it away."""
         self._notice.setValue(text, *buttons)
-
-    @property
-    def notice_widget(self) -> QWidget:
-        """Where the notice stands."""
-        return self._notice
+        if text:
+            self.revealRequested.emit(self._notice)
 
     def notice(self) -> str:
         """The text to be decided on; empty for none."""

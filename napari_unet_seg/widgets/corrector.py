@@ -149,7 +149,7 @@ class Corrector(QObject):
         if at_hand is None or self._history is None:
             return
         work, z = at_hand
-        if not work.mask.is_accepted(z) and work.is_blank(z) and self._in_truth(z):
+        if self._is_unread(work, z):
             self._refuse_blank(z)
             self._tell()
             return
@@ -172,7 +172,7 @@ class Corrector(QObject):
         at_hand = self._at_hand()
         if at_hand is not None:
             work, z = at_hand
-            if work.is_blank(z) and self._in_truth(z):
+            if self._is_unread(work, z):
                 # It shows nothing already, and the dataset's mask of it stays.
                 self._refuse_blank(z)
             else:
@@ -338,9 +338,10 @@ class Corrector(QObject):
             return work, z
         return None
 
-    def _in_truth(self, z: int) -> bool:
+    def _is_unread(self, work: Work, z: int) -> bool:
+        """Whether the slice is empty only because the dataset's mask, which has something there, was not shown."""
         truth = self._dataset_mask()
-        return truth is not None and z < len(truth) and bool(truth[z].any())
+        return work.is_blank(z) and truth is not None and z < len(truth) and bool(truth[z].any())
 
     def _refuse_blank(self, z: int) -> None:
         self.failed.emit(

@@ -287,6 +287,7 @@ class UNetDock(QWidget):
                 "Retrain": self.retrain_panel,
             }
         )
+        self.correct_panel.revealRequested.connect(self._column.reveal)
         self.retrain_panel.revealRequested.connect(self._column.reveal)
         layout = QVBoxLayout(self)
         layout.addWidget(self._column, 1)
@@ -329,7 +330,7 @@ class UNetDock(QWidget):
         self.next.valueChanged.connect(panel.set_suggestion)
         corrector.valueChanged.connect(self.next.refresh)
         corrector.valueChanged.connect(panel.setValue)
-        self.questions.changed.connect(self._show_notice)
+        self.questions.changed.connect(self._set_notice)
         saver.folderWanted.connect(self._choose_overlay)
         for part in (saver, corrector):
             part.caseChanged.connect(self._show_case_state)
@@ -414,10 +415,8 @@ class UNetDock(QWidget):
 
     # Correcting.
 
-    def _show_notice(self, text: str, answers: tuple[str, ...]) -> None:
+    def _set_notice(self, text: str, answers: tuple[str, ...]) -> None:
         self.correct_panel.set_notice(text, *answers)
-        if text:
-            self._column.reveal(self.correct_panel.notice_widget)
 
     def _show_slice(self, z: int) -> None:
         layer = self.segmentation.layer

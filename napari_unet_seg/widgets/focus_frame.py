@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_unet_seg.widgets.contrast import readable
+from napari_unet_seg.widgets.contrast import readable_part
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -48,9 +47,6 @@ class FocusFrame:
     def _colour(self) -> None:
         if not self._used:
             return
-        theme = get_theme(str(self._viewer.theme))
-        parts = (theme.current.as_rgb_tuple(), theme.text.as_rgb_tuple(), theme.background.as_rgb_tuple())
-        current, text, background = (tuple(float(value) for value in part[:3]) for part in parts)
         focused = ", ".join(f"{control}:focus" for control in _CONTROLS)
-        colour = "rgb({}, {}, {})".format(*readable(current, text, background))
+        colour = "rgb({}, {}, {})".format(*readable_part(str(self._viewer.theme), "current"))
         self._widget.setStyleSheet(f"{focused} {{ border: 1px solid {colour}; border-radius: 2px; }}")

@@ -4,38 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari.utils.theme import get_theme
-
-from napari_unet_seg.widgets.contrast import readable
-
-Colour = tuple[int, int, int]
-"""Red, green and blue, 0 to 255."""
+from napari_unet_seg.widgets.contrast import Rgb, part_of_theme, readable_part
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlotColours:
     """The colour of each part of a round's curves."""
 
-    background: Colour
-    text: Colour
-    axis: Colour
-    dice: Colour
-    loss: Colour
+    background: Rgb
+    text: Rgb
+    axis: Rgb
+    dice: Rgb
+    loss: Rgb
 
     @classmethod
     def of_theme(cls, name: str) -> PlotColours:
         """Those that can be read in one of napari's themes."""
-        theme = get_theme(name)
-
-        def part(which: str) -> Colour:
-            red, green, blue = (int(value) for value in getattr(theme, which).as_rgb_tuple()[:3])
-            return red, green, blue
-
-        text, background = part("text"), part("background")
         return cls(
-            background=background,
-            text=text,
-            axis=part("secondary"),
-            dice=readable(part("current"), text, background),
-            loss=readable(part("warning"), text, background),
+            background=part_of_theme(name, "background"),
+            text=part_of_theme(name, "text"),
+            axis=part_of_theme(name, "secondary"),
+            dice=readable_part(name, "current"),
+            loss=readable_part(name, "warning"),
         )

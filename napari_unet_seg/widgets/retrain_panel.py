@@ -42,7 +42,7 @@ class RetrainPanel(QWidget):
     stopRequested = Signal()
     restoreRequested = Signal(int)
     revealRequested = Signal(QWidget)
-    """This part should be scrolled into view: the user has just asked for it."""
+    """A part that should be in view: the user has just asked for it."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)

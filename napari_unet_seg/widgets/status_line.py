@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from napari.utils.theme import get_theme
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from napari_unet_seg.engine.round_process import RoundError
 from napari_unet_seg.errors import InputError, SegmentationError
-from napari_unet_seg.widgets.contrast import readable
+from napari_unet_seg.widgets.contrast import readable_part
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -84,8 +83,5 @@ class StatusLine(QLabel):
         self.valueChanged.emit(text)
 
     def _colour(self) -> None:
-        theme = get_theme(self._viewer.theme)
-        colours = (theme.error.as_rgb_tuple(), theme.text.as_rgb_tuple(), theme.background.as_rgb_tuple())
-        error, text, background = (tuple(float(value) for value in colour[:3]) for colour in colours)
-        shown = readable(error, text, background)
+        shown = readable_part(str(self._viewer.theme), "error")
         self.setStyleSheet("color: rgb({}, {}, {});".format(*shown) if self.is_error else "")

@@ -55,9 +55,9 @@ def test_a_scan_learns_what_its_corrections_have_in_common(open_phantoms: Callab
     volume = dataset["a"].read_image()
     plane = [load_model(name).predict(volume)[5] >= 0.5 for name in ("default", "mine")]
     assert count(plane[1], truth[5]).dice > count(plane[0], truth[5]).dice
-    found = Registry().adaptation(image_hash(volume))
+    found = Registry().model_of_scan(image_hash(volume))
     assert found is not None
-    assert found.name == "mine"
+    assert (found.name, found.scope) == ("mine", "scan")
 
 
 def test_events_tell_of_the_round_from_start_to_end(open_phantoms: Callable[..., Dataset]) -> None:
@@ -561,8 +561,8 @@ def test_an_adaptation_is_found_by_the_scan_as_it_is_read(tmp_path: Path) -> Non
     dataset.save_correction(case.case_id, mask, slices=[3, 4, 5])
     easy = replace(policy("scan", 2), least_gain=-1.0, least_agreement_confirmed=0.0)  # type: ignore[type-var]
     report = run(dataset, policy=easy)
-    found = Registry().adaptation(image_hash(case.read_image()))
-    assert (found is not None) == report["promoted"]
+    found = Registry().model_of_scan(image_hash(case.read_image()))
+    assert (found is not None and found.scope == "scan") == report["promoted"]
     _, description = load_checkpoint(VersionLine("mine", registry=Registry()).versions()[-1].path)
     assert description.training["image_hash"] == image_hash(case.read_image())
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description, save_checkpoint
 from napari_unet_seg.engine.config import DEFAULT_UNET, SEED_UNET
-from napari_unet_seg.engine.registry import Registry
+from napari_unet_seg.engine.registry import RegisteredModel, Registry
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.unet import UNet
 from napari_unet_seg.engine.versions import VersionLine
@@ -192,20 +192,26 @@ def adapted(registry: Registry, name: str, *, image_hash: str, age: float = 0) -
     return path
 
 
+def adaptation(registry: Registry, image_hash: str) -> RegisteredModel | None:
+    """The model that is adapted to a scan now."""
+    model = registry.model_of_scan(image_hash)
+    return model if model is not None and model.scope == "scan" else None
+
+
 def test_a_scan_finds_the_model_adapted_to_it(tmp_path: Path) -> None:
     registry = Registry()
-    assert registry.adaptation("a") is None
+    assert adaptation(registry, "a") is None
     registry.import_file(save_small(tmp_path / "plain.safetensors"))
     adapted(registry, "old", image_hash="a", age=100)
     adapted(registry, "other", image_hash="b")
     (registry.folder / "broken.safetensors").write_text("no")
-    found = registry.adaptation("a")
+    found = adaptation(registry, "a")
     assert found is not None
     assert (found.name, found.scope, found.case) == ("old", "scan", "P1")
     adapted(registry, "new", image_hash="a")
-    assert registry.adaptation("a").name == "new"
-    assert registry.adaptation("c") is None
-    assert registry.adaptation("") is None
+    assert adaptation(registry, "a").name == "new"
+    assert adaptation(registry, "c") is None
+    assert adaptation(registry, "") is None
     scopes = {model.name: (model.scope, model.case) for model in registry.list() if not model.shipped}
     assert scopes["plain"] == scopes["broken"] == ("model", "")
     assert scopes["other"] == ("scan", "P1")
@@ -217,11 +223,11 @@ def test_going_back_to_the_start_ends_an_adaptation(tmp_path: Path) -> None:
     line.begin(save_small(tmp_path / "parent.safetensors"))
     network, description = load_checkpoint(line.path)
     line.add(network, replace(description, training={"scope": "scan", "image_hash": "a"}), promoted=True)
-    assert registry.adaptation("a").name == "mine"
+    assert adaptation(registry, "a").name == "mine"
     line.restore(0)
-    assert registry.adaptation("a") is None
+    assert adaptation(registry, "a") is None
     line.restore(1)
-    assert registry.adaptation("a").name == "mine"
+    assert adaptation(registry, "a").name == "mine"
 
 
 def line_of_scan(registry: Registry, name: str, parent: Path, *, image_hash: str, promoted: bool = True) -> VersionLine:
@@ -257,7 +263,7 @@ def test_going_back_ends_the_adaptation_also_beside_an_older_one(tmp_path: Path)
     adapted(registry, "old", image_hash="a", age=100)
     line = line_of_scan(registry, "mine", parent, image_hash="a")
     line.restore(0)
-    assert (registry.adaptation("a"), registry.model_of_scan("a").name) == (None, "mine")
+    assert (adaptation(registry, "a"), registry.model_of_scan("a").name) == (None, "mine")
     # What was only tried takes the place of nothing.
     line_of_scan(registry, "tried", parent, image_hash="a", promoted=False)
     assert registry.model_of_scan("a").name == "mine"

@@ -12,6 +12,7 @@ from napari.components import ViewerModel
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
+from napari_unet_seg.loading import OwnModel
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.demo import add_dock
 from napari_unet_seg.widgets.dock import UNetDock
@@ -65,7 +66,9 @@ def adaptations() -> dict[str, str]:
 @pytest.fixture
 def session(segmenter: FakeSegmenter, dataset: FakeDataset, adaptations: dict[str, str]) -> Session:
     return Session(
-        open_dataset=lambda path: dataset, load_model=lambda name: segmenter, find_adaptation=adaptations.get
+        open_dataset=lambda path: dataset,
+        load_model=lambda name: segmenter,
+        find_own_model=lambda image_hash: OwnModel(adaptations[image_hash]) if image_hash in adaptations else None,
     )
 
 

@@ -149,7 +149,10 @@ def next_dock(qtbot: QtBot, segmenter: FakeSegmenter, pretended: dict[str, Any])
     docks = []
 
     def start() -> UNetDock:
-        viewer, session = ViewerModel(), Session(load_model=lambda name: segmenter, find_adaptation=lambda name: None)
+        viewer, session = (
+            ViewerModel(),
+            Session(load_model=lambda name: segmenter, find_own_model=lambda image_hash: None),
+        )
         dock = UNetDock(viewer, session=session, list_models=lambda: ["default"], **pretended)
         qtbot.addWidget(dock)
         add_image(viewer, "under another name")

@@ -31,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def session(segmenter: FakeSegmenter) -> Session:
-    return Session(load_model=lambda name: segmenter, find_adaptation=lambda image_hash: None)
+    return Session(load_model=lambda name: segmenter, find_own_model=lambda image_hash: None)
 
 
 @pytest.fixture

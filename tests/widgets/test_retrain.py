@@ -20,6 +20,7 @@ from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.round_process import RoundError
 from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError, ReadOnlyError
+from napari_unet_seg.loading import find_own_model
 from napari_unet_seg.widgets.adaptations import adaptation_name, is_adaptation_name
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
 from napari_unet_seg.widgets.dock import UNetDock, _registered_models
@@ -526,14 +527,14 @@ def test_versions_are_listed_and_brought_back(
 
 
 def test_a_model_of_the_scan_s_own_can_be_brought_back_whatever_its_name(
-    opened: UNetDock, dataset: FakeDataset, adaptations: dict[str, str], tmp_path: Path, settle: Settle
+    opened: UNetDock, dataset: FakeDataset, tmp_path: Path, settle: Settle
 ) -> None:
     image, line = image_hash(dataset["one"].volume), VersionLine("mine", registry=Registry())
     line.begin(save_small(tmp_path / "parent.safetensors"))
     network, description = load_checkpoint(line.path)
     training = {"scope": "scan", "image_hash": image, "round": {"promoted": True}}
     line.add(network, replace(description, name="mine", training=training), promoted=True)
-    adaptations[image] = "mine"
+    opened.session._find_own_model = find_own_model
     opened.retrain._versions = lambda name: VersionLine(name, registry=Registry())
     table = opened.retrain_panel.versions
 
@@ -547,7 +548,6 @@ def test_a_model_of_the_scan_s_own_can_be_brought_back_whatever_its_name(
     table._table.selectRow(1)
     table._use.click()
     settle()
-    del adaptations[image]
     assert open_again() == ["promoted", "in use"]
     assert (opened.runner.model(), "mine" in _registered_models()) == ("default", False)
     table._table.selectRow(0)

@@ -181,32 +181,6 @@ def reopened(dock: UNetDock, settle: Settle) -> None:
     settle()
 
 
-def test_slices_that_nothing_is_known_of_are_not_taken_for_empty(
-    opened: UNetDock, dataset: FakeDataset, settle: Settle
-) -> None:
-    truth = dataset["one"].mask
-    lesion = int(np.argmax(truth.sum(axis=(1, 2))))
-    opened.corrector.start()
-    stroke(opened, lesion)
-    opened.saver.save()
-    settle()
-    reopened(opened, settle)
-    other = next(z for z in np.flatnonzero(truth.any(axis=(1, 2))) if z != lesion)
-    opened._viewer.dims.set_point(0, opened.segmentation.layer.scale[0] * other)
-    opened.corrector.accept()
-    assert opened.saver.unsaved() == []
-    assert "nothing is known of slice" in opened.status.value()
-    opened._viewer.dims.set_point(0, opened.segmentation.layer.scale[0] * lesion)
-    opened.corrector.revert()
-    assert opened.saver.unsaved() == []
-    # The dataset's own mask is still on offer.
-    assert not opened.correct_panel._start.isHidden()
-    opened.corrector.start()
-    np.testing.assert_array_equal(opened.segmentation.layer.data[other], truth[other])
-    assert opened.correct_panel._start.isHidden()
-    assert opened.saver.unsaved() == []
-
-
 @pytest.fixture
 def bare(opened: UNetDock, dataset: FakeDataset, settle: Settle) -> tuple[UNetDock, int, int]:
     """A case of which one slice was corrected, open again; that slice, and another one with tumour in the dataset."""
@@ -218,6 +192,25 @@ def bare(opened: UNetDock, dataset: FakeDataset, settle: Settle) -> tuple[UNetDo
     settle()
     reopened(opened, settle)
     return opened, lesion, next(int(z) for z in np.flatnonzero(truth.any(axis=(1, 2))) if z != lesion)
+
+
+def test_slices_that_nothing_is_known_of_are_not_taken_for_empty(
+    bare: tuple[UNetDock, int, int], dataset: FakeDataset
+) -> None:
+    opened, lesion, other = bare
+    opened._viewer.dims.set_point(0, opened.segmentation.layer.scale[0] * other)
+    opened.corrector.accept()
+    assert opened.saver.unsaved() == []
+    assert "nothing is known of slice" in opened.status.value()
+    opened._viewer.dims.set_point(0, opened.segmentation.layer.scale[0] * lesion)
+    opened.corrector.revert()
+    assert opened.saver.unsaved() == []
+    # The dataset's own mask is still on offer.
+    assert not opened.correct_panel._start.isHidden()
+    opened.corrector.start()
+    np.testing.assert_array_equal(opened.segmentation.layer.data[other], dataset["one"].mask[other])
+    assert opened.correct_panel._start.isHidden()
+    assert opened.saver.unsaved() == []
 
 
 def test_a_stroke_where_nothing_was_shown_does_not_replace_the_datasets_mask_unasked(
