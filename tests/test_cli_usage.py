@@ -25,8 +25,12 @@ MISTAKES = {
     "finetune scan --name mine --scope all": (
         f"invalid choice 'all' for argument '--scope'. Expected one of ('scan', 'model'){_SEE} finetune --help"
     ),
-    "finetune scan --name mine --seconds soon": (
-        f"Error parsing --seconds: could not convert string to float: 'soon'{_SEE} --help"
+    "finetune scan --name mine --seconds soon": f"--seconds must be a number, got 'soon'{_SEE} --help",
+    "predict scan --output masks --threshold half": f"--threshold must be a number, got 'half'{_SEE} --help",
+    "suggest scan --limit 1.5": f"--limit must be a whole number, got '1.5'{_SEE} --help",
+    "sgment scan --threshold 0.5": (
+        "Unrecognized or misplaced options: sgment scan --threshold 0.5; available subcommands: demo, predict, "
+        f"evaluate, finetune, suggest, convert, models, doctor; perhaps you meant: --threshold FLOAT{_SEE} --help"
     ),
     "predict scan --output masks ---------": f"Unrecognized options: ---------{_SEE} --help",
 }

@@ -14,6 +14,10 @@ from napari_unet_seg.errors import InputError
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _BORDER = " │"
 _RULE = re.compile(r"╭.*╮|╰─*╯|[─-]{8,}")
+_APPLIED = re.compile(r" \(applied to [^)]*\)")
+_NO_NUMBER = re.compile(
+    r"Error parsing (?P<option>--\S+): [^';]*?\b(?P<kind>int|float)\b[^';]*(?P<given>'[^']*')\]?", re.IGNORECASE
+)
 _DEEP = 6
 """Columns from which a row is the help of the option above it."""
 
@@ -64,7 +68,13 @@ def _line(box: str) -> str:
             told.append(f"see {words.split(maxsplit=4)[-1]}")
         elif words and not words.startswith("Argument helptext"):
             told.append(words[0].lower() + words[1:])
-    return "; ".join(each.rstrip(".") for each in told)
+    line = "; ".join(each.rstrip(".") for each in told)
+    return _NO_NUMBER.sub(_wants_number, _APPLIED.sub("", line))
+
+
+def _wants_number(found: re.Match[str]) -> str:
+    kind = "a whole number" if found["kind"].lower() == "int" else "a number"
+    return f"{found['option']} must be {kind}, got {found['given']}"
 
 
 def _words(rows: list[str]) -> str:
