@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,20 @@ def lgg() -> Path:
     if not folder.is_dir():
         pytest.skip("the real scans are not here")
     return folder
+
+
+@pytest.fixture
+def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
+    """Have the system refuse to list a folder, as it does to everybody but its administrator."""
+    scandir = os.scandir
+
+    def forbid(folder: Path) -> Path:
+        def listed(path: str | Path = ".") -> Iterator[os.DirEntry[str]]:
+            if os.fspath(path) == os.fspath(folder):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+            return scandir(path)
+
+        monkeypatch.setattr("os.scandir", listed)
+        return folder
+
+    return forbid

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from napari_unet_seg.commands.status import report_case
 from napari_unet_seg.data.case import Case
-from napari_unet_seg.data.dataset import Dataset, open_dataset
+from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.roles import arrange_channels
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
@@ -37,6 +37,7 @@ from napari_unet_seg.engine.working_grid import to_working_grid
 from napari_unet_seg.errors import InputError, SegmentationError
 from training.command_line import command, command_parser, positive_int, report_file
 from training.json_file import save_json
+from training.whole_dataset import open_whole
 
 EQUAL = 0.999
 """Share of equal pixels from which two ways to predict count as one."""
@@ -189,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problems: list[int] = []
     network, description = load_checkpoint(Registry().path(given.model))
     segmenter = Segmenter(network, description, device=given.device, precision=precision)
-    for each in compare(network, segmenter, open_dataset(given.data), every=given.every, problems=problems):
+    for each in compare(network, segmenter, open_whole(given.data), every=given.every, problems=problems):
         change = "" if each.change is None else f", Dice with the ground truth {each.change:+.6f}"
         print(f"{each.case}: {each.equal:.6%} of the pixels equal{change}", flush=True)
         found.append(each)

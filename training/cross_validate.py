@@ -31,7 +31,7 @@ from typing import Any
 
 import torch
 
-from napari_unet_seg.data.dataset import Dataset, open_dataset
+from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.data.splits import labelled_slices, pictures_of_unknown
 from napari_unet_seg.engine.checkpoint import read_description
@@ -53,6 +53,7 @@ from training.run_folder import RunFolder, check_free, folder_of
 from training.settings import changed_recipe
 from training.split import read_folds
 from training.train import train
+from training.whole_dataset import open_whole
 
 
 def run_fold(
@@ -174,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.worst < 0:
         parser.error(f"--worst must not be negative, got {given.worst}")
     torch.set_num_threads(given.threads or default_threads())
-    dataset = open_dataset(given.data)
+    dataset = open_whole(given.data)
     check_writable(given.output / "cross_validation.json")
     if given.checkpoints:
         source = "those that the headers of the checkpoints name"

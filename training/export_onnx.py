@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_unet_seg.data.case import Case
-from napari_unet_seg.data.dataset import Dataset, open_dataset
+from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint
 from napari_unet_seg.engine.config import UNetConfig
@@ -34,6 +34,7 @@ from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.errors import InputError
 from training.agreement import EQUAL, Agreement, agreement, case_by_case
 from training.command_line import command, command_parser, positive_int
+from training.whole_dataset import open_whole
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -240,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     onnx, read = load_onnx(given.output, threads=given.threads)
     found: list[Agreement] = []
     problems: list[int] = []
-    for each in compare(network, onnx, read, open_dataset(given.check), problems=problems):
+    for each in compare(network, onnx, read, open_whole(given.check), problems=problems):
         print(f"{each.case}: {each.equal:.6%} of the pixels equal, Dice {each.dice:.6f}", flush=True)
         found.append(each)
     if not found:

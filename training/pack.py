@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.splits import labelled_slices, parts_of_folders
 from napari_unet_seg.engine.shard_index import ShardIndex
 from napari_unet_seg.errors import InputError
@@ -19,6 +18,7 @@ from training.recipe import Recipe
 from training.recipes import RECIPES
 from training.spill import pack
 from training.training_data import prepared_cases
+from training.whole_dataset import open_whole
 
 
 def pack_dataset(recipe: Recipe, *, data: str, output: str, shard_bytes: int) -> ShardIndex:
@@ -40,7 +40,7 @@ def pack_dataset(recipe: Recipe, *, data: str, output: str, shard_bytes: int) ->
     InputError
         If the data cannot be used, or the shards cannot be written.
     """
-    dataset = open_dataset(data)
+    dataset = open_whole(data)
     labelled = labelled_slices(dataset.cases)
     cases = [case for case in dataset if case.case_id in labelled]
     if not cases:

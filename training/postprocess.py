@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.engine.checkpoint import file_hash
 from training.command_line import command, command_parser, positive_int
@@ -31,6 +30,7 @@ from training.report.fold_settings import held_out_cases, score_fold_settings
 from training.report.held_out import check_readable
 from training.report.mask_settings import rules, thresholds
 from training.report.settings_table import compare, markdown
+from training.whole_dataset import open_whole
 
 
 def study(
@@ -47,7 +47,7 @@ def study(
     InputError
         If dataset or checkpoints cannot be used, see `held_out_cases`, or a case cannot be read.
     """
-    dataset = open_dataset(data)
+    dataset = open_whole(data)
     own, folds = held_out_cases(checkpoints, dataset)
     for cases in folds:
         check_readable(cases)

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from napari_unet_seg.data.dataset import Dataset, open_dataset
+from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.data.formats.atomic import check_writable, write_bytes
 from napari_unet_seg.engine.checkpoint import read_description
 from napari_unet_seg.errors import InputError, reading
@@ -48,6 +48,7 @@ from training.run_folder import check_free
 from training.settings import changed_recipe
 from training.split import make_split
 from training.train import train
+from training.whole_dataset import open_whole
 
 SEEDS = ("seed_000", "seed_000_128", "seed_001", "seed_002", "seed_003", "seed_004")
 SIZES = ("seed_000", "seed_000_128")
@@ -146,7 +147,7 @@ def _sources(recipes: Sequence[Recipe], *, lgg: Path | None, coco: Path | None) 
         if data is None:
             raise InputError(f"{recipe.name} needs the dataset of {'--coco' if given else '--data'}")
         if data not in datasets:
-            datasets[data] = open_dataset(data)
+            datasets[data] = open_whole(data)
         split = make_split(recipe.split, datasets[data])
         if not split.validation and not split.test:
             problem = "leaves no slice to validate or test, so there is nothing to score; use training.cross_validate"
@@ -194,7 +195,7 @@ def _write(rows: Sequence[dict[str, Any]], *, output: Path) -> None:
 
 def _examples(row: dict[str, Any], predicted: dict[str, PredictedSlices]) -> list[Example]:
     """The telling slices of the first model, with the masks of all."""
-    dataset = open_dataset(row["data"])
+    dataset = open_whole(row["data"])
     first = next(iter(predicted.values()))
     examples = []
     for place in telling_slices(first, _EXAMPLES):

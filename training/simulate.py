@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.formats.atomic import check_writable
 from napari_unet_seg.engine.finetune import finetune
 from napari_unet_seg.engine.policy import POLICIES
@@ -40,6 +39,7 @@ from training.simulation.retraining import Plan
 from training.simulation.studies import draws, make_cohort, protocol, run_scans, scan_runs
 from training.simulation.summary import summarise_models, summarise_scans
 from training.simulation.tables import model_table, scan_line, scan_table
+from training.whole_dataset import open_whole
 
 Result = dict[str, Any]
 
@@ -53,7 +53,7 @@ def simulate_scans(given: argparse.Namespace, plan: Plan) -> Result:
         If the cases cannot be used, or no run comes to an end.
     """
     runs = scan_runs(
-        open_dataset(plan.data),
+        open_whole(plan.data),
         given.model,
         cases=given.cases or (),
         limit=given.limit,
@@ -89,7 +89,7 @@ def simulate_models(given: argparse.Namespace, plan: Plan) -> Result:
     if len(given.model) != 1:
         raise InputError("the scope model takes one checkpoint")
     (checkpoint,) = given.model
-    dataset = open_dataset(plan.data)
+    dataset = open_whole(plan.data)
     cohort = make_cohort(
         dataset,
         checkpoint,

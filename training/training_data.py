@@ -16,7 +16,6 @@ import torch
 
 from napari_unet_seg.data.case import Case
 from napari_unet_seg.data.checks import check_usable
-from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.roles import arrange_channels
 from napari_unet_seg.data.splits import Part, Split, labelled_slices, parts_of_folders, pictures_of_unknown
 from napari_unet_seg.engine.prepared_case import PreparedCase, prepare
@@ -30,6 +29,7 @@ from training.memory_limit import default_limit
 from training.recipe import Recipe
 from training.spill import Spill, hold_or_stream
 from training.split import check_left_out, read_folds, split_fingerprint, split_slices
+from training.whole_dataset import open_whole
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,7 +86,7 @@ def read_training_data(
     """
     if holds_shards(data):
         return _from_shards(recipe, data, left_out=left_out, device=device, spill=spill)
-    dataset = open_dataset(data)
+    dataset = open_whole(data)
     slices = labelled_slices(case for case in dataset.cases if case.case_id not in left_out)
     if not slices:
         raise InputError("no case has a mask to learn from", path=data)

@@ -1,8 +1,5 @@
 """Folders that may not be listed: they are named, and the rest of the dataset stays usable."""
 
-import errno
-import os
-
 import numpy as np
 import pytest
 
@@ -11,23 +8,6 @@ from napari_unet_seg.errors import InputError
 from tests.data.test_dataset import make_patient, make_sequences
 from tests.data.test_folders import plane, save
 from tests.data.test_nnunet import SHAPE, make
-
-
-@pytest.fixture
-def forbid(monkeypatch):
-    """Have the system refuse to list a folder, as it does to everybody but its administrator."""
-    scandir = os.scandir
-
-    def forbid(folder):
-        def listed(path="."):
-            if os.fspath(path) == os.fspath(folder):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
-            return scandir(path)
-
-        monkeypatch.setattr("os.scandir", listed)
-        return folder
-
-    return forbid
 
 
 def of_kaggle(root):

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.splits import LEAKY, PARTS, Part, Split
 from napari_unet_seg.engine.checkpoint import file_hash
 from napari_unet_seg.engine.schedule import Schedule
@@ -18,6 +17,7 @@ from training.report.honest import honest_scores
 from training.report.same_split import check_same_split
 from training.report.seed_scores import PredictedSlices, predict_slices, seed_figures
 from training.split import make_split
+from training.whole_dataset import open_whole
 
 
 def split_label(split: Split, kind: str) -> str:
@@ -55,7 +55,7 @@ def evaluate_recipe(
     InputError
         If the checkpoint or the data cannot be used, or do not go together.
     """
-    dataset = open_dataset(data)
+    dataset = open_whole(data)
     split = make_split(recipe.split, dataset)
     segmenter = load_model(checkpoint, device=device)
     training = segmenter.description.training
