@@ -12,13 +12,16 @@ from napari_unet_seg.data.volume import Array, Mask
 from napari_unet_seg.engine.postprocess import foreground_box
 
 PER_UNSURE = 2.0
+PER_UNSURE_EMPTY = 0.5
 PER_BORDER = 0.5
 PER_ALONE = 0.5
-PER_BRIGHT = 1.0
+PER_BRIGHT = 0.5
 """Wrong pixels that one pixel of each sign stands for.
 
-Rounded from a non-negative least-squares fit on scans that the model had not seen (18 patients of the LGG dataset).
-FLAIR around a mask that is there is left out: it made the order of the slices worse on patients left out of the fit.
+Rounded from a non-negative least-squares fit on scans that the model had not seen (18 patients of the LGG dataset); the
+signs of slices without a mask, which are mostly false alarms where the scan has one elsewhere (`PER_UNSURE_EMPTY`,
+`PER_BRIGHT`), so that the first slices hold most wrong pixels, see training/README.md. FLAIR around a mask that is
+there is left out: it made the order of the slices worse on patients left out of the fit.
 """
 
 _FLOOR = 0.02
@@ -61,7 +64,12 @@ class SliceSigns:
 
     def expected(self) -> NDArray[np.float64]:
         """Wrong pixels of each slice."""
-        return PER_UNSURE * self.unsure + PER_BORDER * self.border + PER_ALONE * self.alone + PER_BRIGHT * self.bright
+        return self.doubted() + PER_BORDER * self.border + PER_ALONE * self.alone + PER_BRIGHT * self.bright
+
+    def doubted(self) -> NDArray[np.float64]:
+        """Those of them that the model's own word stands for."""
+        empty = (self.area == 0) & self.area.any()
+        return np.where(empty, PER_UNSURE_EMPTY, PER_UNSURE) * self.unsure
 
 
 def find_signs(

@@ -13,7 +13,7 @@ from napari_unet_seg.data.dataset import Case, Dataset
 from napari_unet_seg.data.roles import arrange_channels, flair_index
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.engine.bright_flair import bright_region
-from napari_unet_seg.engine.expected_error import PER_BRIGHT, PER_UNSURE, SliceSigns, error_alike, find_signs
+from napari_unet_seg.engine.expected_error import PER_BRIGHT, SliceSigns, error_alike, find_signs
 from napari_unet_seg.engine.postprocess import any_class, mask_from_probability
 from napari_unet_seg.errors import InputError, SegmentationError
 
@@ -26,11 +26,10 @@ _APART = 5.0
 _KNOWN = 0.25
 """What a corrected slice tells of the error of its neighbour; of the next but one this squared, and so on."""
 
-_HELPED = 0.25
+_HELPED = 0.1
 """By how much correcting a slice helps its neighbour, through what is learned from it; squared for the next but one.
 
-It spreads the picks. Less of it puts slightly more wrong pixels right at once; how much is best for a round is not
-settled, too few rounds were compared."""
+It spreads the picks. Less of it puts more wrong pixels right at once, more of it leaves more for a round to gain."""
 
 _REGION = 0.5
 """Share of bright regions, in scans where the model finds nothing, that are tumour."""
@@ -270,7 +269,7 @@ def _reason(z: int, signs: SliceSigns, *, region: float, told_by: tuple[int, int
     if told_by is not None:
         return f"{told_by[1]} pixels like those corrected in slice {told_by[0]}"
     if not signs.area[z]:
-        if PER_BRIGHT * signs.bright[z] + _REGION * region > PER_UNSURE * signs.unsure[z]:
+        if PER_BRIGHT * signs.bright[z] + _REGION * region > signs.doubted()[z]:
             return "no mask but bright FLAIR" + (" on one side" if region else "")
         return "no mask, but the model is unsure"
     if not signs.touches[z] and len(signs.area) > 1:

@@ -101,6 +101,15 @@ def test_a_slice_without_mask_that_the_model_is_unsure_of() -> None:
     assert reasons(ranked(p))[7] == "no mask, but the model is unsure"
 
 
+def test_doubt_without_a_mask_counts_for_more_where_the_scan_has_none_at_all() -> None:
+    nothing = np.zeros((DEPTH, SIZE, SIZE), np.float32)
+    scores = []
+    for p in (column(), nothing):
+        p[8, 10:20, 10:20] = 0.4
+        scores.append({suggestion.slice: suggestion.score for suggestion in ranked(p)}[8])
+    assert scores == pytest.approx([20, 80], abs=1)
+
+
 def test_in_a_scan_without_any_mask_the_bright_side_is_shown() -> None:
     volume, truth = make_phantom(slices=12, size=64)
     nothing = np.zeros(truth.shape, np.float32)
