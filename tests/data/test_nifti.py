@@ -174,6 +174,28 @@ def test_damaged_files_are_refused_quietly(tmp_path, capfd, name):
     assert capfd.readouterr().err == ""
 
 
+def test_a_flipped_bit_is_not_read_as_other_voxels(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    save(path, np.random.default_rng(0).integers(0, 999, SHAPE, dtype=np.int16))
+    payload = bytearray(path.read_bytes())
+    payload[len(payload) // 2] ^= 1
+    path.write_bytes(payload)
+    # Nothing but the checksum tells of it.
+    assert not np.array_equal(nib.load(path).dataobj, np.random.default_rng(0).integers(0, 999, SHAPE))
+    for read in (nifti.read_image, lambda path: nifti.read_labels(path, like=path)):
+        with pytest.raises(InputError, match=r"a\.nii\.gz: this NIfTI file is damaged"):
+            read(path)
+
+
+def test_members_in_a_row_are_one_file(tmp_path):
+    # As bgzip writes them.
+    save(tmp_path / "a.nii", np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE))
+    payload = (tmp_path / "a.nii").read_bytes()
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(payload[:1000]) + gzip.compress(payload[1000:]))
+    read, plain = nifti.read_image(tmp_path / "a.nii.gz"), nifti.read_image(tmp_path / "a.nii")
+    np.testing.assert_array_equal(read.data, plain.data)
+
+
 def test_colours_are_refused(tmp_path):
     dtype = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
     nib.save(nib.Nifti1Image(np.zeros(SHAPE, dtype), np.eye(4)), tmp_path / "a.nii")
