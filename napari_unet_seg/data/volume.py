@@ -88,8 +88,25 @@ class Volume:
     @property
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres."""
-        z, y, x = self.spacing
-        return z * y * x / 1000.0
+        return millilitres(self.spacing, affine=self.affine)
+
+
+def millilitres(spacing: tuple[float, float, float], *, affine: NDArray[np.float64]) -> float:
+    """Volume of one voxel in millilitres.
+
+    Where the slices are shifted against one another, as in a tilted gantry, it leans, and is less than its sides say.
+
+    Parameters
+    ----------
+    spacing : tuple of float
+        Length of its sides along ``(z, y, x)`` in mm.
+    affine : ndarray
+        4x4; its lengths do not matter, only the angles between the axes.
+    """
+    z, y, x = spacing
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    upright = float(abs(np.linalg.det(affine[:3, :3] / sides))) if sides.all() else 1.0
+    return z * y * x * upright / 1000.0
 
 
 def screen_affine(spacing: tuple[float, float, float]) -> NDArray[np.float64]:

@@ -70,6 +70,7 @@ def score_case(
     y: Mask,
     labelled: NDArray[np.bool_],
     spacing: tuple[float, float, float],
+    voxel_ml: float | None = None,
     spacing_known: bool = True,
 ) -> tuple[CaseScores, list[SliceScores]]:
     """Scores of one case.
@@ -86,6 +87,8 @@ def score_case(
         ``(Z,)`` bool: a slice without a mask is unknown, not empty, and counts nowhere.
     spacing : (float, float, float)
         Along ``(z, y, x)`` in mm.
+    voxel_ml : float, optional
+        Volume of a voxel; by default that of one whose sides stand at right angles.
     spacing_known : bool
         Whether it is that of the patient.
 
@@ -111,7 +114,7 @@ def score_case(
         for z in np.flatnonzero(labelled)
     ]
     total = sum((item.counts for item in slices), Counts())
-    voxel_ml = float(np.prod(spacing)) / 1000
+    voxel_ml = float(np.prod(spacing)) / 1000 if voxel_ml is None else voxel_ml
     scores = CaseScores(
         case=case_id,
         dice=total.dice,
@@ -227,6 +230,7 @@ def score_cases(
                 y=mask,
                 labelled=case.labelled_slices(),
                 spacing=volume.spacing,
+                voxel_ml=volume.voxel_ml,
                 spacing_known=volume.spacing_known,
             )
         except (InputError, SegmentationError, MemoryError) as error:

@@ -35,7 +35,7 @@ def layer_geometry(meta: Mapping[str, Any]) -> LayerGeometry:
         What napari hands a writer: ``scale``, ``translate``, ``rotate``, ``shear``, ``affine``, ``units`` of pint,
         and ``metadata``, in which `layers.origin_of` may have put the affine of the scan.
     """
-    scan = _affine_of_scan(meta.get("metadata", {}))
+    scan = affine_of_scan(meta.get("metadata", {}))
     if scan is None:
         affine, moved = screen_affine((1.0, 1.0, 1.0)) @ _to_world(meta, thickness=1.0), False
     else:
@@ -78,7 +78,7 @@ def _millimetres(unit: Any) -> float:
     return float((1.0 * unit).m_as("mm")) if unit.is_compatible_with("mm") else 1.0
 
 
-def _affine_of_scan(known: Mapping[str, Any]) -> Matrix | None:
+def affine_of_scan(known: Mapping[str, Any]) -> Matrix | None:
     """The one of the scan; None where metadata have none, or another program's under the same name."""
     affine = known.get("affine")
     if not isinstance(affine, np.ndarray) or affine.shape != (4, 4) or not np.issubdtype(affine.dtype, np.number):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,9 @@ from napari.utils.colormaps import DirectLabelColormap, direct_colormap
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.roles import guess_role
-from napari_unet_seg.data.volume import Array, Mask, Volume
+from napari_unet_seg.data.volume import Array, Mask, Volume, millilitres
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.widgets.layer_geometry import affine_of_scan
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
@@ -112,7 +112,8 @@ def voxel_ml(layer: Layer) -> float | None:
     of_lengths = layer.ndim > 2 and _in_lengths(layer)
     if not of_lengths and not layer.metadata.get("spacing_known", False):
         return None
-    return math.prod(spacing_of(layer)) / 1000
+    affine = affine_of_scan(layer.metadata)
+    return millilitres(spacing_of(layer), affine=np.eye(4) if affine is None else affine)
 
 
 def reference_of(sources: Mapping[str, ImageSource]) -> Layer | None:

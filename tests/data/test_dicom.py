@@ -19,6 +19,7 @@ from tests.data.dicom_files import (
     AXIAL,
     CORONAL,
     SAGITTAL,
+    SPACING,
     STEP,
     new_file,
     oblique,
@@ -553,6 +554,7 @@ def test_a_tilted_gantry_stays_tilted_where_slices_are_missing(tmp_path, left_ou
     write_series(tmp_path, pixels, positions=[positions[index] for index in kept])
     volume = open_dataset(tmp_path).cases[0].read_image()
     assert volume.spacing[0] == pytest.approx(np.hypot(STEP, 0.9))
+    assert volume.voxel_ml == pytest.approx(SPACING[0] * SPACING[1] * STEP / 1000)
     # From one slice to the next in left-posterior-superior mm.
     np.testing.assert_allclose(volume.affine[:3, 2] * [-1, -1, 1], (0, 0.9, STEP), atol=1e-6)
 

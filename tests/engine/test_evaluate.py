@@ -43,6 +43,12 @@ def test_a_case_by_hand() -> None:
     assert len(slices) == 3
 
 
+def test_a_leaning_voxel_holds_less_than_its_sides_say() -> None:
+    scores, _ = scored(*masks(), voxel_ml=0.008)
+    assert scores.volume_ml_true == pytest.approx(4 * 0.008)
+    assert scores.volume_ml_pred == pytest.approx(3 * 0.008)
+
+
 def test_the_summary_by_hand() -> None:
     scores, slices = scored(*masks())
     summary = summarise([scores], slices)

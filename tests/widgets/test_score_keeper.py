@@ -1,6 +1,7 @@
 """What is scored, against which truth, and in which unit."""
 
 from collections.abc import Callable
+from typing import Any
 
 import dask.array
 import numpy as np
@@ -14,6 +15,8 @@ from napari_unet_seg.widgets.layers import sources_of
 from tests.widgets.test_whose_work import stroke
 
 Settle = Callable[[], None]
+# 3 mm from slice to slice, 1.8 of them backwards.
+LEANING = np.array([[-1.0, 0, 0, 0], [0, -1, -1.8, 0], [0, 0, 2.4, 0], [0, 0, 0, 1]])
 
 
 def test_a_lazy_truth_is_scored(segmented: UNetDock, viewer: ViewerModel) -> None:
@@ -68,6 +71,8 @@ def test_a_truth_that_gets_a_fourth_axis_is_watched_no_more(
         (("s", "mm", "mm"), {}, None),
         (None, {"spacing_known": True}, 0.003),
         (None, {"spacing_known": False}, None),
+        (None, {"spacing_known": True, "affine": LEANING}, 0.0024),
+        (None, {"spacing_known": True, "affine": "another program's"}, 0.003),
     ],
 )
 def test_volumes_are_in_ml_where_the_spacing_is_known(
@@ -75,7 +80,7 @@ def test_volumes_are_in_ml_where_the_spacing_is_known(
     viewer: ViewerModel,
     settle: Settle,
     units: tuple[str, ...] | None,
-    metadata: dict[str, bool],
+    metadata: dict[str, Any],
     voxel_ml: float | None,
 ) -> None:
     settle()

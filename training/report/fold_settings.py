@@ -118,6 +118,7 @@ def score_fold_settings(
                         y=truth,
                         labelled=case.labelled_slices(),
                         spacing=volume.spacing,
+                        voxel_ml=volume.voxel_ml,
                     )
                 scores[setting].append(known[key])
         if progress is not None:

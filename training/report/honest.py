@@ -100,6 +100,7 @@ def _leaked(
             y=truth,
             labelled=chosen,
             spacing=volume.spacing,
+            voxel_ml=volume.voxel_ml,
         )
         # Single slices, put together, are no body: there is no distance between surfaces.
         cases.append(replace(scores, hd95_mm=None))
