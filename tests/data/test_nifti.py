@@ -158,6 +158,23 @@ def test_header_without_orientation(tmp_path):
     assert "does not say how the patient lay" in volume.notes[0]
 
 
+def test_the_qform_counts_where_the_sform_is_of_no_use(tmp_path):
+    values = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
+    image = nib.Nifti1Image(values, affine_with("RAS"))
+    image.set_qform(affine_with("RAS"), code=1)
+    nib.save(image, tmp_path / "a.nii")
+    payload = bytearray((tmp_path / "a.nii").read_bytes())
+    payload[280:328] = bytes(48)  # srow_x to srow_z
+    (tmp_path / "b.nii").write_bytes(payload)
+    good, volume = nifti.read_image(tmp_path / "a.nii"), nifti.read_image(tmp_path / "b.nii")
+    np.testing.assert_allclose(volume.affine, good.affine, atol=1e-4)
+    np.testing.assert_array_equal(volume.data, good.data)
+    assert volume.notes == ()
+    mask = (good.data[0] % 7 == 0).astype(np.uint8)
+    nifti.write_mask(tmp_path / "m.nii", mask, like=tmp_path / "b.nii")
+    np.testing.assert_array_equal(nifti.read_labels(tmp_path / "m.nii", like=tmp_path / "a.nii"), mask)
+
+
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_damaged_files_are_refused_quietly(tmp_path, capfd, name):
     path = tmp_path / name

@@ -335,11 +335,9 @@ def _grid(image: Any, path: Path) -> Grid:
     x, y, z = _space(image, path)
     header = image.header
     notes: list[str] = []
-    located = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-    affine = np.asarray(image.affine, dtype=np.float64)
-    if located and not _invertible(affine):
-        located = False
-    if not located:
+    affine = _stated_affine(header)
+    located = affine is not None
+    if affine is None:
         affine = np.asarray(header.get_base_affine(), dtype=np.float64)
         notes.append(f"{path.name} does not say how the patient lay; the usual orientation is assumed")
     spacing_known = _invertible(affine)
@@ -354,6 +352,19 @@ def _grid(image: Any, path: Path) -> Grid:
     scale = MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     affine = np.diag([scale, scale, scale, 1.0]) @ affine
     return screen_grid(affine, (x, y, z), spacing_known=spacing_known, located=located, notes=tuple(notes))
+
+
+def _stated_affine(header: Any) -> NDArray[np.float64] | None:
+    """Where the header says that the patient lay: the sform, or the qform where that is missing or of no use.
+
+    Some programs mark an sform of zeros as a valid one.
+    """
+    for read in (header.get_sform, header.get_qform):
+        with suppress(ValueError):  # what is no quaternion
+            affine, _ = read(coded=True)
+            if affine is not None and _invertible(affine):
+                return np.asarray(affine, dtype=np.float64)
+    return None
 
 
 def _to_screen(values: Array, grid: Grid) -> Array:
