@@ -170,7 +170,7 @@ class _Change:
             target=target,
             staged=pending / f"{number}{ending}",
             former=pending / f"{number}.former",
-            temporary=target.with_name(f".{target.name}.{name}.tmp"),
+            temporary=atomic.unfinished(target, f"{name}-{number}"),
             before=write.before,
             after=write.after,
             removes=write.payload is None,

@@ -54,6 +54,19 @@ class TestSave:
         changed = {name for name, data in content(root).items() if data != before[name]}
         assert changed == {f"{CASE}/{CASE}_3_mask.tif"}
 
+    def test_a_name_as_long_as_a_drive_has_room_for(self, tmp_path):
+        root = nifti(tmp_path)
+        for ending in (".nii.gz", "_mask.nii.gz"):
+            (root / f"p1{ending}").rename(root / f"{'p' * 243}{ending}")
+        dataset, mask = opened(root)
+        (case,) = dataset
+        dataset.autosave(case.case_id, flipped(mask, 1), [1])
+        line = dataset.save_correction(case.case_id, flipped(mask, 2), [2])
+        np.testing.assert_array_equal(opened(root)[1], flipped(mask, 2))
+        dataset.revert(line.id)
+        np.testing.assert_array_equal(opened(root)[1], mask)
+        assert not list(root.glob(".*.tmp"))
+
     @pytest.mark.parametrize("value", [np.nan, -1, 0.5, 300])
     def test_other_slices_may_hold_anything(self, tmp_path, value):
         dataset, mask = opened(kaggle(tmp_path))

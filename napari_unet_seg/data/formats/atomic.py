@@ -14,6 +14,9 @@ from napari_unet_seg.errors import InputError, reason
 
 _ADVICE = "choose another folder"
 
+_LONGEST_NAME = 255
+"""Bytes that a drive has for the name of a file."""
+
 
 def write_bytes(path: Path, payload: bytes) -> None:
     """Write a file through a temporary one in the same folder, which is made if need be.
@@ -77,7 +80,7 @@ def check_folder(folder: Path) -> None:
 def replace(path: Path, payload: bytes) -> None:
     """As `write_bytes`, for a caller who says what an OSError means."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
+    temporary = unfinished(path, secrets.token_hex(4))
     try:
         write_through(temporary, payload, mode_of=path)
         temporary.replace(path)
@@ -141,6 +144,12 @@ def append(path: Path, payload: bytes) -> None:
         sync_folder(path.parent)
 
 
+def unfinished(path: Path, mark: str) -> Path:
+    """A hidden name in the same folder for a file that is being written, with its own name where that leaves room."""
+    name = f".{path.name}.{mark}.tmp"
+    return path.with_name(name if len(os.fsencode(name)) <= _LONGEST_NAME else f".{mark}.tmp")
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk; Windows has no such thing, and needs none."""
     if os.name == "nt":
@@ -162,14 +171,10 @@ def refuse_overwriting(targets: Iterable[Path], *, inputs: Iterable[Path]) -> No
 
 def _try_writing(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    probe = _temporary(path)
+    probe = unfinished(path, secrets.token_hex(4))
     # Not an empty one: that fits on a full disk.
     write_through(probe, b"\n")
     probe.unlink()
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _unwritable(path: Path, error: OSError, *, advice: str = _ADVICE) -> InputError:
