@@ -205,6 +205,36 @@ def test_another_study_is_another_case(tmp_path):
     assert sorted(case.case_id for case in dicom.open_cases(tmp_path)) == ["p1_t1", "p2_t1"]
 
 
+@pytest.mark.parametrize("what", ["PatientID", "StudyInstanceUID"])
+@pytest.mark.parametrize("shift", [0, 20])
+@pytest.mark.parametrize("description", ["flair", "ax dwi"])
+def test_patients_whose_series_have_one_identifier_are_told_apart(tmp_path, what, shift, description):
+    for place, patient in enumerate(("p1", "p2")):
+        positions = [np.add(each, (0, 0, shift * place)) for each in positions_of(6)]
+        write_series(
+            tmp_path / patient,
+            values() + 100 * place,
+            positions=positions,
+            description=description,
+            **{what: f"1.{place + 1}"},
+        )
+    dataset = open_dataset(tmp_path)
+    assert [case.case_id for case in dataset] == ["p1", "p2"]
+    for place, case in enumerate(dataset):
+        np.testing.assert_array_equal(case.read_image().data[0], values() + 100 * place)
+        mask = np.zeros((6, 7, 8), np.uint8)
+        mask[place, :3] = 1
+        dataset.save_correction(case.case_id, mask)
+    for place, case in enumerate(open_dataset(tmp_path)):
+        assert np.flatnonzero(case.read_mask().any(axis=(1, 2))).tolist() == [place]
+
+
+def test_sequences_of_two_patients_with_the_same_identifiers_are_no_channels(tmp_path):
+    for patient, description in (("p1", "t1"), ("p2", "flair")):
+        write_series(tmp_path / patient, values(), series=patient, description=description, PatientID=patient)
+    assert sorted(case.case_id for case in dicom.open_cases(tmp_path)) == ["p1", "p2"]
+
+
 @pytest.mark.parametrize(
     ("folder", "name"),
     [

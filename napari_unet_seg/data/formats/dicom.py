@@ -34,6 +34,7 @@ class Series:
     """The images of one volume, from headers alone; what is wrong with them shows when it is asked for."""
 
     uid: str
+    patient: str
     study: str
     frame_of_reference: str
     description: str
@@ -122,9 +123,10 @@ def find(paths: Iterable[Path]) -> Found:
             images.append(header)
         elif header is not None:
             segmentations.append(header)
-    by_series: dict[str, list[ImageHeader]] = {}
+    # Anonymised anew, scans of several patients may have one and the same SeriesInstanceUID.
+    by_series: dict[tuple[str, str, str], list[ImageHeader]] = {}
     for image in images:
-        by_series.setdefault(image.series, []).append(image)
+        by_series.setdefault((image.patient, image.study, image.series), []).append(image)
     good = {frame.path.parent for image in images for frame in image.frames[:1]}
     series = [each for headers in by_series.values() for each in _volumes(headers, broken)]
     lost: dict[Path, list[InputError]] = {}
@@ -133,8 +135,8 @@ def find(paths: Iterable[Path]) -> Found:
             lost.setdefault(each.path.parent, []).append(each)
     series += [
         Series(
-            uid="", study="", frame_of_reference="", description="", number=None, frames=(), problem=errors[0].problem,
-            faulty=errors[0].path,
+            uid="", patient="", study="", frame_of_reference="", description="", number=None, frames=(),
+            problem=errors[0].problem, faulty=errors[0].path,
         )
         for errors in lost.values()
     ]  # fmt: skip
@@ -226,6 +228,7 @@ def _volumes(headers: Sequence[ImageHeader], broken: Sequence[InputError]) -> It
             ordered = _in_order(part)
             yield Series(
                 uid=first.series,
+                patient=first.patient,
                 study=first.study,
                 frame_of_reference=first.frame_of_reference,
                 description=" ".join(word for word in (first.description, label) if word),

@@ -30,7 +30,7 @@ Trait: TypeAlias = str | float | tuple[str | float, ...] | None
 """A value that may tell apart two images of one place."""
 
 _TAGS = (
-    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
+    *("SOPClassUID", "SOPInstanceUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
     *("SeriesDescription", "ProtocolName", "SeriesNumber", "InstanceNumber", "ContentDate", "ContentTime"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "SpacingBetweenSlices"),
@@ -94,6 +94,9 @@ class Frame:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageHeader:
     """An image file."""
+
+    patient: str
+    """PatientID; it tells patients apart, and is shown nowhere."""
 
     study: str
     series: str
@@ -175,6 +178,7 @@ def read_header(path: Path) -> ImageHeader | SegHeader | None:
             raise InputError(f"has no {missing}, which every DICOM image has; export it again", path=path)
         number = data.get("SeriesNumber")
         return ImageHeader(
+            patient=str(data.get("PatientID") or "").strip(),
             study=str(data.get("StudyInstanceUID", "")),
             series=str(data.SeriesInstanceUID),
             frame_of_reference=str(data.get("FrameOfReferenceUID", "")),

@@ -177,8 +177,7 @@ def _grouped(series: Sequence[Series]) -> list[tuple[Series, ...]]:
             continue
         for group in groups:
             first = group[0]
-            same = (first.study, first.frame_of_reference) == (each.study, each.frame_of_reference)
-            if same and first.stack.same_as(each.stack):
+            if _space(first) == _space(each) and first.stack.same_as(each.stack):
                 group.append(each)
                 break
         else:
@@ -191,6 +190,11 @@ def _grouped(series: Sequence[Series]) -> list[tuple[Series, ...]]:
         else:
             alone += group
     return [*together, *((each,) for each in alone)]
+
+
+def _space(series: Series) -> tuple[str, str, str]:
+    """What series have in common that were made without the patient getting up."""
+    return series.patient, series.study, series.frame_of_reference
 
 
 def _readable(series: Series) -> bool:
