@@ -17,6 +17,8 @@ _ENOUGH_PIXELS = 1_000_000
 _RANGE = (1.0, 99.5)
 """Percentiles between which a tenth from below parts the head from the air."""
 
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
 _AIR = 0.2
 """Share of the pixels that have the first one's value from which that is air."""
 
@@ -92,7 +94,8 @@ def _head(values: NDArray[np.float32], low: np.float32, high: np.float32) -> NDA
 
 
 def _mean_and_deviation(mean: float, deviation: float) -> tuple[float, float]:
-    return mean, deviation if deviation > 1e-6 * max(1.0, abs(mean)) else 1.0
+    # Relative to the mean alone: a map in physical units may be of 1e-9 throughout.
+    return mean, deviation if deviation > max(1e-6 * abs(mean), _SMALLEST) else 1.0
 
 
 def unit_statistics(data: NDArray[Any]) -> NDArray[np.float32]:

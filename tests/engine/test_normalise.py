@@ -41,6 +41,11 @@ def test_a_constant_channel_has_deviation_one() -> None:
     np.testing.assert_array_equal(channel_statistics(np.full((1, 2, 8, 8), 7.0)), [[7, 1]])
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e-30, 1e9])
+def test_intensities_of_any_magnitude_come_out_alike(scale: float) -> None:
+    np.testing.assert_allclose(channel_statistics(head() * scale) / scale, channel_statistics(head()), rtol=1e-5)
+
+
 def test_scale_and_offset_of_the_scanner_cancel() -> None:
     data = head()
     (mean, deviation), (mean_2, deviation_2) = channel_statistics(data)[0], channel_statistics(data * 3 + 50)[0]
