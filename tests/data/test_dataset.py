@@ -299,6 +299,9 @@ class TestSequences:
         save_nifti(tmp_path / "c" / "c_t1.nii.gz", np.ones((9, 10, 5), np.int16), np.diag([-1.0, -1, 4, 1]))
         with pytest.raises(InputError, match=r"c_t1\.nii\.gz: lies elsewhere in space than c_flair"):
             case.read_image()
+        nib.save(nib.Nifti1Image(np.ones((9, 10, 5), np.int16), None), tmp_path / "c" / "c_t1.nii.gz")
+        with pytest.raises(InputError, match=r"c_t1\.nii\.gz: cannot be laid over c_flair\.nii\.gz: only one of"):
+            case.read_image()
 
     @pytest.mark.parametrize(
         "names", [("p1_flair", "p2_t1"), ("p1_flair", "p1_t2_flair"), ("a", "b"), ("p_flair", "q", "r")]

@@ -257,6 +257,15 @@ def test_mask_without_orientation_follows_the_image(tmp_path):
     np.testing.assert_array_equal(nifti_mask(tmp_path / "a_mask.nii", like=tmp_path / "a.nii"), image)
 
 
+def test_a_mask_cannot_be_laid_over_an_image_without_orientation(tmp_path):
+    values = np.ones(SHAPE, np.uint8)
+    nib.save(nib.Nifti1Image(values, None), tmp_path / "a.nii")
+    save(tmp_path / "m.nii", values, affine_with("RAS"))
+    said = r"m\.nii: the mask cannot be laid over a\.nii: only one of the two says how the patient lay; if they"
+    with pytest.raises(InputError, match=said):
+        nifti.read_labels(tmp_path / "m.nii", like=tmp_path / "a.nii")
+
+
 def test_mended_header_is_not_printed(tmp_path, capfd):
     payload = bytearray(nib.Nifti1Image(np.ones(SHAPE, np.int16), np.eye(4)).to_bytes())
     payload[252:254] = np.array([999], "<i2").tobytes()  # qform_code

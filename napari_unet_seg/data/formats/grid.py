@@ -74,6 +74,16 @@ def screen_grid(
     )
 
 
+def elsewhere(grid: Grid, reference: Grid, *, name: str) -> str:
+    """What is wrong with a file that has its voxels in other places than another, of this name, and what to do."""
+    if grid.located == reference.located:
+        return f"lies elsewhere in space than {name}; resample it to that grid"
+    return (
+        f"cannot be laid over {name}: only one of the two says how the patient lay; if they are of one grid, copy the "
+        "orientation (sform and qform) from the one to the other"
+    )
+
+
 def same_grid(one: Grid, other: Grid) -> bool:
     """Whether two files have their voxels in the same places."""
     if one.shape != other.shape:

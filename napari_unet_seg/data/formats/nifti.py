@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.data.formats.extensions import is_nifti, split_name
-from napari_unet_seg.data.formats.grid import SCREEN, Grid, same_grid, screen_grid
+from napari_unet_seg.data.formats.grid import SCREEN, Grid, elsewhere, same_grid, screen_grid
 from napari_unet_seg.data.formats.number_type import type_for
 from napari_unet_seg.data.volume import ASSUMED_SIZE, Array, Mask, Volume, whole_labels
 from napari_unet_seg.errors import InputError, reading
@@ -237,7 +237,7 @@ def _mask_grid(image: Any, path: Path, *, expected: _Frame, like: Path) -> tuple
     if grid.shape != expected.grid.shape:
         raise InputError(f"the mask has shape {grid.shape} but its image {expected.grid.shape} (Z, Y, X)", path=path)
     if not same_grid(grid, expected.grid):
-        raise InputError(f"the mask lies elsewhere in space than {like.name}; resample it to that grid", path=path)
+        raise InputError(f"the mask {elsewhere(grid, expected.grid, name=like.name)}", path=path)
     return grid, space
 
 

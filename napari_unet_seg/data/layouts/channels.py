@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_unet_seg.data.formats import image_file, nifti
 from napari_unet_seg.data.formats.extensions import is_nifti
-from napari_unet_seg.data.formats.grid import same_grid
+from napari_unet_seg.data.formats.grid import elsewhere, same_grid
 from napari_unet_seg.data.volume import Array, Volume
 from napari_unet_seg.errors import InputError
 
@@ -60,7 +60,8 @@ def _check_grid(path: Path, reference: Path) -> None:
             f"has shape {shape} but {reference.name} {expected} (Z, Y, X); resample the sequences to one grid",
             path=path,
         )
-    if is_nifti(path.name) and not same_grid(nifti.read_grid(path), nifti.read_grid(reference)):
-        raise InputError(
-            f"lies elsewhere in space than {reference.name}; resample the sequences to one grid", path=path
-        )
+    if not is_nifti(path.name):
+        return
+    grid, wanted = nifti.read_grid(path), nifti.read_grid(reference)
+    if not same_grid(grid, wanted):
+        raise InputError(elsewhere(grid, wanted, name=reference.name), path=path)
