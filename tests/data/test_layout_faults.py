@@ -225,6 +225,21 @@ def test_lone_masks_are_noted(tmp_path):
     assert scan.read_image().notes == ("masks that belong to no image are not used: b_mask.nii",)
 
 
+def test_folders_beside_a_stray_image_are_noted(tmp_path):
+    save_nifti(tmp_path / "template.nii", np.ones((9, 10, 5), np.int16))
+    for patient in ("p1", "p2"):
+        (tmp_path / patient).mkdir()
+        save_nifti(tmp_path / patient / "scan.nii", np.ones((9, 10, 5), np.int16))
+    (tmp_path / "masks only").mkdir()
+    save_nifti(tmp_path / "masks only" / "template_mask.nii", np.ones((9, 10, 5), np.uint8))
+    (case,) = open_dataset(tmp_path)
+    assert case.read_image().notes == ("folders with images are not looked into: p1, p2; open them by themselves",)
+    for number in range(3):
+        save_nifti(tmp_path / f"p{number}.nii", np.ones((9, 10, 5), np.int16))
+    # A copy or two of what lies here are no patients.
+    assert open_dataset(tmp_path).cases[0].read_image().notes == ()
+
+
 @pytest.mark.parametrize("name", ["c1_flair.nii.gz", "c1_seg.nii.gz"])
 @pytest.mark.parametrize("kept", [0.5, 0])
 def test_broken_sequence(tmp_path, name, kept):

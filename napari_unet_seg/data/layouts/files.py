@@ -21,7 +21,7 @@ from napari_unet_seg.data.formats.extensions import (
     split_name,
     without_mask_ending,
 )
-from napari_unet_seg.data.layouts.listing import list_folder, listed, name_key
+from napari_unet_seg.data.layouts.listing import list_folder, listed, name_key, refusals
 from napari_unet_seg.data.layouts.writing import UNKNOWN_SPACING, Notes, file_name, refuse_name, whole_case
 from napari_unet_seg.data.roles import role_suffix
 from napari_unet_seg.data.scan import MaskFile, PlainScan, Scan
@@ -127,11 +127,29 @@ def open_cases(path: Path) -> list[Scan]:
     for name in images:
         stem = split_name(name)[0]
         cases.append(_case(folder, name, stem if count[name_key(stem)] == 1 else name, by_stem, masks))
+    notes: list[str] = []
     orphans = sorted(set(names).difference(images, masks.values()))
     if orphans:
-        note = f"masks that belong to no image are not used: {listed(orphans)}"
-        cases = [replace(case, notes=(note,)) for case in cases]
-    return list(cases)
+        notes.append(f"masks that belong to no image are not used: {listed(orphans)}")
+    beside = _folders_with_images(folder)
+    # A single folder beside many images hardly holds what is meant.
+    if beside and len(beside) >= len(images):
+        notes.append(f"folders with images are not looked into: {listed(beside)}; open them by themselves")
+    return [replace(case, notes=tuple(notes)) for case in cases]
+
+
+def _folders_with_images(folder: Path) -> list[str]:
+    """The folders in this one with images that are no masks: those of the patients, if a stray image lies beside."""
+    # What may not be listed is not missed: the images here are what was opened.
+    with refusals():
+        inside = {
+            name: list_folder(folder / name, root=folder).files for name in list_folder(folder, root=folder).folders
+        }
+    return [
+        name
+        for name, found in inside.items()
+        if any(is_image(file) and without_mask_ending(split_name(file)[0]) is None for file in found)
+    ]
 
 
 def _match(images: Sequence[str], by_stem: Mapping[tuple[str, str], Sequence[str]]) -> dict[str, str]:
