@@ -227,6 +227,10 @@ def test_patients_whose_series_have_one_identifier_are_told_apart(tmp_path, what
         dataset.save_correction(case.case_id, mask)
     for place, case in enumerate(open_dataset(tmp_path)):
         assert np.flatnonzero(case.read_mask().any(axis=(1, 2))).tolist() == [place]
+    # Whatever a mask is called.
+    (tmp_path / "p1" / "p1_seg.dcm").unlink()
+    (tmp_path / "p2" / "p2_seg.dcm").rename(tmp_path / "p2" / "drawn.dcm")
+    assert [case.has_mask for case in open_dataset(tmp_path)] == [False, True]
 
 
 def test_sequences_of_two_patients_with_the_same_identifiers_are_no_channels(tmp_path):

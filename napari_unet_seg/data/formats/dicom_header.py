@@ -111,6 +111,7 @@ class SegHeader:
     """A segmentation file, and what it is a segmentation of."""
 
     path: Path
+    patient: str
     study: str
     frame_of_reference: str
     series: frozenset[str]
@@ -255,6 +256,7 @@ def _seg_header(path: Path, data: Any) -> SegHeader:
     references += data.get("SourceImageSequence") or ()
     return SegHeader(
         path=path,
+        patient=str(data.get("PatientID") or "").strip(),
         study=str(data.get("StudyInstanceUID", "")),
         frame_of_reference=str(data.get("FrameOfReferenceUID", "")),
         series=frozenset(str(item.get("SeriesInstanceUID", "")) for item in series),

@@ -391,6 +391,14 @@ def _owner(header: SegHeader, cases: Sequence[DicomScan], by_instance: set[str])
     }
     for candidates in (by_instance, by_series):
         if candidates:
+            # Patients that were anonymised into the same identifiers.
+            own = {
+                case.case_id
+                for case in cases
+                if case.case_id in candidates
+                and any((each.patient, each.study) == (header.patient, header.study) for each in case.series)
+            }
+            candidates = own or candidates
             # One multi-frame file may hold several volumes; the name tells whose mask it is.
             named = {
                 case.case_id
