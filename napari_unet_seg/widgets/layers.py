@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.colormaps import DirectLabelColormap, direct_colormap
 from numpy.typing import NDArray
 
 from napari_unet_seg.data.roles import guess_role
 from napari_unet_seg.data.volume import Array, Mask, Volume, millilitres
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.widgets.label_colours import LAST_LABEL, ground_truth_colormap
 from napari_unet_seg.widgets.layer_geometry import affine_of_scan
 
 if TYPE_CHECKING:
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
 
 SEGMENTATION = "Segmentation"
 GROUND_TRUTH = "Ground truth"
-_SEGMENTATION_COLOURS = ("#ff4d5a", "#ffb000", "#4da6ff", "#c77dff")
-_GROUND_TRUTH_COLOURS = ("#3ddc84", "#d8f25c", "#00c2c7", "#9aa8ff")
-"""Of the labels 1 to 4, which most datasets end with."""
-_OTHER_COLOUR = "#f5f0e6"
-"""Of labels above these."""
-LAST_LABEL = 255
-"""The highest that a mask is saved with."""
 
 _ENOUGH_PIXELS = 200_000
 _COLOUR_NAMES = ("red", "green", "blue", "alpha")
@@ -220,23 +213,12 @@ def truth_layer(
 
     `labelled`, ``(Z,)``, tells which slices it speaks of; it goes into the layer's metadata.
     """
-    colormap = _colormap(_GROUND_TRUTH_COLOURS)
+    colormap = ground_truth_colormap()
     arguments: dict[str, Any] = {"name": GROUND_TRUTH, "scale": volume.spacing, "colormap": colormap, "opacity": 0.9}
     arguments["metadata"] = origin_of(volume)
     if labelled is not None and not labelled.all():
         arguments["metadata"]["labelled"] = labelled
     return np.ascontiguousarray(truth), arguments
-
-
-def segmentation_colormap() -> DirectLabelColormap:
-    """The colours of a mask that is being made."""
-    return _colormap(_SEGMENTATION_COLOURS)
-
-
-def _colormap(colours: Sequence[str]) -> DirectLabelColormap:
-    of_labels: dict[int | None, str] = {None: _OTHER_COLOUR, 0: "transparent"}
-    of_labels.update(enumerate(colours, start=1))
-    return direct_colormap(of_labels)
 
 
 def geometry_of(layer: Layer) -> dict[str, Any]:

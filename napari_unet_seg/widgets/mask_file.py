@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.widgets.label_colours import LAST_LABEL
 from napari_unet_seg.widgets.layer_geometry import layer_geometry
-from napari_unet_seg.widgets.layers import LAST_LABEL
 
 if TYPE_CHECKING:
     from napari.layers import Layer

@@ -13,12 +13,11 @@ from qtpy.QtCore import QObject, Signal
 from napari_unet_seg.case_state import Written
 from napari_unet_seg.saving import SaveResult
 from napari_unet_seg.session import Session
+from napari_unet_seg.widgets.label_colours import LAST_LABEL, segmentation_colormap
 from napari_unet_seg.widgets.labels_watch import LabelsWatch
 from napari_unet_seg.widgets.layers import (
-    LAST_LABEL,
     SEGMENTATION,
     geometry_of,
-    segmentation_colormap,
     shown_mask,
     slice_in_view,
 )
