@@ -229,6 +229,22 @@ class Session:
         self.dataset = dataset
         self.dataset_changed.emit(stored or {})
 
+    def take_over(self, former: Session) -> None:
+        """Go on where another session, which nobody works with any more, was left: with its dataset and its work.
+
+        No case is open; work of an image of no dataset is at hand again. `dataset_changed` is for the caller to emit,
+        when it is known what is stored of the cases.
+        """
+        loose = former.work if former.case is None else None
+        if loose is not None:
+            # It may have been painted on, with nobody to tell.
+            loose.mask.touch()
+        former.close_case()
+        self._shelf, self._saves, self._models = former._shelf, former._saves, former._models
+        self.loose_edits, self.dataset, self.rule = former.loose_edits, former.dataset, former.rule
+        self.work = loose
+        self.work_changed.emit()
+
     def take_case(self, case: Case, *, reading: Reading | None = None) -> None:
         """Have another case open; its work is taken up where it was left.
 

@@ -13,7 +13,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_unet_seg.case_state import LoadedCase, Overlay, Reading, Stored
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.session import Session
-from napari_unet_seg.widgets.layers import image_layers, truth_layer
+from napari_unet_seg.widgets.layers import image_layers, shape_of, truth_layer
+from napari_unet_seg.widgets.left_open import LeftOpen
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task, Work
 
@@ -134,6 +135,55 @@ class CaseLoader(QObject):
             return self._session.read_case(case)
 
         self._run(work, self._take_case)
+
+    def take_over(self, left: LeftOpen) -> None:
+        """Go on where the dock before this one was closed: its dataset, its case and the layers that are there yet."""
+        session, case = self._session, left.session.case
+        # With a case open, the mask of any other image stays in its layer, as the user's own.
+        mask = left.mask if case is None or left.session.case_work is not None else None
+        session.take_over(left.session)
+        if session.work is not None:
+            if mask in self._viewer.layers and left.reference in self._viewer.layers:
+                self._segmentation.take_over(mask, left.reference)
+            else:
+                session.put_work_aside()
+        dataset = session.dataset
+        if dataset is None:
+            return
+        if case is not None:
+            # If another case is opened first.
+            self._leaving = [layer for layer in (mask, *left.images, left.truth) if layer is not None]
+
+        def take(stored: dict[str, Stored]) -> None:
+            if session.dataset is not dataset:
+                return
+            session.dataset_changed.emit(stored)
+            images = [image for image in left.images if image in self._viewer.layers]
+            if case is not None and images and self._newest is None:
+                self._run(lambda task: session.read_case(case), lambda loaded: self._take_left(left, mask, loaded))
+
+        self._lane.submit(lambda task: session.read_stored(dataset), returned=take, failed=self.failed.emit)
+
+    def _take_left(self, left: LeftOpen, mask: Labels | None, loaded: LoadedCase) -> None:
+        """Have a case open whose layers are in the viewer already."""
+        images = [image for image in left.images if image in self._viewer.layers]
+        if not images or shape_of(images[-1]) != loaded.volume.shape:
+            self._take_case(loaded)
+            return
+        self._leaving = []
+        self._session.take_case(loaded.case, reading=None if loaded.mask_problem else loaded.reading)
+        self._layers, self._truth = images, left.truth
+        if left.truth is not None:
+            self._layers = [*images, left.truth]
+        if mask not in self._viewer.layers:
+            # Taken away by the user: what there is of it comes back when it is wanted.
+            self._session.put_work_aside()
+        elif self._session.work is not None:
+            self._segmentation.take_over(mask, left.reference if left.reference in images else images[-1])
+        self.caseShown.emit(images, loaded)
+        self.said.emit(f"{loaded.case.case_id} is open as the dock before this one left it.")
+        if loaded.mask_problem is not None:
+            self.failed.emit(_without_mask(loaded.mask_problem))
 
     def open_overlay(self, folder: Path, returned: Callable[[Overlay], None]) -> None:
         """Open the present dataset once more, its corrections in a folder of their own.

@@ -15,6 +15,7 @@ from napari_unet_seg.case_state import LoadedCase, Stored, Written
 from napari_unet_seg.data.roles import ROLES
 from napari_unet_seg.engine.events import RoundEvent
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.probability_map import MaskRule
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.adaptations import is_adaptation_name
 from napari_unet_seg.widgets.canvas_context import CanvasContext
@@ -28,6 +29,7 @@ from napari_unet_seg.widgets.focus_frame import FocusFrame
 from napari_unet_seg.widgets.keys import Keys
 from napari_unet_seg.widgets.layers import place_of_slice, reference_of
 from napari_unet_seg.widgets.leaving import Answer, Leaving, ask_about_edits, ask_about_loss
+from napari_unet_seg.widgets.left_open import LeftOpen
 from napari_unet_seg.widgets.loose_keeper import LooseKeeper
 from napari_unet_seg.widgets.mask_dialog import choose_mask_file, file_beside
 from napari_unet_seg.widgets.next_slice import NextSlice
@@ -92,6 +94,7 @@ class UNetDock(QWidget):
         self.setObjectName("unet_segmentation")
         self._viewer = viewer = napari_viewer
         self._closed = False
+        self._left_rule: MaskRule | None = None
         self._ask = ask or ask_about_edits
         self._choose_mask_file = choose_file or choose_mask_file
         self.session = session if session is not None else Session()
@@ -262,16 +265,30 @@ class UNetDock(QWidget):
         """Notice being docked into a window, and being taken out of it for good."""
         if event.type() == QEvent.Type.ParentChange:
             if self.parent() is None:
-                shown = not self._closed and self.segmentation.layer is not None
-                self.shutdown()
-                if shown:
-                    show_info(
-                        "The U-Net dock is closed: what is painted from now on is neither kept nor saved. Open it "
-                        "again from the menu Plugins."
-                    )
+                self._leave_open()
             else:
                 QTimer.singleShot(0, self._watch_window)
         return bool(super().event(event))
+
+    def _leave_open(self) -> None:
+        """End all work, and have the next dock of the window go on with what is open."""
+        if self._closed:
+            return
+        window = self._window.window
+        left = LeftOpen(
+            session=self.session,
+            images=self.loader.images,
+            truth=self.loader.truth,
+            mask=self.segmentation.layer,
+            reference=self.segmentation.reference,
+            settings=self.segment_panel.value(),
+        )
+        self.shutdown()
+        if window is not None:
+            left.put_into(window)
+        if left.mask is not None:
+            # napari shows the first words alone until the user asks for more.
+            show_info("Nothing painted now is kept until the U-Net dock is open again (menu Plugins).")
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """End all work."""
@@ -368,6 +385,16 @@ class UNetDock(QWidget):
         window = self.window()
         if not self._closed and window is not self:
             self._window.watch(window)
+            left = LeftOpen.take_from(window)
+            if left is not None:
+                self._take_over(left)
+
+    def _take_over(self, left: LeftOpen) -> None:
+        """Go on where the dock before this one was closed."""
+        self.segment_panel.choose_model(left.settings.model)
+        if left.session.segmenter is not None:
+            self._left_rule = left.settings.rule
+        self.loader.take_over(left)
 
     def _on_window_closed(self) -> None:
         if not self._closed:
@@ -384,10 +411,10 @@ class UNetDock(QWidget):
         description = loaded.segmenter.description
         self.segment_panel.set_models(loaded.names, chosen=loaded.name)
         self.segment_panel.set_device(loaded.segmenter.device_note)
+        # The rule is the model's own, or the one that the mask was left with.
+        rule, self._left_rule = self._left_rule or description, None
         self.segment_panel.set_model_defaults(
-            threshold=description.threshold,
-            largest_component=description.largest_component,
-            min_fraction=description.min_fraction,
+            threshold=rule.threshold, largest_component=rule.largest_component, min_fraction=rule.min_fraction
         )
         self.roles.set_wanted(description.channel_names)
 
@@ -396,6 +423,7 @@ class UNetDock(QWidget):
         self.scores.note_progress()
 
     def _on_model_failed(self, error: Exception) -> None:
+        self._left_rule = None
         self.segment_panel.set_device("no model is loaded")
         self.status.show_error(error)
 

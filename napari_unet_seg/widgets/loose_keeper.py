@@ -252,10 +252,16 @@ class LooseKeeper(QObject):
             return subject.look(edits)
 
         def found(earlier: Autosave | None) -> None:
-            if earlier is not None and subject is self._subject:
-                listed = listed_slices(list(earlier.slices))
-                when = day_and_time(earlier.time)
-                self._questions.ask(_TOPIC, f"Edits of {listed} of this image were kept ({when}).", RECOVER, DISCARD)
+            if earlier is None or subject is not self._subject:
+                return
+            data = work.mask.data
+            if all(np.array_equal(as_bytes(data[z]), plane) for z, plane in earlier.planes().items()):
+                # They are in view, as the dock before this one left them.
+                self.settle()
+                return
+            listed = listed_slices(list(earlier.slices))
+            when = day_and_time(earlier.time)
+            self._questions.ask(_TOPIC, f"Edits of {listed} of this image were kept ({when}).", RECOVER, DISCARD)
 
         self._lane.submit(look, returned=found, failed=self.failed.emit)
 

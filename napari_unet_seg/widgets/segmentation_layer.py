@@ -80,8 +80,6 @@ class SegmentationLayer(QObject):
         if self.layer is not None and np.shares_memory(np.asarray(self.layer.data), np.asarray(work.mask.data)):
             self.reference = reference
             return
-        self._let_go()
-        self.reference = reference
         colormap = segmentation_colormap()
         layer = Labels(
             work.mask.data[0] if reference.ndim == 2 else work.mask.data,
@@ -91,11 +89,7 @@ class SegmentationLayer(QObject):
             metadata=dict(reference.metadata),
             **geometry_of(reference),
         )
-        self.layer = layer
-        self._watch = LabelsWatch(layer, viewer=self._viewer, parent=self)
-        self._watch.changed.connect(self.edited)
-        self._watch.passed.connect(self.passed)
-        self._watch.replaced.connect(self._on_replaced)
+        self._hold(layer, reference)
         # Outlines of other masks stay visible above it, and it above every image.
         layers = self._viewer.layers
         images = [index for index, other in enumerate(layers) if isinstance(other, Image)]
@@ -104,6 +98,27 @@ class SegmentationLayer(QObject):
         layers.insert(min((index for index in outlines if index >= first), default=len(layers)), layer)
         layers.selection.active = layer
         self.layerChanged.emit(layer)
+
+    def take_over(self, layer: Labels, reference: Layer) -> None:
+        """Go on with a layer that showed the session's mask in the dock before this one."""
+        self._hold(layer, reference)
+        # Slices may have been read anew.
+        layer.refresh()
+        self.layerChanged.emit(layer)
+        work = self._session.work
+        if work is not None and not np.shares_memory(np.asarray(layer.data), np.asarray(work.mask.data)):
+            self._on_replaced()
+        # It may have been painted on while nobody listened.
+        self.edited.emit(None)
+
+    def _hold(self, layer: Labels, reference: Layer) -> None:
+        """Have this one as the layer, and watch it."""
+        self._let_go()
+        self.layer, self.reference = layer, reference
+        self._watch = LabelsWatch(layer, viewer=self._viewer, parent=self)
+        self._watch.changed.connect(self.edited)
+        self._watch.passed.connect(self.passed)
+        self._watch.replaced.connect(self._on_replaced)
 
     def make_way(self, reference: Layer, *, of_case: bool, shape: tuple[int, int, int]) -> None:
         """Let go of the mask that is shown if it is not of this image's scan; another sequence of that is no other.

@@ -38,6 +38,11 @@ class WindowWatch(QObject):
         self._look_timer.setInterval(self._LOOK_MS)
         self._look_timer.timeout.connect(self._look)
 
+    @property
+    def window(self) -> QWidget | None:
+        """The window that is watched."""
+        return self._window
+
     def watch(self, window: QWidget) -> None:
         """Watch this window from now on."""
         if window is not self._window:

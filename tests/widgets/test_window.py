@@ -172,7 +172,7 @@ def test_a_mask_that_stays_without_the_dock_is_told_of(
     else:
         window.window.remove_dock_widget(docked)
     assert docked.is_closed()
-    assert [text.partition(":")[0] for text in told] == ([] if whole_window else ["The U-Net dock is closed"])
+    assert [text.partition(" is ")[0] for text in told] == ([] if whole_window else ["Nothing painted now"])
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
