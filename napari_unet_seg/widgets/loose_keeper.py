@@ -261,7 +261,7 @@ class LooseKeeper(QObject):
                 return
             listed = listed_slices(list(earlier.slices))
             when = day_and_time(earlier.time)
-            self._questions.ask(_TOPIC, f"Edits of {listed} of this image were kept ({when}).", RECOVER, DISCARD)
+            self._questions.ask(_TOPIC, f"Edits of {listed} of {subject.name} were kept ({when}).", RECOVER, DISCARD)
 
         self._lane.submit(look, returned=found, failed=self.failed.emit)
 

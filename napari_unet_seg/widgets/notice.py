@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 
@@ -17,6 +17,8 @@ class Notice(QFrame):
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self._text = QLabel()
         self._text.setWordWrap(True)
+        # It may name a case or a layer, which may be called anything.
+        self._text.setTextFormat(Qt.TextFormat.PlainText)
         self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self._buttons = [QPushButton(), QPushButton()]
         row = QHBoxLayout()

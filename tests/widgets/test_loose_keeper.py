@@ -63,7 +63,7 @@ def test_edits_of_a_removed_layer_are_offered_with_the_next_segmentation(painted
     assert "kept" in painted.status.value()
     settle()
     segment(painted, settle)
-    assert painted.correct_panel.notice().startswith("Edits of slice 2 of this image were kept (")
+    assert painted.correct_panel.notice().startswith("Edits of slice 2 of follow-up flair were kept (")
     assert not np.array_equal(painted.session.work.mask.data[2], edited)
     painted.correct_panel.noticeAnswered.emit(RECOVER)
     settle()
@@ -82,7 +82,7 @@ def test_another_image_in_between_loses_nothing(painted: UNetDock, settle: Settl
     assert painted.correct_panel.notice() == ""
     choose_flair(painted, "follow-up flair")
     segment(painted, settle)
-    assert painted.correct_panel.notice().startswith("Edits of slice 2 of this image")
+    assert painted.correct_panel.notice().startswith("Edits of slice 2 of follow-up flair")
 
 
 def test_an_image_that_is_not_segmented_by_a_model_is_kept_too(dock: UNetDock, settle: Settle) -> None:
@@ -94,7 +94,7 @@ def test_an_image_that_is_not_segmented_by_a_model_is_kept_too(dock: UNetDock, s
     dock.corrector.start()
     settle()
     assert dock.segmentation.reference is image
-    assert dock.correct_panel.notice().startswith("Edits of slice 4 of this image")
+    assert dock.correct_panel.notice().startswith("Edits of slice 4 of follow-up flair")
 
 
 def test_discarded_edits_are_forgotten(painted: UNetDock, settle: Settle, own_registry: Path) -> None:
@@ -116,7 +116,7 @@ def test_earlier_edits_stay_until_they_are_decided_about(painted: UNetDock, sett
     painted._viewer.layers.remove(painted.segmentation.layer)
     settle()
     segment(painted, settle)
-    assert painted.correct_panel.notice().startswith("Edits of slices 2, 5 of this image")
+    assert painted.correct_panel.notice().startswith("Edits of slices 2, 5 of follow-up flair")
 
 
 def test_what_was_painted_since_is_not_overwritten(painted: UNetDock, settle: Settle) -> None:
@@ -222,7 +222,7 @@ def test_the_mask_is_saved_as_a_file(
     painted._viewer.layers.remove(painted.segmentation.layer)
     settle()
     segment(painted, settle)
-    assert painted.correct_panel.notice().startswith("Edits of slices 2, 4 of this image were kept (")
+    assert painted.correct_panel.notice().startswith("Edits of slices 2, 4 of follow-up flair were kept (")
 
 
 def test_a_file_that_cannot_be_written_leaves_all_unsaved(
@@ -316,7 +316,7 @@ def test_other_pixels_are_another_image(painted: UNetDock, settle: Settle, own_r
     painted._viewer.layers.remove(painted.segmentation.layer)
     settle()
     segment(painted, settle)
-    assert painted.correct_panel.notice().startswith("Edits of slices 2, 3 of this image were kept (")
+    assert painted.correct_panel.notice().startswith("Edits of slices 2, 3 of follow-up flair were kept (")
 
 
 def test_what_was_painted_is_kept_when_the_image_changes_its_shape(
@@ -350,7 +350,7 @@ def test_edits_that_cannot_be_written_come_back_in_the_same_window(
     settle()
     assert "cannot be kept aside" in painted.status.value()
     segment(painted, settle)
-    assert painted.correct_panel.notice().startswith("Edits of slice 2 of this image were kept (")
+    assert painted.correct_panel.notice().startswith("Edits of slice 2 of follow-up flair were kept (")
 
 
 class Dialog:
