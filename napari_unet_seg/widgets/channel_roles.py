@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout, QWidget
 
 from napari_unet_seg.widgets.channel_guess import guess_sources, missing_note, title_of
 from napari_unet_seg.widgets.layers import ImageSource, sources_of
+from napari_unet_seg.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -47,9 +48,7 @@ class ChannelRoles(QWidget):
 
         self._form = QFormLayout()
         self._form.setContentsMargins(0, 0, 0, 0)
-        self._note = QLabel()
-        self._note.setWordWrap(True)
-        self._note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._note = WrappedLabel()
 
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QPushButton,
     QRadioButton,
-    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -25,6 +24,7 @@ from napari_unet_seg.widgets.retrain_board import RetrainBoard, RetrainSettings
 from napari_unet_seg.widgets.round_history import RoundHistory
 from napari_unet_seg.widgets.round_view import RoundView
 from napari_unet_seg.widgets.version_table import VersionTable
+from napari_unet_seg.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from napari_unet_seg.widgets.curve_plot import CurvePlot
@@ -56,7 +56,7 @@ class RetrainPanel(QWidget):
         self._group = QButtonGroup(self)
         self._group.addButton(self._scan)
         self._group.addButton(self._model)
-        self._explanations: dict[Scope, QLabel] = {"scan": _wrapped(indent=22), "model": _wrapped(indent=22)}
+        self._explanations: dict[Scope, QLabel] = {"scan": _indented(), "model": _indented()}
         self._seconds = QSpinBox()
         # After Enter the keys are the viewer's again, as in napari's own panels.
         self._seconds.lineEdit().returnPressed.connect(self._seconds.clearFocus)
@@ -70,8 +70,8 @@ class RetrainPanel(QWidget):
         self._name_title = QLabel("Result in")
         self._name_title.setBuddy(self._name)
         self._parent, self._problem = "", ""
-        self._origin = _wrapped()
-        self._hint = _wrapped()
+        self._origin = WrappedLabel()
+        self._hint = WrappedLabel()
         self._start = QPushButton("Retrain")
         self._start.setObjectName("retrain")
         self._start.setToolTip("Learn from the saved corrections, in the background; you can go on working")
@@ -80,8 +80,7 @@ class RetrainPanel(QWidget):
         self._stop = QPushButton("Stop")
         self._stop.setToolTip("End the round now; the best so far is used, if it is better than before")
         self._round = RoundView()
-        self._verdict = _wrapped()
-        self._verdict.setTextFormat(Qt.TextFormat.PlainText)
+        self._verdict = WrappedLabel()
         self._verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._outcome = OutcomeTable()
         self._versions = VersionTable()
@@ -273,9 +272,7 @@ class RetrainPanel(QWidget):
         self.valueChanged.emit(self.value())
 
 
-def _wrapped(*, indent: int = 0) -> QLabel:
-    label = QLabel()
-    label.setWordWrap(True)
-    label.setIndent(indent)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+def _indented() -> WrappedLabel:
+    label = WrappedLabel()
+    label.setIndent(22)
     return label

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_unet_seg.engine.metrics import Counts
 from napari_unet_seg.widgets.score_history import ScoreHistory
 from napari_unet_seg.widgets.steady_label import SteadyLabel
+from napari_unet_seg.widgets.wrapped_label import WrappedLabel
 
 NO_TRUTH = "(none)"
 _DASH = "\N{EN DASH}"
@@ -67,9 +68,7 @@ class ScoresPanel(QWidget):
             "Labels layer with the true mask. Without one, the mask you edit is compared with the model's"
         )
         self._truth.addItem(NO_TRUTH)
-        self._explanation = QLabel()
-        self._explanation.setWordWrap(True)
-        self._explanation.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._explanation = WrappedLabel()
         self._history = ScoreHistory()
         self._slice_title = SteadyLabel("Slice")
         # Within their own bounds too: a label that once held a longer text stays as wide.

@@ -12,16 +12,15 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_unet_seg.probability_map import FLOOR, MaskRule
 from napari_unet_seg.widgets.threshold_slider import ThresholdSlider
+from napari_unet_seg.widgets.wrapped_label import WrappedLabel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +59,8 @@ class SegmentPanel(QWidget):
         self._model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._model.setMinimumContentsLength(8)
         self._model.addItem(model)
-        self._device = QLabel("loading…")
-        self._device.setWordWrap(True)
-        self._device.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self._device = WrappedLabel()
+        self._device.setText("loading…")
         self._segment = QPushButton("Segment")
         self._segment.setObjectName("segment")
         self._segment.setToolTip("Segment the whole volume (Ctrl+Shift+G). Slices edited by hand stay as they are")

@@ -6,11 +6,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_unet_seg.engine.round_process import RoundError
 from napari_unet_seg.errors import InputError, SegmentationError
 from napari_unet_seg.widgets.contrast import readable_part
+from napari_unet_seg.widgets.wrapped_label import WrappedLabel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -27,7 +28,7 @@ def sentence(error: Exception) -> str:
     return f"Something went wrong ({type(error).__name__}: {text or 'no message'}); the details are in the log"
 
 
-class StatusLine(QLabel):
+class StatusLine(WrappedLabel):
     """A wrapped label that shows errors in the theme's error colour; the whole text is its tooltip too.
 
     Parameters
@@ -44,11 +45,7 @@ class StatusLine(QLabel):
         self._error: Exception | None = None
         self.is_error = False
         """Whether the line tells of an error."""
-        self.setWordWrap(True)
-        self.setTextFormat(Qt.TextFormat.PlainText)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        # A path without spaces must not widen the dock.
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         viewer.events.theme.connect(self._colour)
 
     def disconnect_all(self) -> None:

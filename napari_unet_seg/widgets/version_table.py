@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QAbstractItemView, QLabel, QPushButton, QTableWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QPushButton, QTableWidget, QVBoxLayout, QWidget
 
 from napari_unet_seg.widgets.plain_table import fit_height, make_plain, put, texts_of
+from napari_unet_seg.widgets.wrapped_label import WrappedLabel
 
 _DASH = "\N{EN DASH}"
 _MOST_LINES = 5
@@ -48,8 +49,7 @@ class VersionTable(QWidget):
         super().__init__(parent)
         self._rows: tuple[VersionRow, ...] = ()
         self._ready = True
-        self._title = QLabel()
-        self._title.setWordWrap(True)
+        self._title = WrappedLabel()
         self._table = QTableWidget(0, 5)
         self._table.setHorizontalHeaderLabels(["Version", "Made", "Before", "After", "State"])
         make_plain(self._table)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
 
 from napari_unet_seg.engine.metrics import count
 from napari_unet_seg.errors import InputError
@@ -15,6 +17,12 @@ from napari_unet_seg.widgets.dock import UNetDock
 from tests.fakes import FakeDataset, FakeSegmenter
 
 Settle = Callable[[], None]
+
+
+def test_what_was_typed_is_shown_as_it_was_typed(dock: UNetDock) -> None:
+    sentences = [label for label in dock.findChildren(QLabel) if label.wordWrap()]
+    assert len(sentences) > 8
+    assert {label.textFormat() for label in sentences} == {Qt.TextFormat.PlainText}
 
 
 def test_a_dataset_s_cases_are_listed_with_their_state(dock: UNetDock, settle: Settle) -> None:
