@@ -18,6 +18,7 @@ from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.adaptations import is_adaptation_name
+from napari_unet_seg.widgets.brush_box import leave_out_brush_box
 from napari_unet_seg.widgets.canvas_context import CanvasContext
 from napari_unet_seg.widgets.case_loader import CaseLoader
 from napari_unet_seg.widgets.channel_roles import ChannelRoles
@@ -136,6 +137,7 @@ class UNetDock(QWidget):
             ask_about_loss=lambda text: ask_about_loss(self, text),
         )
         self._canvas = CanvasContext(viewer=viewer, inside=self)
+        leave_out_brush_box(viewer)
         self._window = WindowWatch(may_close=lambda: self._closed or self._leaving.may_close(), parent=self)
         self._window.closed.connect(self._on_window_closed)
         self._window.stayed.connect(self._leaving.stay)

@@ -96,6 +96,21 @@ def test_a_brush_leaves_nothing_behind(docked: UNetDock, window: Viewer, qtbot: 
     assert "Rectangle" not in shown
 
 
+def test_a_second_brush_has_no_black_square_in_it(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
+    open_case(docked, qtbot)
+    view = window.window._qt_viewer.canvas.view
+    for case in ("one", "two"):
+        docked.loader.open_case(case)
+        wait_idle(docked, qtbot)
+        docked.runner.segment()
+        wait_idle(docked, qtbot)
+        window.layers["Segmentation"].mode, window.layers["Segmentation"].brush_size = "paint", 4
+        canvas, place = on_canvas(window, 20, 10)
+        qtbot.mouseMove(canvas, place)
+        assert window.cursor.style == "circle"
+        assert "Rectangle" not in [type(node).__name__ for node in view.children if node.visible]
+
+
 def test_layers_go_in_the_context_of_the_canvas(docked: UNetDock, window: Viewer, qtbot: QtBot) -> None:
     for name in ("flair", "pre"):
         window.add_image(make_phantom(slices=3, size=32)[0].data[0], name=name)
