@@ -179,8 +179,10 @@ class DataPanel(QWidget):
                 continue
             is_open = item.data(Qt.ItemDataRole.UserRole) == self._open_case
             font = item.font()
-            font.setBold(is_open)
-            item.setFont(font)
+            if font.bold() != is_open:
+                # Of no other row: for each one that is changed, a table in view measures all of its rows anew.
+                font.setBold(is_open)
+                item.setFont(font)
             if is_open:
                 self._table.selectRow(row)
                 self._table.scrollToItem(item)

@@ -34,6 +34,17 @@ def test_enter_opens_the_path_typed(data_panel: DataPanel, qtbot: QtBot) -> None
     assert entered.args == [Path("some/scans")]
 
 
+def test_opening_a_case_changes_no_other_rows(data_panel: DataPanel) -> None:
+    data_panel.set_cases([CaseRow(case_id=str(number), state=("no mask",)) for number in range(300)])
+    changed: list[int] = []
+    data_panel._table.itemChanged.connect(lambda item: changed.append(item.row()))
+    data_panel.setValue("7")
+    data_panel.setValue("250")
+    assert changed == [7, 7, 250]
+    bold = [row for row in range(300) if data_panel._table.item(row, 0).font().bold()]
+    assert bold == [250]
+
+
 def test_every_kind_of_scan_can_be_chosen(data_panel: DataPanel, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = ""
 
