@@ -147,11 +147,14 @@ class Stored:
     corrected: int
     """Slices that were corrected and saved."""
 
+    kept: bool = False
+    """Edits of it were kept that nobody has saved."""
+
     def words(self, work: Work | None) -> tuple[str, ...]:
         """What there is of the case, in words.
 
         ``ground truth`` (or ``no mask``), then how far it has come: ``predicted``, ``3 corrected`` (saved),
-        ``2 unsaved``.
+        ``2 unsaved``; ``edits kept`` where those are of an earlier window, and not shown in this one yet.
 
         Parameters
         ----------
@@ -168,6 +171,8 @@ class Stored:
             words.append(f"{unsaved} unsaved")
         elif work is not None and not self.corrected and work.probability.known.any():
             words.append("predicted")
+        elif work is None and self.kept:
+            words.append("edits kept")
         return tuple(words) or ("no mask",)
 
 

@@ -98,9 +98,13 @@ class Session:
     def read_stored(self, dataset: Dataset) -> dict[str, Stored]:
         """What the files have of every case, by its name; empty where the log of corrections cannot be read."""
         try:
-            corrected = dataset.corrected_slices()
+            corrected, kept = dataset.corrected_slices(), dataset.kept_edits()
             return {
-                case.case_id: Stored(truth=case.has_original_mask, corrected=len(corrected.get(case.case_id, ())))
+                case.case_id: Stored(
+                    truth=case.has_original_mask,
+                    corrected=len(corrected.get(case.case_id, ())),
+                    kept=case.case_id in kept,
+                )
                 for case in dataset.cases
             }
         except InputError:
@@ -499,7 +503,8 @@ class Session:
         at_hand = self.case_work if self.is_open(case) else None
         work = at_hand if at_hand is not None else self._shelf.get(self._key(case))
         if stored is None:
-            stored = Stored(truth=case.has_original_mask, corrected=len(case.corrected_slices()))
+            kept = self.dataset is not None and case.case_id in self.dataset.kept_edits()
+            stored = Stored(truth=case.has_original_mask, corrected=len(case.corrected_slices()), kept=kept)
         return stored.words(work)
 
     def _show(self, reading: Reading, *, anew: bool = False) -> None:

@@ -163,6 +163,9 @@ class FakeDataset:
             raise self.log_error
         return {case.case_id: case.corrected_slices() for case in self.cases if case.corrected}
 
+    def kept_edits(self) -> frozenset[str]:
+        return frozenset(self.autosaves)
+
     def read_autosave(self, case_id: str) -> FakeAutosave | None:
         return self.autosaves.get(case_id)
 

@@ -89,6 +89,16 @@ class Autosaves:
         self._places.check_writable()
         self._put(scan, replace(autosave, case=scan.case_id, mask=self._mask_of(scan)))
 
+    def kept(self) -> frozenset[str]:
+        """See `Dataset.kept_edits`."""
+        try:
+            names = {path.name for path in (self._places.state / "autosave").iterdir()}
+        except OSError:
+            return frozenset()
+        return (
+            frozenset(case_id for case_id in self._scans if self.path(case_id).name in names) if names else frozenset()
+        )
+
     def read(self, scan: Scan, present: StoredMask | None, *, shape: tuple[int, ...]) -> Autosave | None:
         """See `Dataset.read_autosave`; InputError if it is damaged.
 

@@ -250,6 +250,10 @@ class CorrectionStore:
         seen = self._seen.get(scan.case_id, {})
         return self._autosaves.write(scan, mask, slices, seen=seen, model=_text(model), annotator=_text(annotator))
 
+    def kept_edits(self) -> frozenset[str]:
+        """See `Dataset.kept_edits`."""
+        return self._autosaves.kept()
+
     def read_autosave(self, scan: Scan) -> Autosave | None:
         """See `Dataset.read_autosave`."""
         if not self._autosaves.find(scan).exists():

@@ -275,6 +275,10 @@ class Dataset:
         """
         return self._store.autosave(self[case_id].scan, mask, slices, model=model, annotator=annotator)
 
+    def kept_edits(self) -> frozenset[str]:
+        """The cases of which an edit is kept that was not saved; quick, since none is read."""
+        return self._store.kept_edits()
+
     def read_autosave(self, case_id: str) -> Autosave | None:
         """The edit of a case that was never saved; None if there is none.
 

@@ -19,7 +19,6 @@ _ONE_PATIENT = (
     "corrections of one patient cannot tell what becomes of others; correct a scan of a second one, or adapt the model "
     "to this scan alone"
 )
-_FEW = "after so few steps a scan's masks are not to be trusted, whatever is held back"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +123,7 @@ def judge(
         or _lost_others(others, policy)
         or _lost_known(known, policy)
         or (_ONE_PATIENT if one_patient and not known else "")
-        or (f"{_FEW} ({few_steps})" if few_steps is not None else "")
+        or _few(few_steps)
     )
     if refusal:
         return Verdict(promoted=False, reason=refusal, before=before, after=after)
@@ -149,6 +148,12 @@ def _mean_before(cases: Sequence[CaseReport]) -> float:
 
 def _mean_after(cases: Sequence[CaseReport]) -> float:
     return float(np.mean([case.after for case in cases]))
+
+
+def _few(steps: int | None) -> str:
+    if steps is None:
+        return ""
+    return f"after so few steps ({steps}) a scan's masks are not to be trusted, even where those held back are better"
 
 
 def _no_gain(gained: Sequence[CaseReport], policy: TunePolicy) -> str:

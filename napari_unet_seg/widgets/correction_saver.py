@@ -332,6 +332,7 @@ class CorrectionSaver(QObject):
     def _on_forgotten(self, case: Case) -> None:
         if case is self._session.case:
             self.note = self._saved_note
+            self.caseChanged.emit()
             self.changed.emit()
 
     def _on_autosaved(self, dataset: Dataset, case: Case, other: str | None) -> None:
@@ -402,7 +403,8 @@ def _without_advice(error: InputError) -> str:
 def _labels_in(result: SaveResult) -> str:
     """Which labels were saved, where they are more than one: another one is selected by mistake easily."""
     labels = labels_in(result.job.planes[z] for z in result.saved)
-    return "" if labels in ([], [1]) else f" Labels in them: {', '.join(map(str, labels))}."
+    them = "it" if len(result.saved) == 1 else "them"
+    return "" if labels in ([], [1]) else f" Labels in {them}: {', '.join(map(str, labels))}."
 
 
 def _user() -> str:

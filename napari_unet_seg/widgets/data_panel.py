@@ -35,7 +35,7 @@ class CaseRow:
 
     case_id: str
     state: tuple[str, ...]
-    """What there is of it: "no mask", "ground truth", "predicted", "2 corrected", "1 unsaved"."""
+    """What there is of it: "no mask", "ground truth", "predicted", "2 corrected", "1 unsaved", "edits kept"."""
 
 
 class DataPanel(QWidget):

@@ -24,7 +24,7 @@ class Answer(Enum):
 def ask_about_edits(parent: QWidget, text: str) -> Answer:
     """Ask; closing the question means to stay."""
     box = QMessageBox(QMessageBox.Icon.Question, "Unsaved corrections", text, parent=parent)
-    box.setInformativeText("Save them into the dataset?")
+    box.setInformativeText("Save into the dataset?")
     save = box.addButton("Save", QMessageBox.ButtonRole.AcceptRole)
     discard = box.addButton("Discard", QMessageBox.ButtonRole.DestructiveRole)
     cancel = box.addButton("Cancel", QMessageBox.ButtonRole.RejectRole)

@@ -32,6 +32,16 @@ def test_is_found_again(tmp_path):
     again.drop_autosave(CASE)
 
 
+def test_cases_with_one_are_named_without_reading_it(tmp_path):
+    root = kaggle(tmp_path)
+    dataset, mask = opened(root)
+    assert dataset.kept_edits() == frozenset()
+    dataset.autosave(CASE, flipped(mask, 1), [1])
+    assert open_dataset(root).kept_edits() == {CASE}
+    dataset.save_correction(CASE, flipped(mask, 1), slices=[1])
+    assert open_dataset(root).kept_edits() == frozenset()
+
+
 def test_the_last_one_counts(tmp_path):
     dataset, mask = opened(kaggle(tmp_path))
     dataset.autosave(CASE, flipped(mask, 1), [1])

@@ -96,7 +96,9 @@ def test_a_single_slice_passes_where_it_was_learned_and_the_sure_mask_stays() ->
 def test_a_gain_after_few_steps_is_not_believed() -> None:
     verdict = judge([GAIN], policy=POLICY, corrected={"a"}, only_empty=False, few_steps=6)
     assert not verdict.promoted
-    assert verdict.reason == "after so few steps a scan's masks are not to be trusted, whatever is held back (6)"
+    assert verdict.reason == (
+        "after so few steps (6) a scan's masks are not to be trusted, even where those held back are better"
+    )
     assert (verdict.before, verdict.after) == (GAIN.before, GAIN.after)
 
 

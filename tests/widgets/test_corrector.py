@@ -202,11 +202,16 @@ def test_what_a_crash_left_is_offered_and_recovered(
     segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle
 ) -> None:
     dataset.autosaves["two"] = FakeAutosave({1: np.eye(32, dtype=np.uint8)})
+    segmented.loader.open_path("scans")
+    settle()
+    rows = segmented.data_panel.rows
+    assert [row.state for row in rows()][:2] == [("ground truth", "predicted"), ("ground truth", "edits kept")]
     segmented.data_panel.caseActivated.emit("two")
     settle()
     assert "slice 1" in segmented.correct_panel.notice()
     segmented.correct_panel.noticeAnswered.emit(RECOVER)
     settle()
+    assert rows()[1].state == ("ground truth", "1 unsaved")
     np.testing.assert_array_equal(data(viewer)[1], np.eye(32))
     assert segmented.saver.unsaved() == [1]
     assert segmented.correct_panel.notice() == ""
@@ -236,14 +241,18 @@ def test_what_a_crash_left_is_discarded_only_when_the_user_says_so(
     segmented: UNetDock, viewer: ViewerModel, dataset: FakeDataset, settle: Settle
 ) -> None:
     kept = dataset.autosaves["two"] = FakeAutosave({1: np.eye(32, dtype=np.uint8)})
+    segmented.loader.open_path("scans")
+    settle()
     segmented.data_panel.caseActivated.emit("two")
     settle()
     segmented.saver.autosave()
     settle()
     assert dataset.autosaves["two"] is kept
+    assert segmented.data_panel.rows()[1].state == ("ground truth", "edits kept")
     segmented.correct_panel.noticeAnswered.emit(DISCARD)
     settle()
     assert dataset.autosaves == {}
+    assert segmented.data_panel.rows()[1].state == ("ground truth",)
 
 
 @pytest.mark.parametrize("how", ["discarded", "undone"])

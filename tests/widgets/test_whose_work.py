@@ -614,7 +614,7 @@ def test_a_second_label_is_told_of_when_it_is_saved(segmented: UNetDock, settle:
     segmented.session.work.mask.touch()
     segmented.saver.save()
     settle()
-    assert segmented.status.value().startswith("Saved slice 3 of one. Labels in them: ")
+    assert segmented.status.value().startswith("Saved slice 3 of one. Labels in it: ")
     assert segmented.status.value().endswith("2.")
 
 
