@@ -27,6 +27,7 @@ MISTAKES = {
     ),
     "finetune scan --name mine --seconds soon": f"--seconds must be a number, got 'soon'{_SEE} --help",
     "predict scan --output masks --threshold half": f"--threshold must be a number, got 'half'{_SEE} --help",
+    "predict scan --output masks --threshold it's": f'--threshold must be a number, got "it\'s"{_SEE} --help',
     "suggest scan --limit 1.5": f"--limit must be a whole number, got '1.5'{_SEE} --help",
     "sgment scan --threshold 0.5": (
         "Unrecognized or misplaced options: sgment scan --threshold 0.5; available subcommands: demo, predict, "

@@ -14,9 +14,11 @@ from napari_unet_seg.errors import InputError
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _BORDER = " │"
 _RULE = re.compile(r"╭.*╮|╰─*╯|[─-]{8,}")
-_APPLIED = re.compile(r" \(applied to [^)]*\)")
+_APPLIED = re.compile(r" \(applied to napari-unet-seg[a-z ]*\)")
 _NO_NUMBER = re.compile(
-    r"Error parsing (?P<option>--\S+): [^';]*?\b(?P<kind>int|float)\b[^';]*(?P<given>'[^']*')\]?", re.IGNORECASE
+    r"Error parsing (?P<option>--\S+): (?:no type matching|could not convert string to|invalid literal for) "
+    r"(?P<kind>int|float)\b[^'\"]*(?P<given>'.*'|\".*\")\]?\.?",
+    re.IGNORECASE,
 )
 _DEEP = 6
 """Columns from which a row is the help of the option above it."""
@@ -60,7 +62,9 @@ def _line(box: str) -> str:
     # The title says nothing that the problem does not.
     problem, *others = parts[1:] or parts
     # What the parser tried comes after an empty row.
-    told = [_words(problem[: problem.index("")] if "" in problem else problem)]
+    words = _APPLIED.sub("", _words(problem[: problem.index("")] if "" in problem else problem))
+    no_number = _NO_NUMBER.fullmatch(words)
+    told = [_wants_number(no_number) if no_number else words]
     for part in others:
         words = _words(part)
         if words.startswith("For full helptext"):
@@ -68,8 +72,7 @@ def _line(box: str) -> str:
             told.append(f"see {words.split(maxsplit=4)[-1]}")
         elif words and not words.startswith("Argument helptext"):
             told.append(words[0].lower() + words[1:])
-    line = "; ".join(each.rstrip(".") for each in told)
-    return _NO_NUMBER.sub(_wants_number, _APPLIED.sub("", line))
+    return "; ".join(each.rstrip(".") for each in told)
 
 
 def _wants_number(found: re.Match[str]) -> str:
