@@ -239,6 +239,18 @@ def test_sequences_of_two_patients_with_the_same_identifiers_are_no_channels(tmp
     assert sorted(case.case_id for case in dicom.open_cases(tmp_path)) == ["p1", "p2"]
 
 
+def test_files_without_a_patient_are_of_the_one_patient_of_their_study(tmp_path):
+    write_series(tmp_path / "flair", values(), series="1", description="flair", PatientID=["P1", "", *["P1"] * 4])
+    write_series(tmp_path / "t1", values(), series="2", description="t1", PatientID="")
+    dataset = open_dataset(tmp_path)
+    (case,) = dataset
+    assert case.read_image().data.shape == (2, *values().shape)
+    mask = np.ones(values().shape, np.uint8)
+    dataset.save_correction(case.case_id, mask)
+    (case,) = open_dataset(tmp_path)
+    np.testing.assert_array_equal(case.read_mask(), mask)
+
+
 @pytest.mark.parametrize(
     ("folder", "name"),
     [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from napari_unet_seg.data.formats.dicom_name import has_magic, promises_dicom
 from napari_unet_seg.data.formats.inverse import inverse
 from napari_unet_seg.data.volume import Array, Volume
 from napari_unet_seg.errors import InputError
+
+_Header = TypeVar("_Header", ImageHeader, SegHeader)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,9 @@ def find(paths: Iterable[Path]) -> Found:
             images.append(header)
         elif header is not None:
             segmentations.append(header)
+    patients = _patients_by_study(images)
+    images = [_with_patient(image, patients) for image in images]
+    segmentations = [_with_patient(segmentation, patients) for segmentation in segmentations]
     # Anonymised anew, scans of several patients may have one and the same SeriesInstanceUID.
     by_series: dict[tuple[str, str, str], list[ImageHeader]] = {}
     for image in images:
@@ -141,6 +146,20 @@ def find(paths: Iterable[Path]) -> Found:
         for errors in lost.values()
     ]  # fmt: skip
     return Found(series=tuple(series), segmentations=tuple(segmentations))
+
+
+def _patients_by_study(images: Iterable[ImageHeader]) -> dict[str, set[str]]:
+    patients: dict[str, set[str]] = {}
+    for image in images:
+        if image.patient:
+            patients.setdefault(image.study, set()).add(image.patient)
+    return patients
+
+
+def _with_patient(header: _Header, patients: Mapping[str, set[str]]) -> _Header:
+    """A header that names no patient with the one of its study, if there is only one."""
+    known = patients.get(header.study, set())
+    return replace(header, patient=min(known)) if not header.patient and len(known) == 1 else header
 
 
 def read_image(series: Series) -> Volume:
