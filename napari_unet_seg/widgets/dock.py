@@ -126,7 +126,6 @@ class UNetDock(QWidget):
             segmentation=self.segmentation,
             questions=self.questions,
             lane=save_lane,
-            edits=self.session.loose_edits,
             parent=self,
         )
         self._leaving = Leaving(

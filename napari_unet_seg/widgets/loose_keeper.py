@@ -96,7 +96,6 @@ class LooseKeeper(QObject):
     questions : Questions
     lane : Lane
         Where files are written.
-    edits : LooseEdits, optional
     """
 
     recoverWanted = Signal(object)
@@ -117,7 +116,6 @@ class LooseKeeper(QObject):
         segmentation: SegmentationLayer,
         questions: Questions,
         lane: Lane,
-        edits: LooseEdits | None = None,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -125,7 +123,6 @@ class LooseKeeper(QObject):
         self._segmentation = segmentation
         self._questions = questions
         self._lane = lane
-        self._edits = LooseEdits() if edits is None else edits
         self._subject: _Subject | None = None
         self._unkept: dict[str, str] = {}
         self._saved_note = ""
@@ -159,7 +156,7 @@ class LooseKeeper(QObject):
             return
         self._timer.stop()
         self._segmentation.settle()
-        mask, edits = subject.work.mask, self._edits
+        mask, edits = subject.work.mask, self._session.loose_edits
         planes = {z: as_bytes(mask.data[z]) for z in mask.corrected(thorough=final)}
         unsaved = bool(mask.unsaved(thorough=False))
 
@@ -246,7 +243,7 @@ class LooseKeeper(QObject):
         self._let_go()
         subject = self._subject = _Subject(work, image)
         image.events.data.connect(self._on_image_replaced)
-        edits = self._edits
+        edits = self._session.loose_edits
 
         def look(task: Task) -> Autosave | None:
             return subject.look(edits)

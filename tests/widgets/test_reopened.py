@@ -1,5 +1,7 @@
 """A dock that was closed by its x is opened again: the new one goes on with what is in the window."""
 
+import errno
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -138,6 +140,26 @@ def test_the_mask_of_an_image_of_no_dataset_is_taken_over(
     dock.runner.segment()
     wait_idle(dock, qtbot)
     assert names(window).count("Segmentation") == 1
+
+
+def test_edits_that_no_disk_has_room_for_are_offered_by_the_next_dock(
+    docked: UNetDock, window: Viewer, reopen: Any, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    add_image(window)
+    docked.runner.segment()
+    wait_idle(docked, qtbot)
+    stroke(docked, 2)
+    monkeypatch.setattr("napari_unet_seg.data.loose_edits.write_autosave", full)
+    window.layers.remove("Segmentation")
+    wait_idle(docked, qtbot)
+    window.window.remove_dock_widget(docked)
+    dock = reopen()
+    dock.runner.segment()
+    wait_idle(dock, qtbot)
+    assert dock.correct_panel.notice().startswith("Edits of slice 2 of follow-up flair were kept (")
 
 
 def test_the_mask_of_another_image_is_not_taken_for_that_of_the_case(
