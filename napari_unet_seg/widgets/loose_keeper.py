@@ -251,8 +251,10 @@ class LooseKeeper(QObject):
         def found(earlier: Autosave | None) -> None:
             if earlier is None or subject is not self._subject:
                 return
-            data = work.mask.data
-            if all(np.array_equal(as_bytes(data[z]), plane) for z, plane in earlier.planes().items()):
+            data, planes = work.mask.data, earlier.planes()
+            shown = all(np.array_equal(as_bytes(data[z]), plane) for z, plane in planes.items())
+            # Slices that the model has alike, and nobody has accepted here, are not.
+            if shown and set(planes) <= set(work.mask.corrected()):
                 # They are in view, as the dock before this one left them.
                 self.settle()
                 return

@@ -74,6 +74,18 @@ def test_edits_of_a_removed_layer_are_offered_with_the_next_segmentation(painted
     assert not np.array_equal(painted.session.work.mask.data[2], edited)
 
 
+def test_what_was_accepted_is_offered_though_it_looks_alike(painted: UNetDock, settle: Settle) -> None:
+    painted.segmentation.layer.undo()
+    painted._viewer.dims.set_point(0, painted.segmentation.layer.scale[0] * 3)
+    painted.corrector.accept()
+    painted._viewer.layers.remove(painted.segmentation.layer)
+    settle()
+    segment(painted, settle)
+    assert painted.correct_panel.notice().startswith("Edits of slice 3 of follow-up flair were kept (")
+    painted.correct_panel.noticeAnswered.emit(RECOVER)
+    assert painted.session.work.mask.states()[3] is SliceState.ACCEPTED
+
+
 def test_another_image_in_between_loses_nothing(painted: UNetDock, settle: Settle) -> None:
     pixels = np.random.default_rng(1).integers(20, 120, (6, 32, 32), dtype=np.uint8)
     painted._viewer.add_image(pixels, name="another flair")
