@@ -74,6 +74,7 @@ class CaseLoader(QObject):
         self._truth: Labels | None = None
         self._newest: Task | None = None
         self._leaving: list[Layer] = []
+        self._left: LeftOpen | None = None
         # Not in the call that asked a question: vispy leaves the vertex arrays of deleted layers enabled, and an empty
         # canvas that is drawn before the window has settled then ends the process (Mesa).
         self._leave = QTimer(self)
@@ -100,6 +101,11 @@ class CaseLoader(QObject):
     def images(self) -> list[Layer]:
         """The open case's image layers that are in the viewer; the one that lies on top comes last."""
         return [layer for layer in self._layers if layer is not self._truth and layer in self._viewer.layers]
+
+    @property
+    def left(self) -> LeftOpen | None:
+        """What the dock before this one had open, as long as neither that nor anything else is."""
+        return self._left if self._session.work is None else None
 
     def shows(self, layer: Layer) -> bool:
         """Whether a layer is one of the open case's images."""
@@ -138,21 +144,18 @@ class CaseLoader(QObject):
 
     def take_over(self, left: LeftOpen) -> None:
         """Go on where the dock before this one was closed: its dataset, its case and the layers that are there yet."""
-        session, case = self._session, left.session.case
-        # With a case open, the mask of any other image stays in its layer, as the user's own.
-        mask = left.mask if case is None or left.session.case_work is not None else None
+        session, case = self._session, left.case
         session.take_over(left.session)
         if session.work is not None:
-            if mask in self._viewer.layers and left.reference in self._viewer.layers:
-                self._segmentation.take_over(mask, left.reference)
+            if left.mask in self._viewer.layers and left.reference in self._viewer.layers:
+                self._segmentation.take_over(left.mask, left.reference)
             else:
                 session.put_work_aside()
         dataset = session.dataset
         if dataset is None:
             return
         if case is not None:
-            # If another case is opened first.
-            self._leaving = [layer for layer in (mask, *left.images, left.truth) if layer is not None]
+            self._left = left
 
         def take(stored: dict[str, Stored]) -> None:
             if session.dataset is not dataset:
@@ -160,26 +163,26 @@ class CaseLoader(QObject):
             session.dataset_changed.emit(stored)
             images = [image for image in left.images if image in self._viewer.layers]
             if case is not None and images and self._newest is None:
-                self._run(lambda task: session.read_case(case), lambda loaded: self._take_left(left, mask, loaded))
+                self._run(lambda task: session.read_case(case), lambda loaded: self._take_left(left, loaded))
 
         self._lane.submit(lambda task: session.read_stored(dataset), returned=take, failed=self.failed.emit)
 
-    def _take_left(self, left: LeftOpen, mask: Labels | None, loaded: LoadedCase) -> None:
+    def _take_left(self, left: LeftOpen, loaded: LoadedCase) -> None:
         """Have a case open whose layers are in the viewer already."""
         images = [image for image in left.images if image in self._viewer.layers]
         if not images or shape_of(images[-1]) != loaded.volume.shape:
             self._take_case(loaded)
             return
-        self._leaving = []
+        self._left = None
         self._session.take_case(loaded.case, reading=None if loaded.mask_problem else loaded.reading)
         self._layers, self._truth = images, left.truth
         if left.truth is not None:
             self._layers = [*images, left.truth]
-        if mask not in self._viewer.layers:
+        if left.mask not in self._viewer.layers:
             # Taken away by the user: what there is of it comes back when it is wanted.
             self._session.put_work_aside()
         elif self._session.work is not None:
-            self._segmentation.take_over(mask, left.reference if left.reference in images else images[-1])
+            self._segmentation.take_over(left.mask, left.reference if left.reference in images else images[-1])
         self.caseShown.emit(images, loaded)
         self.said.emit(f"{loaded.case.case_id} is open as the dock before this one left it.")
         if loaded.mask_problem is not None:
@@ -324,6 +327,9 @@ class CaseLoader(QObject):
         self._session.close_case()
         self._segmentation.release(remove=False)
         self._leaving += self._layers if mask is None else [mask, *self._layers]
+        if self._left is not None:
+            left, self._left = self._left, None
+            self._leaving += [layer for layer in (left.mask, *left.images, left.truth) if layer is not None]
         self._layers, self._truth = [], None
 
     def _clear(self) -> None:

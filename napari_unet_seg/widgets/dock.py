@@ -275,19 +275,28 @@ class UNetDock(QWidget):
         """End all work, and have the next dock of the window go on with what is open."""
         if self._closed:
             return
-        window = self._window.window
-        left = LeftOpen(
-            session=self.session,
-            images=self.loader.images,
-            truth=self.loader.truth,
-            mask=self.segmentation.layer,
-            reference=self.segmentation.reference,
-            settings=self.segment_panel.value(),
-        )
+        window, layer, settings = self._window.window, self.segmentation.layer, self.segment_panel.value()
+        left = self.loader.left
+        if left is not None:
+            # Closed anew before all was read.
+            left.session = self.session
+        else:
+            case, rule = self.session.case, settings.rule if self.session.segmenter is not None else self._left_rule
+            left = LeftOpen(
+                session=self.session,
+                case=case,
+                images=self.loader.images,
+                truth=self.loader.truth,
+                # With a case open, the mask of any other image stays in its layer, as the user's own.
+                mask=layer if case is None or self.session.case_work is not None else None,
+                reference=self.segmentation.reference,
+                model=settings.model,
+                rule=rule,
+            )
         self.shutdown()
         if window is not None:
             left.put_into(window)
-        if left.mask is not None:
+        if layer is not None:
             # napari shows the first words alone until the user asks for more.
             show_info("Nothing painted now is kept until the U-Net dock is open again (menu Plugins).")
 
@@ -392,9 +401,8 @@ class UNetDock(QWidget):
 
     def _take_over(self, left: LeftOpen) -> None:
         """Go on where the dock before this one was closed."""
-        self.segment_panel.choose_model(left.settings.model)
-        if left.session.segmenter is not None:
-            self._left_rule = left.settings.rule
+        self.segment_panel.choose_model(left.model)
+        self._left_rule = left.rule
         self.loader.take_over(left)
 
     def _on_window_closed(self) -> None:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QWidget
 
+from napari_unet_seg.probability_map import MaskRule
 from napari_unet_seg.session import Session
-from napari_unet_seg.widgets.segment_panel import SegmentSettings
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer
+
+    from napari_unet_seg.data.dataset import Case
 
 
 class LeftOpen(QObject):
@@ -21,34 +23,43 @@ class LeftOpen(QObject):
     ----------
     session : Session
         Nobody works with it any more.
+    case : Case or None
+        The open one.
     images : list of Layer
         Those of the open case.
     truth : Labels or None
         The mask that the case came with.
     mask : Labels or None
-        The layer that was painted on.
+        The layer that was painted on; with a case open, only if it is of that case.
     reference : Layer or None
         The image that it lies on.
-    settings : SegmentSettings
+    model : str
+        Name or file of the chosen model.
+    rule : MaskRule or None
+        How its probabilities became the mask; None where it was not loaded yet.
     """
 
     def __init__(
         self,
         *,
         session: Session,
+        case: Case | None,
         images: list[Layer],
         truth: Labels | None,
         mask: Labels | None,
         reference: Layer | None,
-        settings: SegmentSettings,
+        model: str,
+        rule: MaskRule | None,
     ) -> None:
         super().__init__()
         self.session = session
+        self.case = case
         self.images = images
         self.truth = truth
         self.mask = mask
         self.reference = reference
-        self.settings = settings
+        self.model = model
+        self.rule = rule
 
     def put_into(self, window: QWidget) -> None:
         """Leave it there."""

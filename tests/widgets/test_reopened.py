@@ -181,6 +181,23 @@ def test_the_mask_of_another_image_is_not_taken_for_that_of_the_case(
     assert dock.saver.unsaved() == [2]
 
 
+@pytest.mark.parametrize("read", [False, True])
+def test_a_dock_that_is_closed_again_at_once_leaves_all_to_the_next(
+    painted: UNetDock, window: Viewer, reopen: Any, qtbot: QtBot, read: bool
+) -> None:
+    before = list(window.layers)
+    window.window.remove_dock_widget(painted)
+    dock = reopen(wait=False)
+    # The model takes its time.
+    dock.runner.load_model = lambda name: None
+    qtbot.waitUntil(lambda: (dock.session.case if read else dock.session.dataset) is not None)
+    window.window.remove_dock_widget(dock)
+    dock = reopen()
+    assert list(window.layers) == before
+    assert (dock.data_panel.value(), dock.saver.unsaved()) == ("one", [2])
+    assert dock.segment_panel.value().rule.threshold == pytest.approx(0.8)
+
+
 def test_what_was_left_is_taken_once(painted: UNetDock, window: Viewer, reopen: Any, qtbot: QtBot) -> None:
     window.window.remove_dock_widget(painted)
     dock = reopen()
