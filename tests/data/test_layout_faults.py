@@ -240,6 +240,12 @@ def test_folders_beside_a_stray_image_are_noted(tmp_path):
     assert open_dataset(tmp_path).cases[0].read_image().notes == ()
 
 
+def test_folders_are_not_looked_into_where_no_image_lies_beside(tmp_path, monkeypatch):
+    (tmp_path / "p1").mkdir()
+    monkeypatch.setattr(files, "_folders_with_images", lambda folder: pytest.fail("it was looked into"))
+    assert files.open_cases(tmp_path) == []
+
+
 @pytest.mark.parametrize("name", ["c1_flair.nii.gz", "c1_seg.nii.gz"])
 @pytest.mark.parametrize("kept", [0.5, 0])
 def test_broken_sequence(tmp_path, name, kept):

@@ -131,7 +131,8 @@ def open_cases(path: Path) -> list[Scan]:
     orphans = sorted(set(names).difference(images, masks.values()))
     if orphans:
         notes.append(f"masks that belong to no image are not used: {listed(orphans)}")
-    beside = _folders_with_images(folder)
+    # Without an image here they are not asked: a home folder may have thousands.
+    beside = _folders_with_images(folder) if images else []
     # A single folder beside many images hardly holds what is meant.
     if beside and len(beside) >= len(images):
         notes.append(f"folders with images are not looked into: {listed(beside)}; open them by themselves")
