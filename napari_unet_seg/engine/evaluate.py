@@ -88,7 +88,7 @@ def score_case(
     spacing : (float, float, float)
         Along ``(z, y, x)`` in mm.
     voxel_ml : float, optional
-        Volume of a voxel; by default that of one whose sides stand at right angles.
+        Volume of a voxel in ml; by default that of one whose sides stand at right angles.
     spacing_known : bool
         Whether it is that of the patient.
 
