@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_unet_seg.data.scan import listed_slices
@@ -23,7 +24,7 @@ class Answer(Enum):
 
 def ask_about_edits(parent: QWidget, text: str) -> Answer:
     """Ask; closing the question means to stay."""
-    box = QMessageBox(QMessageBox.Icon.Question, "Unsaved corrections", text, parent=parent)
+    box = _box(QMessageBox.Icon.Question, "Unsaved corrections", text, parent)
     box.setInformativeText("Save into the dataset?")
     save = box.addButton("Save", QMessageBox.ButtonRole.AcceptRole)
     discard = box.addButton("Discard", QMessageBox.ButtonRole.DestructiveRole)
@@ -39,7 +40,7 @@ def ask_about_edits(parent: QWidget, text: str) -> Answer:
 
 def ask_about_loss(parent: QWidget, text: str) -> Answer:
     """Ask whether the window may close all the same: DISCARD or CANCEL; closing the question means to stay."""
-    box = QMessageBox(QMessageBox.Icon.Warning, "Corrections that are kept nowhere", text, parent=parent)
+    box = _box(QMessageBox.Icon.Warning, "Corrections that are kept nowhere", text, parent)
     box.setInformativeText("They are lost when the window closes. To keep them, stay and save the mask as a file.")
     close = box.addButton("Close all the same", QMessageBox.ButtonRole.DestructiveRole)
     stay = box.addButton("Stay", QMessageBox.ButtonRole.RejectRole)
@@ -47,6 +48,13 @@ def ask_about_loss(parent: QWidget, text: str) -> Answer:
     box.setEscapeButton(stay)
     box.exec()
     return Answer.DISCARD if box.clickedButton() is close else Answer.CANCEL
+
+
+def _box(icon: QMessageBox.Icon, title: str, text: str, parent: QWidget) -> QMessageBox:
+    box = QMessageBox(icon, title, text, parent=parent)
+    # A name is shown as it was typed, never as HTML.
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    return box
 
 
 class Leaving:

@@ -9,13 +9,13 @@ from napari._qt.dialogs.confirm_close_dialog import ConfirmCloseDialog
 from napari.settings import get_settings
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
+from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox, QWidget
 
 from napari_unet_seg.widgets import dock
 from napari_unet_seg.widgets.dock import UNetDock
-from napari_unet_seg.widgets.leaving import Answer
+from napari_unet_seg.widgets.leaving import Answer, ask_about_edits, ask_about_loss
 from napari_unet_seg.widgets.window_watch import WindowWatch
 from tests.fakes import FakeDataset, FakeRound
 from tests.widgets.test_whose_work import add_image, stroke
@@ -167,3 +167,15 @@ def test_a_window_closed_while_the_user_is_asked_is_closed(qtbot: QtBot) -> None
     watch.watch(window)
     press_x(window)
     assert told == ["closed"]
+
+
+@pytest.mark.parametrize("ask", [ask_about_edits, ask_about_loss])
+def test_names_in_a_question_are_no_html(
+    ask: Callable[[QWidget, str], Answer], qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(QMessageBox, "exec", lambda box: asked.append((box.text(), box.textFormat())))
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    ask(parent, "The edits of <i>pre</i> could not be kept aside.")
+    assert asked == [("The edits of <i>pre</i> could not be kept aside.", Qt.TextFormat.PlainText)]
