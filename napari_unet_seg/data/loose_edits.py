@@ -35,6 +35,8 @@ class LooseEdits:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = user_folder() / "edits" if folder is None else folder
         self._unwritten: dict[str, Autosave] = {}
+        self.unkept: dict[str, str] = {}
+        """Identity to the name of the images of which edits go with the window: no file has them."""
 
     def write(self, identity: str, planes: Mapping[int, Mask], *, shape: tuple[int, int, int], name: str) -> None:
         """Keep edited slices of an image, in place of those that were kept of it.

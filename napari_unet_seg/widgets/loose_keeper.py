@@ -124,7 +124,6 @@ class LooseKeeper(QObject):
         self._questions = questions
         self._lane = lane
         self._subject: _Subject | None = None
-        self._unkept: dict[str, str] = {}
         self._saved_note = ""
         self.note = ""
         """When the last save was, or the edits were kept aside."""
@@ -176,7 +175,7 @@ class LooseKeeper(QObject):
         """Names of images with edits that could not be kept aside, and that no file has: they go with the window."""
         self.leave()
         self._lane.finish()
-        return list(self._unkept.values())
+        return list(self._session.loose_edits.unkept.values())
 
     def image(self) -> Image | None:
         """The image of no dataset whose mask is at hand."""
@@ -279,11 +278,11 @@ class LooseKeeper(QObject):
 
     def _note_kept(self, subject: _Subject, kept: bool) -> None:
         """Note whether what was painted on an image would outlive the window."""
-        key = subject.identity or subject.name
+        key, unkept = subject.identity or subject.name, self._session.loose_edits.unkept
         if kept:
-            self._unkept.pop(key, None)
+            unkept.pop(key, None)
         else:
-            self._unkept[key] = subject.name
+            unkept[key] = subject.name
 
     def _on_work_changed(self) -> None:
         if self._subject is not None and self._subject.work is not self._session.work:

@@ -157,6 +157,8 @@ def test_edits_that_no_disk_has_room_for_are_offered_by_the_next_dock(
     wait_idle(docked, qtbot)
     window.window.remove_dock_widget(docked)
     dock = reopen()
+    # It is told of before the window closes.
+    assert dock.keeper.unkept() == ["follow-up flair"]
     dock.runner.segment()
     wait_idle(dock, qtbot)
     assert dock.correct_panel.notice().startswith("Edits of slice 2 of follow-up flair were kept (")
