@@ -229,7 +229,12 @@ def test_patients_whose_series_have_one_identifier_are_told_apart(tmp_path, what
         assert np.flatnonzero(case.read_mask().any(axis=(1, 2))).tolist() == [place]
     # Whatever a mask is called.
     (tmp_path / "p1" / "p1_seg.dcm").unlink()
-    (tmp_path / "p2" / "p2_seg.dcm").rename(tmp_path / "p2" / "drawn.dcm")
+    drawn = (tmp_path / "p2" / "p2_seg.dcm").rename(tmp_path / "p2" / "drawn.dcm")
+    assert [case.has_mask for case in open_dataset(tmp_path)] == [False, True]
+    # Nor if it names no patient: it lies beside its images.
+    data = pydicom.dcmread(drawn)
+    data.PatientID = ""
+    data.save_as(drawn)
     assert [case.has_mask for case in open_dataset(tmp_path)] == [False, True]
 
 

@@ -398,7 +398,13 @@ def _owner(header: SegHeader, cases: Sequence[DicomScan], by_instance: set[str])
                 if case.case_id in candidates
                 and any((each.patient, each.study) == (header.patient, header.study) for each in case.series)
             }
-            candidates = own or candidates
+            beside = {
+                case.case_id
+                for case in cases
+                if case.case_id in candidates
+                and any(path.parent == header.path.parent for each in case.series for path in each.paths)
+            }
+            candidates = own or beside or candidates
             # One multi-frame file may hold several volumes; the name tells whose mask it is.
             named = {
                 case.case_id
