@@ -13,15 +13,23 @@ SYSTEM = xvfb xauth libegl1 libgl1 libglx-mesa0 libgl1-mesa-dri libopengl0 libxk
 	libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 \
 	libxcb-xinerama0 libxcb-xkb1
 
-.PHONY: demo test lint system clean
+.PHONY: demo test pyside6 pyqt6 lint system clean
 
 demo: $(VENV)/.app system
 	$(BIN)/napari-unet-seg demo $(if $(SCREEN),,--screenshot demo.png)
 
 test: $(VENV)/.test system lint
 	QT_API=pyside6 $(WINDOW) $(BIN)/python -m pytest --numprocesses 2 --ignore tests/widgets
+	$(MAKE) --jobs 2 pyside6 pyqt6
+
+# The window's tests, at a time with either binding; each on a screen of its own, since windows fight for the focus.
+pyside6:
 	QT_API=pyside6 $(WINDOW) $(BIN)/python -m pytest tests/widgets
-	PYTEST_QT_API=pyqt6 QT_API=pyqt6 $(WINDOW) $(BIN)/python -m pytest tests/widgets -q
+
+pyqt6:
+	PYTEST_QT_API=pyqt6 QT_API=pyqt6 $(WINDOW) -n 199 $(BIN)/python -m pytest tests/widgets -q > $(VENV)/pyqt6.log 2>&1 \
+		|| { cat $(VENV)/pyqt6.log; exit 1; }
+	@tail -n 3 $(VENV)/pyqt6.log
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
