@@ -503,7 +503,8 @@ class Session:
         at_hand = self.case_work if self.is_open(case) else None
         work = at_hand if at_hand is not None else self._shelf.get(self._key(case))
         if stored is None:
-            kept = self.dataset is not None and case.case_id in self.dataset.kept_edits()
+            # With work at hand nobody asks for them, and this is called with every edit.
+            kept = work is None and self.dataset is not None and case.case_id in self.dataset.kept_edits()
             stored = Stored(truth=case.has_original_mask, corrected=len(case.corrected_slices()), kept=kept)
         return stored.words(work)
 
