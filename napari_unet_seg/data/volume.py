@@ -91,7 +91,7 @@ class Volume:
         return millilitres(self.spacing, affine=self.affine)
 
 
-def millilitres(spacing: tuple[float, float, float], *, affine: NDArray[np.float64]) -> float:
+def millilitres(spacing: tuple[float, float, float], *, affine: NDArray[np.float64] | None = None) -> float:
     """Volume of one voxel in millilitres.
 
     Where the slices are shifted against one another, as in a tilted gantry, it leans, and is less than its sides say.
@@ -100,10 +100,12 @@ def millilitres(spacing: tuple[float, float, float], *, affine: NDArray[np.float
     ----------
     spacing : tuple of float
         Length of its sides along ``(z, y, x)`` in mm.
-    affine : ndarray
-        4x4; its lengths do not matter, only the angles between the axes.
+    affine : ndarray, optional
+        4x4; its lengths do not matter, only the angles between the axes. By default they are right ones.
     """
     z, y, x = spacing
+    if affine is None:
+        return z * y * x / 1000.0
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     upright = float(abs(np.linalg.det(affine[:3, :3] / sides))) if sides.all() else 1.0
     return z * y * x * upright / 1000.0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.dataset import Case, Dataset
 from napari_unet_seg.data.splits import patient_of
-from napari_unet_seg.data.volume import Mask, Volume
+from napari_unet_seg.data.volume import Mask, Volume, millilitres
 from napari_unet_seg.engine.interval import bootstrap_interval
 from napari_unet_seg.engine.metrics import Counts, count, hd95_mm
 from napari_unet_seg.engine.postprocess import any_class
@@ -114,7 +114,7 @@ def score_case(
         for z in np.flatnonzero(labelled)
     ]
     total = sum((item.counts for item in slices), Counts())
-    voxel_ml = float(np.prod(spacing)) / 1000 if voxel_ml is None else voxel_ml
+    voxel_ml = millilitres(spacing) if voxel_ml is None else voxel_ml
     scores = CaseScores(
         case=case_id,
         dice=total.dice,

@@ -105,8 +105,7 @@ def voxel_ml(layer: Layer) -> float | None:
     of_lengths = layer.ndim > 2 and _in_lengths(layer)
     if not of_lengths and not layer.metadata.get("spacing_known", False):
         return None
-    affine = affine_of_scan(layer.metadata)
-    return millilitres(spacing_of(layer), affine=np.eye(4) if affine is None else affine)
+    return millilitres(spacing_of(layer), affine=affine_of_scan(layer.metadata))
 
 
 def reference_of(sources: Mapping[str, ImageSource]) -> Layer | None:
