@@ -381,30 +381,21 @@ def _with_free_name(case: DicomScan, taken: set[Path]) -> DicomScan:
     raise AssertionError
 
 
+def _having(cases: Iterable[DicomScan], test: Callable[[Series], bool]) -> set[str]:
+    """Names of the cases that have a series which passes a test."""
+    return {case.case_id for case in cases if any(map(test, case.series))}
+
+
 def _owner(header: SegHeader, cases: Sequence[DicomScan], by_instance: set[str]) -> str | None:
     """Name of the case that a segmentation is of: by images, series, or the space in which it lies."""
-    by_series = {case.case_id for case in cases if any(each.uid in header.series for each in case.series)}
-    by_space = {
-        case.case_id
-        for case in cases
-        if any(each.frame_of_reference == header.frame_of_reference != "" for each in case.series)
-    }
+    by_series = _having(cases, lambda each: each.uid in header.series)
+    by_space = _having(cases, lambda each: each.frame_of_reference == header.frame_of_reference != "")
+    # Patients may have been anonymised into the same identifiers.
+    own = _having(cases, lambda each: (each.patient, each.study) == (header.patient, header.study))
+    beside = _having(cases, lambda each: any(path.parent == header.path.parent for path in each.paths))
     for candidates in (by_instance, by_series):
         if candidates:
-            # Patients that were anonymised into the same identifiers.
-            own = {
-                case.case_id
-                for case in cases
-                if case.case_id in candidates
-                and any((each.patient, each.study) == (header.patient, header.study) for each in case.series)
-            }
-            beside = {
-                case.case_id
-                for case in cases
-                if case.case_id in candidates
-                and any(path.parent == header.path.parent for each in case.series for path in each.paths)
-            }
-            candidates = own or beside or candidates
+            candidates = candidates & own or candidates & beside or candidates
             # One multi-frame file may hold several volumes; the name tells whose mask it is.
             named = {
                 case.case_id
