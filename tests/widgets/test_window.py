@@ -59,7 +59,7 @@ def test_cases_are_exchanged_after_the_question(docked: UNetDock, window: Viewer
         QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
     # A canvas drawn with what a layer has left behind ended the process only now and then.
-    for switch in range(11):
+    for switch in range(25):
         docked.runner.segment()
         wait_idle(docked, qtbot)
         layer = window.layers["Segmentation"]
