@@ -114,6 +114,43 @@ def test_each_slice_is_scaled_by_its_own_slope(tmp_path):
     np.testing.assert_allclose(volume.data[0], [pixels[0], pixels[1] * 2.0 - 100, pixels[2] * 0.5])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "padding", "stored"),
+    [
+        (np.int16, {"PixelPaddingValue": -2000}, [-2000]),
+        (np.uint16, {"PixelPaddingValue": 63536}, [63536]),
+        (np.int16, {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1990}, [-2000, -1995, -1990]),
+        (np.uint16, {"PixelPaddingValue": 65535, "PixelPaddingRangeLimit": 65530}, [65530, 65535]),
+    ],
+)
+def test_padding_is_as_dark_as_the_darkest_pixel(tmp_path, dtype, padding, stored):
+    pixels = values(3).astype(dtype) + 100
+    padded = np.zeros(pixels.shape, bool)
+    padded[1:, :3] = True
+    padded[2, :, -2:] = True
+    given = np.where(padded, np.resize(stored, pixels.shape), pixels).astype(dtype)
+    write_series(tmp_path / "s", given, **padding)
+    volume = only(tmp_path / "s").read_image()
+    np.testing.assert_array_equal(volume.data[0], np.where(padded, pixels[~padded].min(), pixels))
+    assert volume.data.dtype == dtype
+
+
+def test_padding_is_found_before_pixels_are_scaled_or_turned(tmp_path):
+    pixels = values(2, dtype=np.uint16) + 50
+    pixels[0, :4] = 4000
+    white = {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11}
+    write_series(tmp_path / "s", pixels, PixelPaddingValue=4000, RescaleSlope=2, RescaleIntercept=-7, **white)
+    volume = only(tmp_path / "s").read_image()
+    expected = (4095.0 - pixels) * 2 - 7
+    expected[0, :4] = expected[pixels != 4000].min()
+    np.testing.assert_allclose(volume.data[0], expected)
+
+
+def test_a_scan_of_padding_alone_is_read_as_it_is(tmp_path):
+    write_series(tmp_path / "s", np.full((2, 8, 9), 5, np.uint16), PixelPaddingValue=5)
+    assert (only(tmp_path / "s").read_image().data == 5).all()
+
+
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.uint8])
 def test_other_encodings(tmp_path, syntax, dtype):

@@ -6,26 +6,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_unet_seg.data.formats import dicom_jpeg
 from napari_unet_seg.data.formats.dicom_geometry import SAME_POSITION, Stack, stacked
 from napari_unet_seg.data.formats.dicom_header import (
     TRAITS,
     Frame,
     ImageHeader,
     SegHeader,
-    functional,
-    opened,
-    read_dataset,
     read_header,
 )
 from napari_unet_seg.data.formats.dicom_name import has_magic, promises_dicom
-from napari_unet_seg.data.formats.inverse import inverse
-from napari_unet_seg.data.volume import Array, Volume
+from napari_unet_seg.data.formats.dicom_pixels import read_pixels
+from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.errors import InputError
 
 _Header = TypeVar("_Header", ImageHeader, SegHeader)
@@ -169,7 +165,7 @@ def read_image(series: Series) -> Volume:
     -------
     Volume
         ``(1, Z, Y, X)``, reoriented so that z runs to the head, y to the back, x to the patient's left: of the type
-        of the files, or float32 where a slope or intercept scales them.
+        of the files, or float32 where a slope or intercept scales them; padding as dark as the darkest pixel.
 
     Raises
     ------
@@ -177,16 +173,7 @@ def read_image(series: Series) -> Volume:
         If a file is damaged, cannot be decoded or holds colours, or the images are no volume.
     """
     stack = series.stack
-    by_path: dict[Path, list[int]] = {}
-    for place, frame in enumerate(series.frames):
-        by_path.setdefault(frame.path, []).append(place)
-    slices: list[Array] = [np.empty(0)] * len(series.frames)
-    for path, places in by_path.items():
-        indices = [series.frames[place].index for place in places]
-        for place, values in zip(places, _read_frames(path, indices, shape=stack.file_shape[1:]), strict=True):
-            slices[place] = values
-    # Signed and unsigned, or scaled and unscaled, slices of one series meet in a type that holds both.
-    values = stack.to_screen(np.stack(slices).astype(np.result_type(*slices), copy=False))
+    values = stack.to_screen(read_pixels(series.frames, shape=stack.file_shape[1:]))
     return Volume(
         # Contiguous: torch takes no array that runs backwards, as a flipped axis does.
         data=np.ascontiguousarray(values)[np.newaxis],
@@ -198,39 +185,6 @@ def read_image(series: Series) -> Volume:
         notes=(*series.notes, *stack.notes),
         uneven=stack.uneven,
     )
-
-
-def _read_frames(path: Path, indices: Sequence[int], *, shape: tuple[int, int]) -> Iterator[Array]:
-    with opened(path):
-        data = read_dataset(path)
-        syntax = data.file_meta.TransferSyntaxUID
-        dicom_jpeg.register()
-        try:
-            pixels: Array = data.pixel_array
-        except (NotImplementedError, RuntimeError) as error:
-            if not syntax.is_compressed:
-                raise
-            raise InputError(
-                f"its pixels are compressed ({syntax.name}) and there is no decoder for them here; "
-                "install pylibjpeg with its plugins, or export the series uncompressed",
-                path=path,
-            ) from error
-        pixels = pixels.reshape(-1, *shape)
-        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-        if data.PhotometricInterpretation == "MONOCHROME1":
-            pixels = inverse(pixels, bits=int(data.BitsStored))
-        scales = [_scale(data, index) for index in indices]
-    for index, (slope, intercept) in zip(indices, scales, strict=True):
-        values = pixels[index]
-        if (slope, intercept) == (1.0, 0.0):
-            yield values
-        else:
-            yield (values * slope + intercept).astype(np.float32)
-
-
-def _scale(data: Any, index: int) -> tuple[float, float]:
-    slope, intercept = (functional(data, index, name) for name in ("RescaleSlope", "RescaleIntercept"))
-    return float(1.0 if slope is None else slope), float(0.0 if intercept is None else intercept)
 
 
 def _volumes(headers: Sequence[ImageHeader], broken: Sequence[InputError]) -> Iterator[Series]:
