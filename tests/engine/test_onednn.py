@@ -11,19 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from napari_unet_seg.engine import onednn
+from napari_unet_seg.engine import onednn, paired_convolution
 from napari_unet_seg.engine.bfloat16 import SignBitReLU, in_bfloat16
 from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.engine.fold import fold_batch_norm
 from napari_unet_seg.engine.network import Network
-from napari_unet_seg.engine.onednn import (
-    JoiningConvolution,
-    PackedConvolution,
-    PackedSplit,
-    PairedConvolution,
-    pack_convolutions,
-)
+from napari_unet_seg.engine.onednn import JoiningConvolution, PackedSplit, pack_convolutions
+from napari_unet_seg.engine.packed_layers import PackedConvolution
+from napari_unet_seg.engine.paired_convolution import PairedConvolution, is_of_few_outputs, pairs_are_quicker
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.engine.unet import to_channels_last
 from tests.engine.models import small_network
@@ -35,10 +31,10 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def asked_anew() -> Iterator[None]:
-    for known in (onednn.can_pack, onednn.pairs_are_quicker):
+    for known in (onednn.can_pack, pairs_are_quicker):
         known.cache_clear()
     yield
-    for known in (onednn.can_pack, onednn.pairs_are_quicker):
+    for known in (onednn.can_pack, pairs_are_quicker):
         known.cache_clear()
 
 
@@ -96,7 +92,7 @@ def test_pairs_of_pixels_are_the_pixels(precision: torch.dtype, *, relu: bool, b
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_pairs_follow_a_single_channel(precision: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of one channel, PyTorch does not tell whether it comes last.
-    monkeypatch.setattr(onednn, "_seconds", lambda way, x: isinstance(way, PackedConvolution))
+    monkeypatch.setattr(paired_convolution, "_seconds", lambda way, x: isinstance(way, PackedConvolution))
     config = UNetConfig(in_channels=1, features=(8, 16), convolutions=(2, 1))
     plain, packed = prepared(config, precision)
     tolerance = 0.03 if precision == torch.bfloat16 else 1e-5
@@ -114,7 +110,7 @@ def test_the_quicker_way_is_taken(monkeypatch: pytest.MonkeyPatch, *, quicker: b
         timed.append(type(way))
         return 1.0 if isinstance(way, PairedConvolution) == quicker else 2.0
 
-    monkeypatch.setattr(onednn, "_seconds", seconds)
+    monkeypatch.setattr(paired_convolution, "_seconds", seconds)
     config = UNetConfig(features=(8, 16), convolutions=(2, 1))
     for _ in range(2):
         _, packed = prepared(config, torch.float32)
@@ -141,7 +137,7 @@ def test_narrow_and_odd_slices_in_pairs(inputs: int, width: int) -> None:
 )
 def test_which_convolutions_have_few_outputs(told: dict[str, int], *, few: bool) -> None:
     settings = {"in_channels": 3, "out_channels": 8, "kernel_size": 3, "padding": 1} | told
-    assert onednn.is_of_few_outputs(nn.Conv2d(**settings)) == few
+    assert is_of_few_outputs(nn.Conv2d(**settings)) == few
 
 
 def test_relus_are_taken_in() -> None:
@@ -191,7 +187,7 @@ def test_without_the_operators_nothing_is_changed(fault: str, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    "ask", [lambda: onednn.can_pack(torch.bfloat16), lambda: onednn.pairs_are_quicker(torch.float32, 2, 4)]
+    "ask", [lambda: onednn.can_pack(torch.bfloat16), lambda: pairs_are_quicker(torch.float32, 2, 4)]
 )
 def test_asking_draws_no_random_numbers(ask: Callable[[], bool], monkeypatch: pytest.MonkeyPatch) -> None:
     draw, during = torch.randn, []
