@@ -98,4 +98,6 @@ def out_of_memory(error: RuntimeError | MemoryError) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text
+    # The last one is what torch says where a convolution lacks room to work in: it catches cuDNN's want of memory for
+    # each way to compute it, and then has none left (aten/src/ATen/native/cudnn/Conv_v8.cpp).
+    return any(said in text for said in ("out of memory", "can't allocate memory", "unable to find an engine"))
