@@ -18,6 +18,7 @@ from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.checkpoint import Description, file_hash, load_checkpoint
 from napari_unet_seg.engine.config import FitConfig
+from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.events import EpochDone, FitFinished, StepDone
 from napari_unet_seg.engine.fit import LossNotFinite, fit, uses_bfloat16
 from napari_unet_seg.engine.fit_state import State
@@ -105,7 +106,7 @@ def train(
     if Path(str(data).removeprefix("file://")).resolve().is_relative_to(folder.path.resolve() / "shards"):
         raise InputError("lies where the run keeps shards of its own; give another --output", path=Path(data))
     left_out = held_out(folds, fold) if folds is not None and fold is not None else []
-    device = fabric.device if fabric is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = fabric.device if fabric is not None else _device(say)
     say(f"reading {data}")
     spill = Spill.beside(folder.path, device=device, memory=memory, resume=resume, fabric=fabric, say=say)
     slices = read_training_data(recipe, data, left_out=left_out, device=device, spill=spill)
@@ -291,6 +292,16 @@ def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds
         parent=settings["parent"],
         licence=settings["licence"],
     )
+
+
+def _device(say: Callable[[str], None]) -> torch.device:
+    """The first graphics card of NVIDIA's, or of AMD's, where it works; else the CPU."""
+    choice = choose_device()
+    if choice.device.type == "cuda":
+        return choice.device
+    if torch.cuda.is_available():
+        say(choice.note)
+    return torch.device("cpu")
 
 
 def _copy(best: Path, output: Path) -> None:

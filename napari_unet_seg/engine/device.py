@@ -23,7 +23,7 @@ class DeviceChoice:
 
 
 def choose_device(wanted: str = "auto") -> DeviceChoice:
-    """The fastest device there is, or the one asked for.
+    """The fastest device that works, or the one asked for.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def choose_device(wanted: str = "auto") -> DeviceChoice:
     Raises
     ------
     InputError
-        If that device is not there.
+        If that device is not there, or does not work.
     """
     kind, _, number = str(wanted).partition(":")
     if kind not in NAMES or (number and (kind != "cuda" or not number.isdigit())):
@@ -43,22 +43,26 @@ def choose_device(wanted: str = "auto") -> DeviceChoice:
         raise InputError(f"device {wanted!r} is not available: {why_no_cuda()}; use cpu or auto")
     if kind == "mps" and not mps:
         raise InputError("device 'mps' is not available: it needs a Mac with Apple silicon; use cpu or auto")
+    fault: str | None = None
     if kind == "cuda" or (kind == "auto" and cuda):
         index = int(number or 0)
         if index >= torch.cuda.device_count():
             raise InputError(f"there is no cuda:{index}; this machine has {torch.cuda.device_count()} CUDA device(s)")
         device = torch.device("cuda", index)
-        half = has_bfloat16(device)
-        precision = torch.bfloat16 if half else torch.float32
-        return DeviceChoice(
-            device=device,
-            precision=precision,
-            note=f"{torch.cuda.get_device_name(device)} (CUDA), {'bfloat16' if half else 'float32'}",
-        )
+        fault = fault_of(device)
+        if fault is None:
+            half = has_bfloat16(device)
+            return DeviceChoice(
+                device=device,
+                precision=torch.bfloat16 if half else torch.float32,
+                note=f"{torch.cuda.get_device_name(device)} (CUDA), {'bfloat16' if half else 'float32'}",
+            )
+        if kind == "cuda":
+            raise InputError(f"device {wanted!r} does not work: {fault}; use cpu or auto")
     if kind == "mps" or (kind == "auto" and mps):
         return DeviceChoice(device=torch.device("mps"), precision=torch.float32, note="Apple GPU (MPS), float32")
     half = has_bfloat16(torch.device("cpu"))
-    reason = "" if kind == "cpu" else f"; {why_no_cuda()}"
+    reason = "" if kind == "cpu" else f"; {fault or why_no_cuda()}"
     number_format = "bfloat16" if half else "float32, as it has no bfloat16 instructions"
     return DeviceChoice(
         device=torch.device("cpu"),
@@ -91,6 +95,24 @@ def why_no_cuda() -> str:
     if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
         return "the installed PyTorch is built for the CPU alone"
     return "no CUDA graphics card was found"
+
+
+def fault_of(device: torch.device) -> str | None:
+    """Why a graphics card that is there cannot be used, in words; None where it can.
+
+    PyTorch lists cards that it has no code for, the default one of 2.13 those before Turing; and one may be taken by
+    another program, its driver broken, or cuDNN. The first convolution tells.
+    """
+    try:
+        # As many channels as tensor cores take, eight images and eight kernels at once.
+        ones = torch.ones(8, 8, 3, 3, device=device, dtype=torch.bfloat16 if has_bfloat16(device) else torch.float32)
+        torch.nn.functional.conv2d(ones, ones).cpu()
+    except Exception as error:
+        # Whatever CUDA, cuDNN or the driver raise: not all of it is a RuntimeError. What follows the first line is how
+        # to look for a fault in a program.
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        return f"the graphics card fails ({said})"
+    return None
 
 
 def out_of_memory(error: RuntimeError | MemoryError) -> bool:

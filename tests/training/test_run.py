@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.engine.checkpoint import load_checkpoint, read_description
+from napari_unet_seg.engine.device import DeviceChoice
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.unet import UNet
 from training import cross_validate, release, run
@@ -195,3 +197,16 @@ def test_a_release_carries_its_scores_and_the_same_weights(tmp_path: Path, patie
     assert "never saw" in description.metrics["protocol"]
     for name, value in load_checkpoint(output)[0].state_dict().items():
         assert value.equal(network.state_dict()[name])
+
+
+def test_a_graphics_card_that_fails_is_named_and_the_processor_trains(
+    tmp_path: Path, patients: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = "CPU with 2 cores, float32; the graphics card fails (no kernel image)"
+    choice = DeviceChoice(device=torch.device("cpu"), precision=torch.float32, note=note)
+    monkeypatch.setattr("training.train.choose_device", lambda: choice)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert run.main(["default", "--data", str(patients), "--output", str(tmp_path / "run"), *SHORT]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == note
+    assert any(line.endswith("to validate on, on cpu") for line in lines)
