@@ -82,10 +82,23 @@ class Segmenter:
         self._prepared: WeakKeyDictionary[Volume, tuple[int, PreparedScan]] = WeakKeyDictionary()
 
     def _place(self) -> None:
-        self._network = self._placed(self._precision)
         self._network_in_float32: Network | None = None
+        network = self._placed(self._precision)
+        if network is None:
+            self._move_to_cpu("the network")
+        else:
+            self._network = network
 
-    def _placed(self, precision: torch.dtype) -> Network:
+    def _placed(self, precision: torch.dtype) -> Network | None:
+        """The network ready to predict; None where the device, which others may use too, has no room for it."""
+        try:
+            return self._made_ready(precision)
+        except RuntimeError as error:
+            if self.device.type == "cpu" or not out_of_memory(error):
+                raise
+            return None
+
+    def _made_ready(self, precision: torch.dtype) -> Network:
         network = fold_batch_norm(self._plain).requires_grad_(False)
         if precision == torch.bfloat16:
             network = in_bfloat16(network, on_processor=self.device.type == "cpu")
@@ -178,12 +191,15 @@ class Segmenter:
         in_float32: bool = False,
     ) -> None:
         """Put the probabilities of some slices into ``(K, Z, Y, X)``."""
+        if not wanted:
+            return
+        # The network first: to place it may move the work to another device.
+        network, precision = self._arithmetic(in_float32=in_float32)
         batch, workers = self._at_a_time(prepared.size)
         done = 0
         while done < len(wanted):
             parts = [wanted[start : start + batch] for start in range(done, len(wanted), batch)]
             workers = min(workers, len(parts))
-            network, precision = self._arithmetic(in_float32=in_float32)
             predict = partial(self._predict_batch, prepared, network, precision)
             with closing(side_by_side(predict, parts, workers=workers)) as results:
                 for part in parts:
@@ -203,6 +219,7 @@ class Segmenter:
             if done < len(wanted):
                 # The threads are gone, and what they held.
                 batch, workers = (batch, workers // 2) if workers > 1 else (self._smaller(batch, failed), 1)
+                network, precision = self._arithmetic(in_float32=in_float32)
 
     def mask(
         self,
@@ -250,12 +267,16 @@ class Segmenter:
             return max(1, min(batch, len(part)) // 2)
         if self.device.type == "cpu":
             raise SegmentationError("there is not enough memory for a single slice; close other programs and try again")
+        self._move_to_cpu("one slice")
+        return 1
+
+    def _move_to_cpu(self, what: str) -> None:
+        """Go on with another memory: the device's was not enough for something."""
         previous = self.device_note
         choice = choose_device("cpu")
         self.device, self._precision = choice.device, choice.precision
-        self.device_note = f"{choice.note} (moved here: the memory of {previous} was not enough for one slice)"
+        self.device_note = f"{choice.note} (moved here: the memory of {previous} was not enough for {what})"
         self._place()
-        return 1
 
     def _prepare(self, volume: Volume) -> PreparedScan:
         seen = glance(volume.data)
@@ -279,6 +300,9 @@ class Segmenter:
             return self._network, self._precision
         if self._network_in_float32 is None:
             self._network_in_float32 = self._placed(torch.float32)
+        if self._network_in_float32 is None:
+            self._move_to_cpu("the network in float32")
+            return self._arithmetic(in_float32=in_float32)
         return self._network_in_float32, torch.float32
 
     @torch.inference_mode()

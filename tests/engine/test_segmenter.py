@@ -15,6 +15,7 @@ from napari_unet_seg.engine.checkpoint import Description
 from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.engine.device import choose_device
 from napari_unet_seg.engine.head_box import head_box
+from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.prepared_scan import glance
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter, Stopped, load_model
@@ -234,6 +235,36 @@ def test_too_small_a_gpu_moves_the_work_to_the_cpu() -> None:
     assert model.device == torch.device("cpu")
     assert "a small GPU was not enough" in model.device_note
     assert model.predict(phantom()).shape == (5, 40, 40)
+
+
+@pytest.fixture
+def full_gpu(monkeypatch: pytest.MonkeyPatch) -> Segmenter:
+    """A model in bfloat16 on a device that other programs fill from now on."""
+    model = Segmenter(small_network(), Description(name="m", network=SMALL), device="cpu", precision=torch.bfloat16)
+    made_ready = model._made_ready
+
+    def fail(precision: torch.dtype) -> Network:
+        if model.device.type != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return made_ready(precision)
+
+    monkeypatch.setattr(model, "_made_ready", fail)
+    model.device, model.device_note = torch.device("meta"), "a full GPU"
+    return model
+
+
+def test_a_network_that_a_full_gpu_has_no_room_for_goes_to_the_cpu(full_gpu: Segmenter) -> None:
+    full_gpu.use(small_network())
+    assert full_gpu.device == torch.device("cpu")
+    assert full_gpu.device_note.endswith("(moved here: the memory of a full GPU was not enough for the network)")
+    assert full_gpu.predict(phantom()).shape == (5, 40, 40)
+
+
+def test_so_does_one_in_float32_beside_that_in_bfloat16(full_gpu: Segmenter) -> None:
+    network, _ = full_gpu._arithmetic(in_float32=True)
+    assert network is full_gpu._arithmetic(in_float32=True)[0]
+    assert full_gpu.device == torch.device("cpu")
+    assert "was not enough for the network in float32" in full_gpu.device_note
 
 
 @pytest.mark.parametrize(
