@@ -12,6 +12,7 @@ import torch
 import torch.distributed
 
 from napari_unet_seg.engine.device import usable_cores
+from napari_unet_seg.errors import InputError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -27,6 +28,11 @@ def launched() -> Iterator[Fabric | None]:
 
     Every process has a graphics card of its own where there are any, by its number on its machine; on a CPU they
     talk through gloo.
+
+    Raises
+    ------
+    InputError
+        If there are graphics cards, but fewer in sight than processes on the machine.
     """
     environment = os.environ
     if "TORCHELASTIC_RUN_ID" in environment:
@@ -39,6 +45,13 @@ def launched() -> Iterator[Fabric | None]:
     if world == 1:
         yield None
         return
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else here
+    if cards < here:
+        # Fabric would take a card that is not there.
+        raise InputError(
+            f"{here} processes on this machine, and each sees {cards} graphics card(s): start one for each card, and "
+            "let all see all of them (srun --gpus-per-node, not --gpus-per-task); CUDA_VISIBLE_DEVICES= for the CPU"
+        )
     # Imported here: it takes seconds.
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+import torch
 
-from training.launch import default_threads
+from napari_unet_seg.errors import InputError
+from training.launch import default_threads, launched
 
 
 def test_threads_are_those_of_the_cores_that_a_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +22,22 @@ def test_threads_are_those_of_the_cores_that_a_process_may_use(monkeypatch: pyte
     assert default_threads() == 2
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
     assert default_threads() == 1
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"},
+    ],
+)
+def test_more_processes_than_graphics_cards_are_refused(
+    launcher: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    for name, value in launcher.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match=r"2 processes on this machine, and each sees 1 graphics card"), launched():
+        pass
