@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import napari_unet_seg
+from napari_unet_seg.engine.allocator import give_back_graphics_memory
 from napari_unet_seg.engine.child_process import ChildProcess
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished, from_record
 from napari_unet_seg.errors import InputError, reason
@@ -118,6 +119,7 @@ def run_round(
     """
     stopped = heard = time.monotonic()
     stopping = False
+    give_back_graphics_memory()
     with _start(command if command is not None else (sys.executable, *_COMMAND)) as child:
         child.send(json.dumps(request.to_json()).encode())
         while not child.ended:

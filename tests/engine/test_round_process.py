@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 import napari_unet_seg
 from napari_unet_seg.engine import round_process
@@ -64,6 +65,15 @@ def test_a_round_from_start_to_end() -> None:
     assert isinstance(events[0], RoundStarted)
     assert steps(events) == [1, 2]
     assert events[-1] == RoundFinished(report=REPORT)
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_a_round_finds_the_graphics_memory_that_the_window_kept(used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: used)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(True))
+    run(plain("say(FINISHED)"))
+    assert given_back == [True] * used
 
 
 @pytest.mark.parametrize("overlay", [None, Path("over lay")])
