@@ -18,7 +18,7 @@ from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.checkpoint import Description, file_hash, load_checkpoint
 from napari_unet_seg.engine.config import FitConfig
-from napari_unet_seg.engine.device import choose_device
+from napari_unet_seg.engine.device import choose_device, out_of_memory
 from napari_unet_seg.engine.events import EpochDone, FitFinished, StepDone
 from napari_unet_seg.engine.fit import LossNotFinite, fit, uses_bfloat16
 from napari_unet_seg.engine.fit_state import State
@@ -26,7 +26,7 @@ from napari_unet_seg.engine.networks import build_network
 from napari_unet_seg.engine.processes import Processes
 from napari_unet_seg.engine.sampling import epoch_length
 from napari_unet_seg.engine.unet import UNet
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, SegmentationError
 from training.json_file import finite
 from training.recipe import Recipe
 from training.run_folder import RunFolder, check_free, check_own, folder_of
@@ -90,6 +90,8 @@ def train(
     ------
     InputError
         If data, checkpoint or folder cannot be used, or there is something in the place of the output.
+    SegmentationError
+        If memory ran out.
     """
     keep_freed_memory()
     processes = Processes(fabric)
@@ -225,6 +227,13 @@ def train(
                 say(f"{'stopped at step' if event.stopped else 'done, step'} {event.steps}; written: {folder.path}")
     except LossNotFinite as error:
         raise InputError(f"{error}; what was written before is there: {folder.path}") from error
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise SegmentationError(
+            f"the memory of {device} is not enough for batches of {recipe.fit.batch_size} slices; start again with "
+            f"fewer (--set fit.batch_size=N); what was written before is there: {folder.path}"
+        ) from error
     finally:
         events.close()
         folder.close()

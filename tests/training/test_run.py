@@ -210,3 +210,18 @@ def test_a_graphics_card_that_fails_is_named_and_the_processor_trains(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == note
     assert any(line.endswith("to validate on, on cpu") for line in lines)
+
+
+def test_want_of_memory_says_what_to_do(
+    tmp_path: Path, patients: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(self: UNet, x: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(UNet, "logits", fail)
+    output = tmp_path / "run"
+    assert run.main(["default", "--data", str(patients), "--output", str(output), *SHORT]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("the memory of cpu is not enough for batches of ")
+    assert "--set fit.batch_size=N" in said
+    assert said.endswith(str(output))
