@@ -90,6 +90,9 @@ class Prediction:
     """The slice it is of; None for the volume."""
 
     model: str
+    min_fraction: float | None = None
+    """As the model has it, see `MaskRule`; None where it does not say."""
+
     seconds: float
 
 
@@ -107,6 +110,9 @@ class Work:
 
     model: str = ""
     """Name of the model that made it."""
+
+    min_fraction: float | None = None
+    """That model's own: the one adapted to a scan leaves out other pieces than the model for all scans."""
 
     rule: MaskRule = field(default_factory=MaskRule)
     scores: list[float] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,10 @@ class MaskRule:
     def looks_across_slices(self) -> bool:
         """Whether a slice's mask depends on other slices."""
         return self.largest_component or self.min_fraction > 0
+
+    def of_model(self, min_fraction: float | None) -> MaskRule:
+        """The rule for what one model said, whose own fraction is known: no user sets another."""
+        return self if min_fraction is None else replace(self, min_fraction=min_fraction)
 
 
 class ProbabilityMap:

@@ -214,7 +214,13 @@ class Session:
         slices = None if z is None else [z]
         result = segmenter.predict(volume, slices=slices, progress=progress, should_stop=should_stop)
         probability = ProbabilityMap.of(result) if z is None else result[..., z, :, :].copy()
-        return Prediction(probability=probability, z=z, model=model, seconds=time.perf_counter() - start)
+        return Prediction(
+            probability=probability,
+            z=z,
+            model=model,
+            min_fraction=segmenter.description.min_fraction,
+            seconds=time.perf_counter() - start,
+        )
 
     def compute_mask(self, probability: ProbabilityMap, rule: MaskRule) -> Mask:
         """The mask of a map under a rule, ``(Z, Y, X)``; in the background where `ProbabilityMap.cost` is high."""
@@ -359,7 +365,7 @@ class Session:
             self.work = self._new_work(shape, of_case=of_case)
             self.work_changed.emit()
         work = self.work
-        work.model = prediction.model
+        work.model, work.min_fraction = prediction.model, prediction.min_fraction
         if prediction.z is None:
             assert isinstance(prediction.probability, ProbabilityMap)
             work.probability = prediction.probability
@@ -367,7 +373,7 @@ class Session:
             return Written(slices=written.slices, kept=work.mask.edited())
         assert isinstance(prediction.probability, np.ndarray)
         work.probability.put(prediction.z, prediction.probability)
-        if self.rule.looks_across_slices:
+        if self.rule.of_model(work.min_fraction).looks_across_slices:
             return self._follow_model()
         done = work.mask.offer_slice(prediction.z, work.probability.slice_mask(prediction.z, self.rule))
         only = [prediction.z]
@@ -536,7 +542,8 @@ class Session:
         """Show the kept probabilities under the present rule; `mask` is that, where it is known already."""
         assert self.work is not None
         probability = self.work.probability
-        mask = self.compute_mask(probability, self.rule) if mask is None else mask
+        if mask is None:
+            mask = self.compute_mask(probability, self.rule.of_model(self.work.min_fraction))
         # Of these no model has spoken: they keep the mask that they began with.
         mask[~probability.known] = self.work.mask.model[~probability.known]
         return self._offer(mask)

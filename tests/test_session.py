@@ -7,7 +7,7 @@ from napari_unet_seg.case_state import Prediction, Stored
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.loading import OwnModel
-from napari_unet_seg.probability_map import MaskRule
+from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
 from napari_unet_seg.session import Session
 from tests.fakes import FakeSegmenter, fake_dataset
 
@@ -56,6 +56,21 @@ def test_a_rule_set_before_the_prediction_holds_for_it(session: Session) -> None
     session.set_rule(MaskRule(threshold=0.3))
     session.take_prediction(predict(session), shape=(6, 32, 32))
     np.testing.assert_array_equal(session.work.mask.data, flair(session) >= np.float32(0.3))
+
+
+def test_which_pieces_are_left_out_is_the_model_s_own(session: Session) -> None:
+    probability = np.zeros((6, 32, 32), np.float32)
+    probability[2, 4:14, 4:14] = probability[4, 20:24, 20:30] = 0.9
+    own = {0.25: [2, 4], 0.5: [2]}
+    for min_fraction, slices in own.items():
+        said = Prediction(
+            probability=ProbabilityMap.of(probability), model="fake", min_fraction=min_fraction, seconds=0
+        )
+        session.take_prediction(said, shape=(6, 32, 32))
+        assert np.flatnonzero(session.work.mask.data.any(axis=(1, 2))).tolist() == slices
+        # The rule in use is that of the model for all scans, whatever threshold the user sets.
+        session.set_rule(MaskRule(threshold=min_fraction, min_fraction=0.1))
+        assert np.flatnonzero(session.work.mask.data.any(axis=(1, 2))).tolist() == slices
 
 
 def test_an_edit_outlives_rule_and_prediction(session: Session) -> None:

@@ -111,7 +111,8 @@ class RuleFollower(QObject):
                 # A slice was segmented meanwhile, which this mask does not know of.
                 self._timer.start()
 
-        self._lane.submit(lambda task: session.compute_mask(probability, rule), returned=take, failed=self.failed.emit)
+        own = rule.of_model(work.min_fraction)
+        self._lane.submit(lambda task: session.compute_mask(probability, own), returned=take, failed=self.failed.emit)
 
     def _tell(self, written: Written) -> None:
         text = written.kept_text()
@@ -120,5 +121,6 @@ class RuleFollower(QObject):
 
 
 def _is_quick(work: Work, rule: MaskRule) -> bool:
+    rule = rule.of_model(work.min_fraction)
     small = work.mask.model.size <= _SMALL_VOLUME
     return small and work.probability.cost(rule) <= _AT_ONCE[rule.looks_across_slices]

@@ -258,7 +258,7 @@ class SegmentRunner(QObject):
             prediction = session.predict(volume, model=model, z=z, progress=task.report, should_stop=task.should_stop)
             mask = None
             if isinstance(prediction.probability, ProbabilityMap):
-                mask = session.compute_mask(prediction.probability, rule)
+                mask = session.compute_mask(prediction.probability, rule.of_model(prediction.min_fraction))
             return _Result(
                 prediction=prediction, volume=volume, mask=mask, rule=rule, reference=reference, key=key, case=case
             )

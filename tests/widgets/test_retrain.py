@@ -21,6 +21,7 @@ from napari_unet_seg.engine.round_process import RoundError
 from napari_unet_seg.engine.versions import VersionLine
 from napari_unet_seg.errors import InputError, ReadOnlyError
 from napari_unet_seg.loading import find_own_model
+from napari_unet_seg.model_cache import ModelCache
 from napari_unet_seg.widgets.adaptations import adaptation_name, is_adaptation_name
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
 from napari_unet_seg.widgets.dock import UNetDock, _registered_models
@@ -189,6 +190,43 @@ def test_the_plain_model_is_a_click_away(
     opened.segment_panel._adapted.click()
     settle()
     assert opened.session.work.model == "one-adapted"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_adapted_model_leaves_out_the_pieces_that_it_was_made_to(
+    opened: UNetDock,
+    dataset: FakeDataset,
+    adaptations: dict[str, str],
+    settle: Settle,
+    monkeypatch: pytest.MonkeyPatch,
+    qtbot: QtBot,
+    at_once: bool,
+) -> None:
+    if not at_once:
+        # As on a large volume, of which another thread works out the mask.
+        monkeypatch.setattr("napari_unet_seg.widgets.rule_follower._AT_ONCE", {False: 0, True: 0})
+    flair = dataset["one"].volume.data[1]
+    flair[:] = 0
+    flair[2, 4:14, 4:14] = flair[4, 20:24, 20:30] = 255
+    plain, adapted = FakeSegmenter(), FakeSegmenter()
+    plain.description = replace(plain.description, min_fraction=0.25)
+    adapted.description = replace(plain.description, min_fraction=0.5)
+    opened.session._models = ModelCache({"default": plain, "one-adapted": adapted}.__getitem__)
+    adaptations[image_hash(dataset["one"].volume)] = "one-adapted"
+    opened.runner.load_model("default")
+    opened.loader.open_case("one")
+    settle()
+    opened.segment_panel._segment.click()
+    settle()
+    mask = opened.session.work.mask.data
+    assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == [2]
+    opened.segment_panel._threshold.setValue(0.4)
+    qtbot.waitUntil(lambda: not opened.rule._timer.isActive())
+    settle()
+    assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == [2]
+    opened.segment_panel._adapted.click()
+    settle()
+    assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == [2, 4]
 
 
 def test_an_adaptation_is_for_its_own_images_alone(
