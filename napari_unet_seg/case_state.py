@@ -90,6 +90,9 @@ class Prediction:
     """The slice it is of; None for the volume."""
 
     model: str
+    model_hash: str = ""
+    """SHA-256 of its file as it was then: a round puts another one under the name."""
+
     min_fraction: float | None = None
     """As the model has it, see `MaskRule`; None where it does not say."""
 
@@ -110,6 +113,9 @@ class Work:
 
     model: str = ""
     """Name of the model that made it."""
+
+    model_hash: str = ""
+    """SHA-256 of the file that the name stood for then."""
 
     min_fraction: float | None = None
     """That model's own: the one adapted to a scan leaves out other pieces than the model for all scans."""

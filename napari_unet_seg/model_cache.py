@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
+from napari_unet_seg.data.model_files import model_hash
 from napari_unet_seg.loading import Segmenting, file_stamp
 
 _MOST = 3
@@ -21,7 +22,7 @@ class ModelCache:
 
     def __init__(self, load: Callable[[str], Segmenting]) -> None:
         self._load = load
-        self._models: dict[str, tuple[Hashable, Segmenting]] = {}
+        self._models: dict[str, tuple[Hashable, Segmenting, str]] = {}
 
     def get(self, name: str) -> Segmenting:
         """A model, loaded once, and again when its file has become another: by a round, or by going back a version.
@@ -31,11 +32,16 @@ class ModelCache:
         InputError
             If there is no such model.
         """
+        return self.get_with_hash(name)[0]
+
+    def get_with_hash(self, name: str) -> tuple[Segmenting, str]:
+        """As `get`, and the SHA-256 that its file had when it was loaded."""
         stamp = file_stamp(name)
         known = self._models.pop(name, None)
-        model = known[1] if known is not None and known[0] == stamp else self._load(name)
+        if known is None or known[0] != stamp:
+            known = stamp, self._load(name), model_hash(name)
         # The latest last. Every scan may have an adaptation of its own, so those used longest ago are let go.
-        self._models[name] = stamp, model
+        self._models[name] = known
         while len(self._models) > _MOST:
             del self._models[next(iter(self._models))]
-        return model
+        return known[1:]

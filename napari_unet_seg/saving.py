@@ -35,6 +35,7 @@ class SaveJob:
     """How each slice came about: ``hand``, ``accepted`` or ``interpolated``."""
 
     model: str
+    model_hash: str
     annotator: str
     seconds: float
     """Time that a person has spent on them."""
@@ -95,6 +96,7 @@ class SaveJob:
                     mask,
                     slices,
                     model=self.model,
+                    model_hash=self.model_hash,
                     annotator=self.annotator,
                     kind=kind,
                     seconds=seconds,

@@ -210,7 +210,7 @@ class Session:
             If `should_stop` said so.
         """
         start = time.perf_counter()
-        segmenter = self.load_segmenter(model)
+        segmenter, model_hash = self._models.get_with_hash(model)
         slices = None if z is None else [z]
         result = segmenter.predict(volume, slices=slices, progress=progress, should_stop=should_stop)
         probability = ProbabilityMap.of(result) if z is None else result[..., z, :, :].copy()
@@ -218,6 +218,7 @@ class Session:
             probability=probability,
             z=z,
             model=model,
+            model_hash=model_hash,
             min_fraction=segmenter.description.min_fraction,
             seconds=time.perf_counter() - start,
         )
@@ -365,7 +366,8 @@ class Session:
             self.work = self._new_work(shape, of_case=of_case)
             self.work_changed.emit()
         work = self.work
-        work.model, work.min_fraction = prediction.model, prediction.min_fraction
+        work.model, work.model_hash = prediction.model, prediction.model_hash
+        work.min_fraction = prediction.min_fraction
         if prediction.z is None:
             assert isinstance(prediction.probability, ProbabilityMap)
             work.probability = prediction.probability
@@ -437,6 +439,7 @@ class Session:
             dataset=self.dataset,
             case_id=self.case.case_id,
             model=work.model,
+            model_hash=work.model_hash,
             annotator=annotator,
             seconds=seconds,
             thorough=thorough,

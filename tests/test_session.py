@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,24 @@ def test_a_model_is_loaded_once() -> None:
     assert session.load_segmenter("a") is session.load_segmenter("a")
     session.load_segmenter("b")
     assert loaded == ["a", "b"]
+
+
+def test_a_correction_names_the_very_model_whose_mask_it_is_of(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAPARI_UNET_SEG_HOME", str(tmp_path))
+    model = tmp_path / "models" / "mine.safetensors"
+    model.parent.mkdir()
+    model.write_bytes(b"before the round")
+    scan = session.read_case(session.case).volume
+    session.take_prediction(session.predict(scan, model="mine"), shape=(6, 32, 32))
+    model.write_bytes(b"what the round has learned")
+    session.work.mask.data[3] = 0
+    session.save_job(annotator="me", seconds=1.0).save()
+    told = session.dataset.saves[-1]
+    assert (told["model"], told["model_hash"]) == ("mine", hashlib.sha256(b"before the round").hexdigest())
+    session.take_prediction(session.predict(scan, model="mine"), shape=(6, 32, 32))
+    assert session.work.model_hash == hashlib.sha256(b"what the round has learned").hexdigest()
 
 
 def test_another_rule_uses_the_kept_probabilities(session: Session) -> None:
