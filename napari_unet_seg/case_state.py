@@ -117,6 +117,9 @@ class Work:
     model_hash: str = ""
     """SHA-256 of the file that the name stood for then."""
 
+    successor: str = ""
+    """Name of the model that a round, or going back a version, has put in its place since; empty for none."""
+
     min_fraction: float | None = None
     """That model's own: the one adapted to a scan leaves out other pieces than the model for all scans."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -329,6 +329,10 @@ class Session:
         """Whether the open case's work was put aside."""
         return self.case is not None and self._key(self.case) in self._shelf
 
+    def note_successor(self, name: str, *, of: Collection[str]) -> None:
+        """As `Shelf.note_successor`, of the cases that are not open."""
+        self._shelf.note_successor(name, of=of)
+
     def take_segmenter(self, segmenter: Segmenting) -> None:
         """Segment with this model from now on, by its threshold."""
         self.segmenter = segmenter
@@ -370,6 +374,7 @@ class Session:
         work.min_fraction = prediction.min_fraction
         if prediction.z is None:
             assert isinstance(prediction.probability, ProbabilityMap)
+            work.successor = ""
             work.probability = prediction.probability
             written = self._follow_model(mask)
             return Written(slices=written.slices, kept=work.mask.edited())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from napari_unet_seg.case_state import Work
@@ -33,6 +34,12 @@ class Shelf:
     def put(self, key: Key, work: Work) -> None:
         """Put work of a case aside."""
         self._works[key] = work
+
+    def note_successor(self, name: str, *, of: Collection[str]) -> None:
+        """Whatever these models have segmented is to be segmented anew, by another one, when it is taken up."""
+        for work in self._works.values():
+            if work.model in of:
+                work.successor = name
 
     def make_room(self) -> None:
         """Let the oldest go that can be had again by segmenting once more; a person's work is kept in any case."""

@@ -143,7 +143,8 @@ class Retrain(QObject):
         # A round may have ended while another case was open.
         renewed = None if dataset is None else self._renewed.pop((dataset.root, loaded.case.case_id), None)
         self._segmenting.set_adaptation(renewed or loaded.adaptation, layers=layers)
-        if renewed is not None:
+        work = self._session.case_work
+        if renewed is not None or (work is not None and work.successor == self._segmenting.model()):
             self._segmenting.segment_again()
         self._counts.note(loaded.case.case_id, len(loaded.corrected))
         self._tell()
@@ -192,9 +193,12 @@ class Retrain(QObject):
             return
 
         def take(version: Version) -> None:
-            self.said.emit(f"Version {version.number} of {_whose(line, scope)} is in use.")
-            # What a line of a scan's own began with is a model for every scan: the scan has no adaptation then.
+            text = f"Version {version.number} of {_whose(line, scope)} is in use.{self._still_adapted(scope)}"
             name = line if scope == "model" or version.scope == "scan" else ""
+            if not name:
+                # What a line of a scan's own began with is a model for every scan: the scan has no adaptation then.
+                text = f"This scan is segmented by {self._segmenting.chosen_model} again, the model for all scans."
+            self.said.emit(text)
             self._adopt(name, scope, None if case is None else case.case_id, root=root)
 
         root = None if self._session.dataset is None else self._session.dataset.root
@@ -217,14 +221,19 @@ class Retrain(QObject):
             self.said.emit("Retraining stopped; the model is as it was.")
             return
         verdict = f"{'Promoted' if report.promoted else 'Not promoted'}: {report.reason}."
-        if report.promoted and request.scope == "model" and self._segmenting.uses_adaptation():
-            verdict += " This scan is still segmented by the model adapted to it."
+        if report.promoted:
+            verdict += self._still_adapted(request.scope)
         self._panel.set_outcome(verdict, report)
         self.said.emit(f"Retraining: {verdict}")
         if report.promoted:
             self._adopt(request.name, request.scope, request.case, root=request.dataset)
         else:
             self._list_versions()
+
+    def _still_adapted(self, scope: str) -> str:
+        """What is to be said of another model for all scans where the open one has its own."""
+        adapted = scope == "model" and self._segmenting.uses_adaptation()
+        return " This scan is still segmented by the model adapted to it." if adapted else ""
 
     def _on_failed(self, error: Exception) -> None:
         self._panel.set_outcome(f"The round failed: {sentence(error)}")
@@ -235,6 +244,8 @@ class Retrain(QObject):
         """Segment with what a round, or a version, has put under a name."""
         session = self._session
         if scope == "model":
+            # What other cases show is brought up to date when they are opened.
+            session.note_successor(name, of={name, self._segmenting.chosen_model})
             self._segmenting.load_model(name)
             if self._segmenting.model() == name:
                 self._segmenting.segment_again()

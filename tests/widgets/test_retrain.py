@@ -284,6 +284,50 @@ def test_a_promoted_model_does_not_take_the_place_of_an_adaptation_untold(
     assert corrected.retrain_panel.verdict() == told
 
 
+def test_a_promoted_model_segments_what_the_one_before_has_segmented_when_it_is_opened(
+    corrected: UNetDock, rounds: FakeRound, segmenter: FakeSegmenter, dataset: FakeDataset, settle: Settle
+) -> None:
+    corrected.loader.open_case("two")
+    settle()
+    choose_model_scope(corrected)
+    press(corrected, "start")
+    rounds.finish(scope="model")
+    settle()
+    calls = len(segmenter.calls)
+    corrected.loader.open_case("one")
+    settle()
+    assert corrected.session.work.model == corrected.runner.chosen_model == "default-tuned"
+    np.testing.assert_array_equal(corrected.session.work.mask.data[2], dataset["one"].corrected[2])
+    # Once; and "two" was not segmented before.
+    for case in ("two", "one"):
+        corrected.loader.open_case(case)
+        settle()
+    assert len(segmenter.calls) == calls + 1
+
+
+def test_it_says_what_segments_after_a_version_was_brought_back(
+    corrected: UNetDock, rounds: FakeRound, versions: FakeVersions, settle: Settle
+) -> None:
+    said: list[str] = []
+    corrected.retrain.said.connect(said.append)
+    versions.found = [FakeVersion(0, scope="model"), FakeVersion(1, current=True)]
+    press(corrected, "start")
+    rounds.finish()
+    settle()
+    choose_model_scope(corrected)
+    settle()
+    corrected.retrain.restore(0)
+    settle()
+    still = "This scan is still segmented by the model adapted to it."
+    assert said[-1] == f"Version 0 of default-tuned is in use. {still}"
+    corrected.retrain_panel._scan.setChecked(True)
+    settle()
+    corrected.retrain.restore(0)
+    settle()
+    # That is none of the scan's own versions, whatever they began with.
+    assert said[-1] == "This scan is segmented by default-tuned again, the model for all scans."
+
+
 def test_a_model_round_goes_on_from_the_line_that_is_there(
     corrected: UNetDock, rounds: FakeRound, own_registry: Path, settle: Settle
 ) -> None:
