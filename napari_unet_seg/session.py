@@ -591,10 +591,11 @@ def _note_of_classes(mask: Mask | None) -> tuple[str, ...]:
     labels = [] if mask is None else labels_in(mask)
     if labels in ([], [1]):
         return ()
-    listed = ", ".join(map(str, labels))
+    one = len(labels) == 1
+    listed = f"label{'' if one else 's'} {', '.join(map(str, labels))}"
     return (
-        f"the dataset's mask has the labels {listed}; where you accept or paint on what a model of one class says, it "
-        "takes their place: to keep them, begin with Correct the dataset's mask",
+        f"the dataset's mask has the {listed}; where you accept or paint on what a model of one class says, that takes "
+        f"{'its' if one else 'their'} place: to keep {'it' if one else 'them'}, begin with Correct the dataset's mask",
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 import tifffile
 
 from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.formats import nifti
 from napari_unet_seg.data.layouts import nnunet
 from napari_unet_seg.errors import InputError
 
@@ -69,6 +70,20 @@ def test_channels_have_the_names_of_the_description(tmp_path):
     assert volume.data[:, 0, 0, 0].tolist() == [0, 1]
     assert volume.spacing == pytest.approx((1.5, 1, 3))
     assert dataset["c9"].has_mask
+
+
+@pytest.mark.parametrize(
+    ("without", "noted"), [((0, 1, 2), ["c1_0000.nii.gz"]), ((1, 2), []), ((0,), ["c1_0000.nii.gz"])]
+)
+def test_the_spacing_is_that_of_the_first_channel(tmp_path, without, noted):
+    make(tmp_path, channels=3, description=V2 | {"channel_names": {"0": "T1", "1": "FLAIR", "2": "T1CE"}})
+    for channel in without:
+        path = tmp_path / "imagesTr" / f"c1_{channel:04}.nii.gz"
+        image = nib.load(path)
+        image.header["descrip"] = nifti._NO_SPACING
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), AFFINE, image.header), path)
+    notes = scan_of(tmp_path).read_image().notes
+    assert list(notes) == [f"{name} gives no spacing; 1 mm is assumed" for name in noted]
 
 
 def test_description_of_the_first_version(tmp_path):

@@ -602,6 +602,11 @@ def test_a_mask_of_classes_is_told_of(dock: UNetDock, dataset: FakeDataset, sett
     assert "has the labels 1, 4; where you accept or paint" in dock.status.value()
     dock.corrector.start()
     assert dock.segmentation.layer.data[2].max() == 4
+    dataset["two"].mask[:] = 4 * (dataset["two"].mask > 0)
+    dock.loader.open_case("two")
+    settle()
+    assert "has the label 4; where" in dock.status.value()
+    assert "that takes its place: to keep it, begin" in dock.status.value()
 
 
 def test_a_second_label_is_told_of_when_it_is_saved(segmented: UNetDock, settle: Settle) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from napari_unet_seg.data.formats import image_file, nifti
 from napari_unet_seg.data.formats.extensions import is_nifti
 from napari_unet_seg.data.formats.grid import elsewhere, same_grid
-from napari_unet_seg.data.volume import Array, Volume
+from napari_unet_seg.data.volume import ASSUMED_SIZE, Array, Volume
 from napari_unet_seg.errors import InputError
 
 
@@ -40,7 +40,9 @@ def read_channels(files: Sequence[tuple[str, Path]], *, reference: Path, notes: 
         if len(one.data) != 1:
             raise InputError(f"holds {len(one.data)} channels; a sequence has one", path=path)
         data.append(one.data[0])
-        said += [note for note in one.notes if note not in said]
+        # Of the spacing the reference alone has a say.
+        own = [note for note in one.notes if path == reference or not note.endswith(ASSUMED_SIZE)]
+        said += [note for note in own if note not in said]
     geometry = volumes[reference]
     return Volume(
         data=np.stack(data),
