@@ -137,7 +137,7 @@ def finetune_events(
         if adapted_to is not None and description.training.get("image_hash") != hash_of_scan:
             raise InputError(f"this model was adapted to the scan {adapted_to}; begin with another one", path=parent)
         _check_line(line, scope=scope, scan=hash_of_scan)
-        line.check_writable()
+        line.check_writable(size=len(parent_bytes))
         replaced, incumbent = in_use(line, parent_hash), find_incumbent(line, parent_hash)
         if incumbent is not None:
             check_comparable(incumbent, data.corrected[0].volume, name=name)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_seg.data.file_state import Signature, read_bytes, signature
-from napari_unet_seg.data.formats.atomic import check_writable, replace, sync_folder, write_through
+from napari_unet_seg.data.formats.atomic import check_room, check_writable, replace, sync_folder, write_through
 from napari_unet_seg.data.model_files import HOME
 from napari_unet_seg.engine.checkpoint import Description, checkpoint_bytes, file_hash, read_description, read_weights
 from napari_unet_seg.engine.registry import SUFFIX, Registry
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(rf"(\d{{4,9}}){re.escape(SUFFIX)}")
 _ADVICE = f"free it, or name another folder for models and kept edits in the variable {HOME}"
+_ROOM_ADVICE = f"make room, or name another folder for models and kept edits in the variable {HOME}"
 _ABANDONED_SECONDS = 3600.0
 """A temporary file older than this belongs to a process that is gone: writing one takes a fraction of a second."""
 
@@ -283,8 +284,13 @@ class VersionLine:
                 if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                     path.unlink()
 
-    def check_writable(self) -> None:
-        """Try whether `add` will work: what an hour has learned is not to be lost for a folder.
+    def check_writable(self, *, size: int = 0) -> None:
+        """Try whether `add` will work: what an hour has learned is not to be lost for a folder, or a full disk.
+
+        Parameters
+        ----------
+        size : int
+            Bytes of a version.
 
         Raises
         ------
@@ -294,6 +300,8 @@ class VersionLine:
         check_writable(self.path, advice=_ADVICE)
         if self.folder.exists():
             check_writable(self.folder / self.path.name, advice=_ADVICE)
+        # The new version, and what is in use while it is replaced; in a new line what `begin` writes as well.
+        check_room(self.path.parent, size * (2 if self.path.is_file() else 4), advice=_ROOM_ADVICE)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -6,8 +6,10 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -391,3 +393,24 @@ def test_where_nothing_can_be_kept_the_folder_can_be_another(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"cannot be written .* in the variable NAPARI_UNET_SEG_HOME$"):
         VersionLine("mine", registry=Registry(tmp_path / "file" / "models")).check_writable()
+
+
+@pytest.mark.parametrize(
+    ("begun", "free", "fits"), [(False, 3, False), (False, 4, True), (True, 1, False), (True, 2, True)]
+)
+def test_a_full_disk_is_told_of_before_the_round(
+    line: VersionLine, parent: Path, monkeypatch: pytest.MonkeyPatch, begun: bool, free: int, fits: bool
+) -> None:
+    if begun:
+        line.begin(parent)
+    disk = SimpleNamespace(total=100_000_000, free=free * 1_000_000)
+    monkeypatch.setattr("napari_unet_seg.data.formats.atomic.shutil.disk_usage", lambda folder: disk)
+    told = (
+        nullcontext()
+        if fits
+        else pytest.raises(InputError, match=r"not room enough \(. MB are needed, . MB are free\)")
+    )
+    with told:
+        line.check_writable(size=1_000_000)
+    disk.total = disk.free = 0
+    line.check_writable(size=1_000_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -55,6 +56,24 @@ def check_writable(path: Path, *, advice: str = _ADVICE) -> None:
         _try_writing(path)
     except OSError as error:
         raise _unwritable(path, error, advice=advice) from error
+
+
+def check_room(folder: Path, size: int, *, advice: str = _ADVICE) -> None:
+    """See whether a folder's disk has room for files of `size` bytes together, before something that takes long.
+
+    Raises
+    ------
+    InputError
+        If it has not.
+    """
+    try:
+        disk = shutil.disk_usage(folder)
+    except OSError:
+        return
+    # Some drives, on a network, tell nothing of their size.
+    if disk.total and disk.free < size:
+        needed, free = (f"{value / 1e6:.0f} MB" for value in (size, disk.free))
+        raise InputError(f"the disk has not room enough ({needed} are needed, {free} are free); {advice}", path=folder)
 
 
 def check_folder(folder: Path) -> None:
