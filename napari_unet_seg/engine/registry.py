@@ -26,8 +26,8 @@ from napari_unet_seg.engine.checkpoint import (
     Description,
     check_finite,
     file_hash,
+    load_checkpoint,
     read_description,
-    read_weights,
     save_checkpoint,
 )
 from napari_unet_seg.engine.config import DEFAULT_UNET, SEED_UNET
@@ -133,7 +133,7 @@ class Registry:
         Raises
         ------
         InputError
-            If it is neither, its weights are not finite, or the name is taken or cannot be a file's name.
+            If it is neither, it cannot be loaded (`load_checkpoint`), or the name is taken or cannot be a file's name.
         """
         target = self._new(name or path.stem)
         if not path.is_file():
@@ -141,8 +141,7 @@ class Registry:
         if path.suffix.lower() in _FOREIGN:
             _convert(path, target)
         else:
-            read_description(path)
-            read_weights(path)
+            load_checkpoint(path)
             write_bytes(target, path.read_bytes())
         return RegisteredModel(name=target.stem, path=target, shipped=False)
 

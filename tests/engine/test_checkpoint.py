@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint, read_description, save_checkpoint
+from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.unet import to_channels_last
 from napari_unet_seg.errors import InputError
 from tests.engine.models import SMALL, save_small, small_network
@@ -76,8 +77,11 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
     header = Description(name="m", network=SMALL).to_json()
     save_file({"a": torch.zeros(1)}, tmp_path / "m.safetensors", metadata={"napari_unet_seg": header})
-    with pytest.raises(InputError, match="do not fit"):
-        load_checkpoint(tmp_path / "m.safetensors")
+    registry = Registry(tmp_path / "models")
+    for use in (load_checkpoint, registry.import_file):
+        with pytest.raises(InputError, match="do not fit"):
+            use(tmp_path / "m.safetensors")
+    assert not registry.owns("m")
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
