@@ -163,6 +163,8 @@ def read_round(
         problem = f"the masks of the corrected slices are gone ({'; '.join(data.left_out)}); save the corrections again"
         raise InputError(problem, path=dataset.root)
     if scope == "model":
+        if data.count():
+            _pass_on(data)
         names = {each.case_id for each in corrected}
         others = [each for each in dataset.cases if each.case_id not in names]
         random.Random(seed).shuffle(others)
@@ -224,6 +226,17 @@ def _put_aside(scan: Scan, data: RoundData) -> None:
         data.left_out.append(f"no longer there: {listed_slices(scan.gone)} of case {scan.case_id}")
     if scan.damage:
         data.left_out.append(f"a mask of case {scan.case_id} was left out ({scan.damage})")
+
+
+def _pass_on(data: RoundData) -> None:
+    """Count corrected scans without a correction to learn from among the others.
+
+    As corrected ones they would be learned from, and the round then be checked by the same masks.
+    """
+    spoilt = [scan for scan in data.corrected if not scan.corrected]
+    data.corrected = [scan for scan in data.corrected if scan.corrected]
+    for scan in spoilt:
+        (data.labelled if scan.labelled.any() else data.unlabelled).append(scan)
 
 
 def _read_others(

@@ -81,6 +81,19 @@ def test_noise_is_not_learned(tmp_path: Path) -> None:
     assert data.speckled == [("a", 2)]
 
 
+def test_a_scan_with_nothing_but_noise_corrected_is_one_of_the_others(tmp_path: Path) -> None:
+    dataset = open_dataset(write_phantoms(tmp_path, "abc", masks="b"))
+    noise = (np.random.default_rng(0).random((SLICES, SIZE, SIZE)) > 0.5).astype(np.uint8)
+    dataset.save_correction("a", np.zeros_like(noise), slices=[2])
+    for name in "bc":
+        dataset.save_correction(name, noise, slices=[4])
+    data = read_round(dataset, scope="model", case=None, channel_names=ROLES)
+    # Learned from as a corrected scan, its other masks would then speak for the round.
+    assert (names(data.corrected), names(data.labelled), names(data.unlabelled)) == ("a", "b", "c")
+    assert data.speckled == [("b", 4), ("c", 4)]
+    assert np.flatnonzero(~data.labelled[0].labelled).tolist() == [4]
+
+
 def test_nothing_corrected_is_said(tmp_path: Path) -> None:
     dataset = open_dataset(write_phantoms(tmp_path, "ab", masks="a"))
     with pytest.raises(InputError, match="no slice of case a is corrected yet; correct and save some first"):
