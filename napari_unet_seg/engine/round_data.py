@@ -265,7 +265,10 @@ def _read_others(
                 continue
             began = time.perf_counter()
             with suppress(InputError):
-                scans.append(_read(case, channel_names, scan_alone=False))
+                scan = _read(case, channel_names, scan_alone=False)
+                # A copy would tell the trainings what is held back from them, or checked.
+                if all(scan.image_hash != each.image_hash for each in (*data.corrected, *scans)):
+                    scans.append(scan)
             longest = max(longest, time.perf_counter() - began)
         first = False
 

@@ -1,3 +1,4 @@
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,21 @@ def test_the_model_keeps_the_other_cases_in_mind(tmp_path: Path) -> None:
     assert [scan.case_id for scan in data.corrected] == ["a"]
     assert sorted(scan.case_id for scan in data.labelled) == ["b", "c"]
     assert [scan.case_id for scan in data.unlabelled] == ["d"]
+
+
+def test_copies_of_a_scan_are_not_kept_in_mind(tmp_path: Path) -> None:
+    write_phantoms(tmp_path, "abcd", masks="abc")
+    for name, copy in ("ax", "by", "dz"):
+        (tmp_path / copy).mkdir()
+        for file in (tmp_path / name).iterdir():
+            shutil.copy(file, tmp_path / copy / file.name.replace(name, copy, 1))
+    dataset = open_dataset(tmp_path)
+    dataset.save_correction("a", np.zeros((SLICES, SIZE, SIZE), np.uint8), slices=[2, 4])
+    data = read_round(dataset, scope="model", case=None, channel_names=ROLES)
+    # That of a corrected one would tell what is held back, one of two alike what the round is checked by.
+    assert names(data.corrected) == "a"
+    assert sorted(names(data.labelled)) in (["b", "c"], ["c", "y"])
+    assert names(data.unlabelled) in ("d", "z")
 
 
 def test_where_nothing_else_is_labelled_the_sample_is_kept_in_mind_too(tmp_path: Path) -> None:
