@@ -6,6 +6,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from napari_unet_seg.data.roles import flair_index
 from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.allocator import keep_freed_memory
 from napari_unet_seg.engine.checkpoint import Description, file_hash, load_checkpoint
-from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.device import choose_device, out_of_memory
 from napari_unet_seg.engine.events import EpochDone, FitFinished, StepDone
 from napari_unet_seg.engine.fit import LossNotFinite, fit, uses_bfloat16
@@ -28,8 +28,10 @@ from napari_unet_seg.engine.sampling import epoch_length
 from napari_unet_seg.engine.unet import UNet
 from napari_unet_seg.errors import InputError, SegmentationError
 from training.json_file import finite
+from training.progress import progress_line, step_line
 from training.recipe import Recipe
 from training.run_folder import RunFolder, check_free, check_own, folder_of
+from training.run_lock import only_run
 from training.spill import Spill
 from training.training_data import held_out, read_training_data
 from training.validation import Validation
@@ -89,17 +91,48 @@ def train(
     Raises
     ------
     InputError
-        If data, checkpoint or folder cannot be used, or there is something in the place of the output.
+        If data, checkpoint or folder cannot be used, there is something in the place of the output, or another training
+        is at work there.
     SegmentationError
         If memory ran out.
     """
     keep_freed_memory()
     processes = Processes(fabric)
+    # On several machines, torchrun's count of restarts is not everywhere the same.
+    resume = processes.agree(resume)
+    with only_run(folder_of(output), resume=resume) if processes.rank == 0 else nullcontext():
+        return _train(
+            recipe,
+            data=data,
+            output=output,
+            folds=folds,
+            fold=fold,
+            initial=initial,
+            resume=resume,
+            memory=memory,
+            fabric=fabric,
+            processes=processes,
+            should_stop=should_stop,
+        )
+
+
+def _train(
+    recipe: Recipe,
+    *,
+    data: Path | str,
+    output: Path,
+    folds: Path | None,
+    fold: int | None,
+    initial: Path | None,
+    resume: bool,
+    memory: int | None,
+    fabric: Fabric | None,
+    processes: Processes,
+    should_stop: Callable[[], bool],
+) -> Path:
     first = processes.rank == 0
     say = _say if first else _keep_quiet
     folder = RunFolder(folder_of(output))
-    # On several machines, torchrun's count of restarts is not everywhere the same.
-    resume = processes.agree(resume)
     if first and not resume:
         check_free(output)
     state = processes.from_first(folder.state() if first and resume else None)
@@ -238,39 +271,6 @@ def train(
         events.close()
         folder.close()
     return output if output.suffix == ".safetensors" else folder.best
-
-
-def step_line(event: StepDone, config: FitConfig) -> str:
-    """How far an epoch has come that takes long."""
-    return f"  step {event.step}/{event.steps}  loss {event.loss:.4f}  {_time(event.elapsed, event.step, config)}"
-
-
-def progress_line(event: EpochDone, config: FitConfig) -> str:
-    """What an epoch has brought, and how long the rest will take."""
-    scores = event.validation or {}
-    told = [
-        f"{'validation ' if name == 'loss' else ''}{name} {scores[name]:.4f}"
-        for name in ("loss", "dice", "iou")
-        if name in scores
-    ]
-    return "  ".join(
-        [
-            f"epoch {event.epoch}  step {event.step}/{config.steps}  loss {event.loss:.4f}",
-            *told,
-            f"{event.slices_per_second:.1f} slices/s  {_time(event.seconds, event.step, config)}",
-        ]
-    )
-
-
-def _time(seconds: float, step: int, config: FitConfig) -> str:
-    """The time gone and left, where a step at full resolution takes four times as long as one at half."""
-
-    def work(steps: int) -> float:
-        coarse = min(steps, config.coarse_fraction * config.steps)
-        return coarse / 4 + steps - coarse
-
-    left = seconds / work(step) * (work(config.steps) - work(step))
-    return f"{seconds / 60:.1f} min, about {left / 60:.1f} left"
 
 
 def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds: float, scores: Any) -> Description:

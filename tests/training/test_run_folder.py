@@ -3,6 +3,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,9 @@ from napari_unet_seg.engine.config import FitConfig
 from napari_unet_seg.engine.events import EpochDone, StepDone
 from napari_unet_seg.engine.samples import SliceStore
 from tests.training.tiny_run import tiny
-from training import run
+from training import run, run_lock
+from training.progress import progress_line, step_line
 from training.run_folder import RunFolder
-from training.train import progress_line, step_line
 from training.validation import Validation
 
 
@@ -204,6 +206,27 @@ def test_a_run_cut_short_before_its_last_weights_gets_them(
     before = (folder / "last.safetensors").read_bytes()
     assert start(data, folder, *steps, "--resume") == 0
     assert (folder / "last.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_two_trainings_do_not_share_a_folder(
+    tmp_path: Path, data: Path, more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would write over each other's files, and both say that they are done."""
+    monkeypatch.setattr(run_lock, "LINGERING", 0.1)
+    program = "import sys; from pathlib import Path; from training.run_lock import only_run\n"
+    program += "with only_run(Path(sys.argv[1]), resume=False): print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert start(data, tmp_path / "run", *more) == 2
+        told = capsys.readouterr().err
+        assert f"another training is at work here (process {other.pid} " in told
+        other.kill()
+    # What a killed process leaves keeps nobody out.
+    assert start(data, tmp_path / "run", *more) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_checkpoint_that_is_there_is_kept(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
