@@ -68,7 +68,10 @@ class RunFolder:
     def is_unfinished(self) -> bool:
         """Whether a run that is there has not come to its end; InputError if its state is damaged."""
         file = self.path / "state.pt"
-        return file.exists() and not read_state(file)["progress"]["finished"]
+        if file.exists():
+            return not read_state(file)["progress"]["finished"]
+        # Broken off between the first weights and the first state, on a full disk for example.
+        return (self.best.exists() or self.last.exists()) and self._before_its_first_state()
 
     def state(self) -> State | None:
         """The state to go on from; None where there is no run yet.
@@ -91,8 +94,9 @@ class RunFolder:
         config, history = self.path / "config.json", self.path / "history.json"
         if not config.is_file() or not history.is_file():
             return False
-        rows = self._read(history)
-        return len(rows) < 2 and all(row["step"] < self._read(config)["recipe"]["fit"]["steps"] for row in rows)
+        rows, steps = self._read(history), self._read(config)["recipe"]["fit"]["steps"]
+        # One shorter than an epoch has no row when it is done, only weights.
+        return len(rows) < 2 and all(row["step"] < steps for row in rows) and not self.is_complete(steps)
 
     def begin(self, config: Mapping[str, Any], state: State | None) -> None:
         """Write the settings of a new run, or check that one that goes on has the same.

@@ -22,6 +22,7 @@ from training import compare, cross_validate
 from training.report.fold_plan import plan_folds
 from training.report.fold_scores import FoldScores, score_fold
 from training.report.out_of_fold import gather, group_row
+from training.run_folder import RunFolder
 from training.split import read_folds
 
 SHORT = ["--steps", "2", "--threads", "1", "--device", "cpu"]
@@ -336,6 +337,24 @@ def test_a_fold_that_ctrl_c_ended_is_not_scored_and_can_be_gone_on_with(
     assert cross_validate.main([*arguments, "--resume"]) == 0
     assert "going on from step 2 of 3" in capsys.readouterr().out
     assert len(json.loads((tmp_path / "cv" / "cross_validation.json").read_text())["folds"]) == 3
+
+
+def test_a_fold_that_the_disk_had_no_room_for_is_not_scored(
+    tmp_path: Path, patients: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The state is larger than the weights: of the first epoch there may be these alone."""
+    arguments = ["default", "--data", str(patients), "--count", "3", "--output", str(tmp_path / "cv"), "--fold", "0"]
+    arguments += ["--steps", "2", "--set", "fit.steps_per_epoch=1", *SHORT[2:]]
+
+    def full(*_: object, **__: object) -> None:
+        raise InputError("cannot be written (no space left on device)")
+
+    monkeypatch.setattr(RunFolder, "save_state", full)
+    assert cross_validate.main(arguments) == 2
+    assert (tmp_path / "cv" / "fold_0.safetensors").is_file()
+    gathering = ["--data", str(patients), "--output", str(tmp_path / "cv"), "--worst", "0", *SHORT[2:], "--gather"]
+    assert cross_validate.main(gathering) == 2
+    assert "fold_0.safetensors is half trained" in capsys.readouterr().out
 
 
 def test_steps_that_are_set_are_trained(tmp_path: Path, patients: Path, monkeypatch: pytest.MonkeyPatch) -> None:

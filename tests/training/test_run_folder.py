@@ -257,6 +257,10 @@ def test_weights_of_others_are_kept_by_a_resume_too(
     (tmp_path / "short" / "state.pt").unlink()
     assert start(data, tmp_path / "short", "--epochs", "1", "--resume") == 2
     assert (tmp_path / "short" / "best.safetensors").read_bytes() == kept
+    # Of less than an epoch, so that the history is empty.
+    assert start(data, tmp_path / "shorter", "--steps", "1") == 0
+    (tmp_path / "shorter" / "state.pt").unlink()
+    assert start(data, tmp_path / "shorter", "--steps", "1", "--resume") == 2
 
 
 def raise_interrupt(*_: object) -> None:
@@ -264,7 +268,7 @@ def raise_interrupt(*_: object) -> None:
 
 
 def test_a_run_killed_before_its_first_state_begins_again(
-    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "model.safetensors"
     with monkeypatch.context() as patched:
@@ -272,6 +276,8 @@ def test_a_run_killed_before_its_first_state_begins_again(
         assert start(data, output, "--epochs", "3") == 130
     assert output.is_file()
     assert not (tmp_path / "model" / "state.pt").exists()
+    assert start(data, output, "--epochs", "3") == 2
+    assert "there is an unfinished run here" in capsys.readouterr().err
     with monkeypatch.context() as patched:
         # And once more, in its first epoch.
         patched.setattr(RunFolder, "epoch_done", raise_interrupt)
