@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 
 from napari_unet_seg.engine.device import usable_cores
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, SegmentationError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -33,6 +33,8 @@ def launched() -> Iterator[Fabric | None]:
     ------
     InputError
         If there are graphics cards, but fewer in sight than processes on the machine.
+    SegmentationError
+        If another process has ended in the middle: torchrun ends this one then, srun leaves it to itself.
     """
     environment = os.environ
     if "TORCHELASTIC_RUN_ID" in environment:
@@ -65,6 +67,12 @@ def launched() -> Iterator[Fabric | None]:
     fabric.launch()
     try:
         yield fabric
+    except RuntimeError as error:
+        # Gloo's errors have no class of their own.
+        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
+            raise
+        problem = "another process of this training has ended, or cannot be reached any more"
+        raise SegmentationError(f"{problem}; see what it said, then go on with --resume") from error
     finally:
         torch.distributed.destroy_process_group()
 

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -105,3 +106,36 @@ def test_a_killed_worker_is_started_again_from_the_state(tmp_path: Path) -> None
     # Each epoch was trained once: what was there before the end was not done again.
     assert [line[:7] for line in lines if line.startswith("epoch")] == [f"epoch {n}" for n in (1, 2, 3, 4)]
     assert not any(line.startswith(("epoch 1", "epoch 2")) for line in lines[again:])
+
+
+def test_the_one_that_is_left_of_two_says_so_in_a_line(tmp_path: Path) -> None:
+    """Under SLURM; torchrun ends it by itself."""
+    data = write_kaggle(tmp_path / "data", patients=4, slices=6, size=32)
+    command = [sys.executable, "-m", "tests.training.tiny_run", "tiny", "--data", str(data), "--threads", "1"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    slurm = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
+    slurm |= {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "job", "SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": str(port)}
+    environment = {**os.environ, **slurm, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "SLOWLY": "0.15"}
+    both = [
+        subprocess.Popen(
+            [*command, "--output", str(tmp_path / "run")],
+            cwd=ROOT,
+            env={**environment, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    first, second = both
+    with first, second:
+        assert first.stdout is not None
+        while not (line := first.stdout.readline()).startswith("epoch 1"):
+            assert line, first.communicate()
+        second.kill()
+        _, told = first.communicate(timeout=60)
+    assert first.returncode == 1
+    assert "another process of this training has ended" in told.splitlines()[-1]
+    assert "Traceback" not in told
