@@ -24,7 +24,7 @@ def with_settings(config: _Config, settings: Sequence[str]) -> _Config:
         It may hold others.
     settings : sequence of str
         ``NAME=VALUE`` each; ``fit.steps`` is the field ``steps`` of the dataclass in the field ``fit``. Values are
-        JSON, and text may go without quotes.
+        JSON, but no objects, and text may go without quotes.
 
     Raises
     ------
@@ -99,7 +99,8 @@ def _plant(tree: dict[str, Any], config: Any, path: Sequence[str], text: str, *,
         _plant(below, getattr(config, field), rest, text, setting=setting)
         return
     value = _parsed(text)
-    if not fits(value, get_type_hints(type(config))[field]) or not _is_finite(value):
+    is_one = not isinstance(value, dict) and fits(value, get_type_hints(type(config))[field])
+    if not is_one or not _is_finite(value):
         raise InputError(f"--set {setting}: {text!r} cannot be a {field}")
     tree[field] = value
 

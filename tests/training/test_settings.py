@@ -67,6 +67,7 @@ def test_what_may_be_nothing_can_be_set_to_nothing() -> None:
         "network.classes=2",
         "network.in_channels=1",
         'channel_names=["flair"]',
+        "reported={}",
     ],
 )
 def test_what_cannot_be_set_is_one_line(setting: str) -> None:
