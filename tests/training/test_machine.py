@@ -1,4 +1,6 @@
+import platform
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,7 +8,7 @@ import torch
 from napari_unet_seg.engine.config import UNetConfig
 from napari_unet_seg.engine.networks import build_network
 from napari_unet_seg.errors import InputError
-from training.benchmarks import machine
+from training.benchmarks import machine, this_machine
 from training.describe import network_gflop
 
 CPU = torch.device("cpu")
@@ -76,3 +78,14 @@ def test_the_cost_of_a_network_is_the_same_without_a_device() -> None:
         shapes = build_network(config).eval()
     for network in (build_network(config).eval(), shapes):
         assert network_gflop(network, size=(8, 8)) == pytest.approx(2 * multiplied / 1e9)
+
+
+def test_a_report_names_the_processor_and_not_its_architecture_alone(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nvendor_id\t: Maker\nmodel name\t: Maker One\n\nmodel name\t: \n")
+    assert this_machine.processor(cpuinfo) == "Maker One"
+    assert this_machine.processor(tmp_path / "none") == (platform.processor() or platform.machine())
+    told = this_machine.this_machine()
+    assert told["processor"] == this_machine.processor()
+    assert told["torch"] == torch.__version__
+    assert str(told["processor"]) in this_machine.machine_line(told)

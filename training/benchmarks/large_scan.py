@@ -25,6 +25,7 @@ from napari_unet_seg.data.phantom import make_phantom
 from napari_unet_seg.data.volume import Volume
 from napari_unet_seg.engine.segmenter import load_model
 from training.benchmarks.memory import peak_memory
+from training.benchmarks.this_machine import this_machine
 from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 from training.memory_limit import GIB
@@ -137,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CalledProcessError as error:
         # It has said why.
         return error.returncode
-    save_json(given.json, {"limit_gib": given.limit, "scans": found})
+    save_json(given.json, {"machine": this_machine(), "limit_gib": given.limit, "scans": found})
     return int(any(each["over_idle_gib"] > given.limit for each in found))
 
 

@@ -22,6 +22,7 @@ import psutil
 from napari_unet_seg.data.dataset import open_dataset
 from napari_unet_seg.data.layouts.kaggle import NAME, KaggleScan
 from napari_unet_seg.errors import InputError
+from training.benchmarks.this_machine import this_machine
 from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 from training.memory_limit import GIB
@@ -189,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{found['slices']} slices, {found['data_gib']:.2f} GiB; held at most {found['peak_gib']:.2f} GiB "
         f"of {given.limit:g} allowed; {found['seconds']:.0f} s"
     )
-    save_json(given.json, {"limit_gib": given.limit, **found})
+    save_json(given.json, {"machine": this_machine(), "limit_gib": given.limit, **found})
     return int(found["peak_gib"] > given.limit)
 
 

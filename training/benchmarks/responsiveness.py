@@ -32,6 +32,7 @@ from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.demo import add_dock
 from training.benchmarks.gestures import KnownMask, opening, slider_cost, switching
 from training.benchmarks.round_delay import round_delay
+from training.benchmarks.this_machine import machine_line, this_machine
 from training.benchmarks.window import LoopDelay, add_scan, idle, open_viewer, wait, wait_until
 from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
@@ -192,8 +193,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = {"round": round_delay(seconds=given.seconds, repeats=given.repeats)}
     else:
         result = {part: measurements[part]() for part in given.parts}
-    print(markdown(result))
-    save_json(given.json, result)
+    machine = this_machine()
+    print(f"{machine_line(machine)}\n\n{markdown(result)}")
+    save_json(given.json, {"machine": machine, **result})
     return 0
 
 

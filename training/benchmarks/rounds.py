@@ -23,6 +23,7 @@ import psutil
 from napari_unet_seg.data.dataset import Dataset
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
 from training.benchmarks.corrected_scan import own_models, write_corrected_scan
+from training.benchmarks.this_machine import this_machine
 from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 
@@ -154,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     grown = result["growth"]
     print("grown by " + ", ".join(f"{value:.1f} {name}" for name, value in grown.items()))
-    save_json(given.json, result)
+    save_json(given.json, {"machine": this_machine(), **result})
     leaks = grown["memory_mb"] > MEMORY_MB[given.in_process] or any(
         grown[name] > 0 for name in ("threads", "files", "children")
     )

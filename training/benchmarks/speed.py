@@ -11,7 +11,6 @@ and, without ``--peer-python``, Keras. ``--curve`` times the shipped model as sl
 from __future__ import annotations
 
 import copy
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -42,6 +41,7 @@ from training.benchmarks.predictors import (
     scan_to_mask,
     slices_as_written,
 )
+from training.benchmarks.this_machine import this_machine
 from training.benchmarks.trainings import phantom_slices
 from training.command_line import command, command_parser, positive_int, report_file
 from training.describe import network_gflop
@@ -237,12 +237,7 @@ def measure(
         rates = by_turns(runs, rounds=rounds)
     limits = {precision: spread(rates[f"{_MATRIX} in {precision}"]) for precision in precisions}
     return {
-        "machine": {
-            "device": choice.note,
-            "processor": platform.processor() or platform.machine(),
-            "cpu_threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
+        "machine": {"device": choice.note, "cpu_threads": torch.get_num_threads(), **this_machine()},
         "precision": precision_of(device),
         "rounds": rounds,
         "matrix_gflops": limits,

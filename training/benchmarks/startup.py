@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from training.benchmarks.this_machine import machine_line, this_machine
 from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 
@@ -140,8 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         windows = [json.loads(fresh(*once)) for _ in range(given.rounds)]
     result = {"import_seconds": statistics.median(imports)}
     result |= {key: statistics.median(item[key] for item in windows) for key in windows[0]}
-    print(markdown(result))
-    save_json(given.json, result)
+    machine = this_machine()
+    print(f"{machine_line(machine)}; medians of {given.rounds} starts\n\n{markdown(result)}")
+    save_json(given.json, {"machine": machine, "rounds": given.rounds, **result})
     return 0
 
 

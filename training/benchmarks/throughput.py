@@ -14,7 +14,6 @@ are of 8, 32 and 128. All but Keras share a process that keeps what it freed; se
 from __future__ import annotations
 
 import dataclasses
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from napari_unet_seg.engine.device import NAMES, choose_device
 from napari_unet_seg.engine.fit import uses_bfloat16
 from training.benchmarks.contenders import Contender, keras, ours, plain
 from training.benchmarks.machine import Precision, by_turns, matrix_rate, spread
+from training.benchmarks.this_machine import processor, this_machine
 from training.benchmarks.trainings import phantom_slices
 from training.command_line import command, command_parser, positive_int, report_file
 from training.json_file import save_json
@@ -131,8 +131,8 @@ def _result(contender: Contender, rates: Sequence[float], *, limit: float) -> di
 
 
 def _machine(device: torch.device) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"device": f"{device.type} ({name})", "cpu_threads": torch.get_num_threads(), "torch": torch.__version__}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return {"device": f"{device.type} ({name})", "cpu_threads": torch.get_num_threads(), **this_machine()}
 
 
 def markdown(result: dict[str, Any]) -> str:
