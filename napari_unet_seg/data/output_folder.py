@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
+from napari_unet_seg.data.layouts.folder_pairs import find_pairs
 from napari_unet_seg.errors import InputError, reading
+
+_LEVELS = 3
+"""How far above an image its dataset's folder lies at most: ``images/train/scan.png``."""
 
 
 def check_outside(folder: Path, root: Path, *, names: Iterable[str] = ()) -> None:
@@ -23,7 +28,8 @@ def check_outside(folder: Path, root: Path, *, names: Iterable[str] = ()) -> Non
     Raises
     ------
     InputError
-        If the folder, or one of those, is or lies in the dataset's; for a file, if it is the one the file lies in.
+        If the folder, or one of those, is or lies in the dataset's, or in the one with the masks of its images; for a
+        file, if it is the one the file lies in.
     """
     with reading(folder):
         target, source = folder.resolve(), root.resolve()
@@ -31,7 +37,21 @@ def check_outside(folder: Path, root: Path, *, names: Iterable[str] = ()) -> Non
             inside = target.is_dir() and target.samefile(source.parent)
         else:
             # Not by their names alone: the system may not tell capitals from small letters.
-            inside = any(place.is_dir() and place.samefile(source) for place in (target, *target.parents))
+            inside = _within(target, source)
             inside = inside or any((target / name).is_relative_to(source) for name in names)
+        inside = inside or any(_within(target, masks) for start in {source, root} for masks in _mask_folders(start))
     if inside:
         raise InputError("new files here would become part of the dataset; choose a folder outside it", path=folder)
+
+
+def _within(place: Path, folder: Path) -> bool:
+    """Whether a place, with its links followed, is a folder or lies in it, which may not be there yet."""
+    if not folder.is_dir():
+        return place.is_relative_to(folder.resolve())
+    return any(each.is_dir() and each.samefile(folder) for each in (place, *place.parents))
+
+
+def _mask_folders(images: Path) -> list[Path]:
+    """The folders with the masks of images of which, of all their dataset, these alone were opened."""
+    pairs = (pair for above in islice(images.parents, _LEVELS) for pair in find_pairs(above))
+    return [pair.masks for pair in pairs if images.is_relative_to(pair.images)]

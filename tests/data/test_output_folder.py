@@ -46,6 +46,26 @@ def test_a_case_s_folder_may_be_the_dataset_itself(root):
     assert not refused(root / "out", root / "p1", names=["p1"])
 
 
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("images", "masks"), ("images/train", "masks/train"), ("train/images", "train/masks"), ("train", "train_mask")],
+)
+def test_of_a_folder_of_images_the_masks_are_kept(tmp_path, images, masks):
+    scan = tmp_path / "data" / images / "scan.png"
+    for file in (scan, tmp_path / "data" / masks / "scan_mask.png"):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    (tmp_path / "link").symlink_to(scan.parent)
+    for opened in (scan.parent, scan, tmp_path / "link"):
+        assert refused(tmp_path / "data" / masks, opened)
+        assert refused(tmp_path / "data" / masks / "new", opened)
+        assert not refused(tmp_path / "data" / "out", opened)
+    # What would be taken for them the next time.
+    (tmp_path / "data" / masks / "scan_mask.png").unlink()
+    (tmp_path / "data" / masks).rmdir()
+    assert refused(tmp_path / "data" / masks, scan.parent)
+
+
 def test_relative_paths(root, monkeypatch):
     monkeypatch.chdir(root.parent)
     with pytest.raises(InputError, match="would become part of the dataset"):
