@@ -72,6 +72,18 @@ def test_name_with_a_line_break(tmp_path):
     assert caught.value.path == path
 
 
+def test_masks_above_the_patients_hide_no_patient(tmp_path):
+    name = "TCGA_CS_4941_19960909"
+    make_patient(tmp_path / name)
+    stray = tmp_path / f"{name}_3_mask.tif"
+    stray.write_bytes((tmp_path / name / stray.name).read_bytes())
+    dataset = open_dataset(tmp_path)
+    assert (dataset.layout, [case.case_id for case in dataset.cases]) == ("kaggle", [name])
+    volume = dataset[name].read_image()
+    assert f"masks beside the patients' folders are not used: {stray.name}" in volume.notes
+    assert stray not in dataset.mask_paths()
+
+
 @pytest.mark.parametrize("image", ["tif", "tiff"])
 def test_of_two_masks_the_one_with_the_extension_of_the_image(patients, image):
     (patients / "bad" / "bad_1.tif").rename(patients / "bad" / f"bad_1.{image}")

@@ -198,14 +198,27 @@ def open_cases(path: Path) -> list[Scan]:
     """The patients under a folder, without reading a pixel."""
     left: list[str] = []
     cases = list(_find_cases(path, root=path, left=left))
-    notes = (f"folders whose slices are not named after them are not used: {listed(left)}",) if left else ()
-    return [replace(case, notes=notes) for case in cases]
+    notes = [f"folders whose slices are not named after them are not used: {listed(left)}"] if left else []
+    if not any(case.folder == path for case in cases) and (stray := _stray_masks(path)):
+        notes.append(f"masks beside the patients' folders are not used: {listed(stray)}")
+    return [replace(case, notes=tuple(notes)) for case in cases]
+
+
+def _stray_masks(path: Path) -> list[str]:
+    """Patients' masks in a folder that has no patient's images."""
+    return [name for case in _patients_in(path, list_folder(path, root=path).files) for name in case.orphans]
 
 
 def _find_cases(path: Path, *, root: Path, levels: int = 2, left: list[str] | None = None) -> Iterator[KaggleScan]:
     """The patients in a folder; to `left` come the folders below the root with slices that are no patient's."""
     names, folders = list_folder(path, root=root)
     cases = _patients_in(path, names)
+    if cases and path == root and not any(case.slices for case in cases):
+        # Masks that somebody has put above the patients' folders hide none of those.
+        below = [case for name in folders for case in _find_cases(path / name, root=root, levels=levels - 1, left=left)]
+        if any(case.slices for case in below):
+            yield from below
+            return
     yield from cases
     if not cases and left is not None and path != root and any(map(_SLICE.fullmatch, names)):
         left.append(path.relative_to(root).as_posix())
