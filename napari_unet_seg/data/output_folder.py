@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from napari_unet_seg.data.layouts.folder_pairs import find_pairs
+from napari_unet_seg.data.layouts.nnunet import FOLDERS
 from napari_unet_seg.errors import InputError, reading
 
 _LEVELS = 3
@@ -54,4 +55,5 @@ def _within(place: Path, folder: Path) -> bool:
 def _mask_folders(images: Path) -> list[Path]:
     """The folders with the masks of images of which, of all their dataset, these alone were opened."""
     pairs = (pair for above in islice(images.parents, _LEVELS) for pair in find_pairs(above))
-    return [pair.masks for pair in pairs if images.is_relative_to(pair.images)]
+    masks = [pair.masks for pair in pairs if images.is_relative_to(pair.images)]
+    return masks + [each.parent / FOLDERS[each.name] for each in (images, images.parent) if each.name in FOLDERS]

@@ -48,7 +48,13 @@ def test_a_case_s_folder_may_be_the_dataset_itself(root):
 
 @pytest.mark.parametrize(
     ("images", "masks"),
-    [("images", "masks"), ("images/train", "masks/train"), ("train/images", "train/masks"), ("train", "train_mask")],
+    [
+        ("images", "masks"),
+        ("images/train", "masks/train"),
+        ("train/images", "train/masks"),
+        ("train", "train_mask"),
+        ("imagesTr", "labelsTr"),
+    ],
 )
 def test_of_a_folder_of_images_the_masks_are_kept(tmp_path, images, masks):
     scan = tmp_path / "data" / images / "scan.png"
