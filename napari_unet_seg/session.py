@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from psygnal import Signal
 from napari_unet_seg import loading
 from napari_unet_seg.case_state import LoadedCase, Prediction, Reading, Stored, Work, Written
 from napari_unet_seg.data.loose_edits import LooseEdits
+from napari_unet_seg.data.overlay_memory import remember_overlay, remembered_overlay
 from napari_unet_seg.data.volume import Array, Mask, Volume, labels_in
 from napari_unet_seg.engine.image_hash import image_hash
 from napari_unet_seg.errors import InputError
@@ -88,12 +90,24 @@ class Session:
     def read_dataset(self, path: Path, *, overlay: Path | None = None) -> Dataset:
         """The dataset at a path, its corrections in a folder of their own if one is given.
 
+        That folder is used again when the dataset is opened the next time, if it is read-only then.
+
         Raises
         ------
         InputError
             If there is none.
         """
-        return self._open_dataset(path) if overlay is None else self._open_dataset(path, overlay=overlay)
+        if overlay is not None:
+            dataset = self._open_dataset(path, overlay=overlay)
+            remember_overlay(Path(dataset.root), overlay)
+            return dataset
+        dataset = self._open_dataset(path)
+        chosen = None if dataset.writable else remembered_overlay(Path(dataset.root))
+        if chosen is not None:
+            # Another dataset's by now, perhaps: then the user is asked for one.
+            with suppress(InputError):
+                return self._open_dataset(path, overlay=chosen)
+        return dataset
 
     def read_stored(self, dataset: Dataset) -> dict[str, Stored]:
         """What the files have of every case, by its name; empty where the log of corrections cannot be read."""

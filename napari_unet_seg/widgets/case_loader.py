@@ -258,7 +258,8 @@ class CaseLoader(QObject):
         self._session.take_dataset(dataset, stored=stored)
         count = len(dataset.cases)
         cases = f"{count} case{'s' if count != 1 else ''} in {dataset.root.name}"
-        notes = (*map(str, dataset.unread), *dataset.repair_notes)
+        elsewhere = () if dataset.overlay is None else (f"Its corrections are in {dataset.overlay}.",)
+        notes = (*elsewhere, *map(str, dataset.unread), *dataset.repair_notes)
         self.said.emit(" ".join([f"{cases}. A double click opens one.", *notes]))
         if count == 1:
             self.open_case(dataset.cases[0].case_id)

@@ -10,6 +10,7 @@ from PIL import Image
 from pytestqt.qtbot import QtBot
 
 from napari_unet_seg.data.dataset import open_dataset
+from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.phantom import write_kaggle
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.session import Session
@@ -261,6 +262,29 @@ def test_corrections_in_a_chosen_folder_open_as_a_mask(opened: UNetDock, folder:
     assert opened.segmentation.layer is None
     choose_folder(opened, folder, settle)
     np.testing.assert_array_equal(shown(opened, 3), square()[3])
+
+
+def test_the_chosen_folder_is_used_again_when_the_read_only_dataset_is_opened_again(
+    opened: UNetDock, root: Path, folder: Path, settle: Settle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Places, "writable", property(lambda places: places.overlay is not None))
+    open_again(opened, settle, answer=Answer.DISCARD)
+    assert opened.session.dataset.overlay is None
+    assert "read-only" in opened.correct_panel.notice()
+    choose_folder(opened, folder, settle)
+    opened.loader.open_path(root)
+    settle()
+    assert opened.session.dataset.overlay == folder
+    assert f"Its corrections are in {folder}." in opened.status.value()
+    opened.loader.open_case(names(opened)[0])
+    settle()
+    assert opened.correct_panel.notice() == ""
+    np.testing.assert_array_equal(shown(opened, 2), square()[2])
+    # It is another dataset's now.
+    (folder / ".unetseg" / "overlay-of.txt").write_text(f"another\n{Path.cwd()}\n0 0")
+    opened.loader.open_path(root)
+    settle()
+    assert opened.session.dataset.overlay is None
 
 
 def test_edits_of_now_stay_when_a_folder_is_chosen(
