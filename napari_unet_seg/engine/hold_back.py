@@ -38,7 +38,9 @@ def patients(scans: Iterable[Scan]) -> dict[str, str]:
     }
 
 
-def turns(scans: Sequence[Scan], *, learned: Collection[str], most: int, seed: int = 0) -> list[Turn]:
+def turns(
+    scans: Sequence[Scan], *, learned: Collection[str], most: int, seed: int = 0, others: Iterable[Scan] = ()
+) -> list[Turn]:
     """Corrected slices in groups, each of which one training does not see.
 
     Several patients are held back whole: slices of one are too alike to speak for others. A single patient's slices
@@ -55,6 +57,8 @@ def turns(scans: Sequence[Scan], *, learned: Collection[str], most: int, seed: i
         Number of groups at most.
     seed : int
         Decides which patients go together.
+    others : iterable of Scan
+        Those that nobody corrected: a patient who is held back whole is not seen in them either.
 
     Returns
     -------
@@ -83,7 +87,8 @@ def turns(scans: Sequence[Scan], *, learned: Collection[str], most: int, seed: i
     groups: list[list[Key]] = [[] for _ in range(min(most, len(news)))]
     for patient in order:
         min(groups, key=len).extend(news[patient])
-    return [_turn(group, whose) for group in groups]
+    everyone = patients((*corrected, *others))
+    return [_turn(group, everyone) for group in groups]
 
 
 def _turn(held_back: Sequence[Key], whose: Mapping[str, str]) -> Turn:

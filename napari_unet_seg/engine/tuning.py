@@ -112,7 +112,8 @@ class Round:
         # The first optimiser of a process takes seconds to be made: the time left is shared out when they are gone.
         torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
         learned = set(self.description.training.get("learned", []))
-        held_back = turns(data.corrected, learned=learned, most=self.policy.folds, seed=self.seed)
+        others = (*data.labelled, *data.unlabelled)
+        held_back = turns(data.corrected, learned=learned, most=self.policy.folds, seed=self.seed, others=others)
         keys = {key for turn in held_back for key in turn.held_back}
         parent = ask_parent(data, self._scorer, self.clock, held_back=keys)
         checked = parent.checked

@@ -68,6 +68,15 @@ def test_two_scans_of_a_patient_are_held_back_together() -> None:
     assert group.hidden_cases == {"sub-01_ses-01", "sub-01_ses-02"}
 
 
+def test_a_patient_held_back_is_not_seen_in_scans_that_nobody_corrected() -> None:
+    corrected = [scan("sub-01_ses-01", 1, 2), scan("sub-02_ses-01", 4)]
+    groups = turns(corrected, learned=(), most=2, others=[scan("sub-01_ses-02"), scan("sub-03_ses-01")])
+    assert sorted(sorted(group.hidden_cases) for group in groups) == [
+        ["sub-01_ses-01", "sub-01_ses-02"],
+        ["sub-02_ses-01"],
+    ]
+
+
 def test_two_scans_of_one_patient_alone_are_dealt_out_slice_by_slice() -> None:
     groups = turns([scan("sub-01_ses-01", 1, 2), scan("sub-01_ses-02", 3)], learned=(), most=2)
     assert [keys(group) for group in groups] == [
