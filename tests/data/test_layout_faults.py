@@ -84,6 +84,16 @@ def test_masks_above_the_patients_hide_no_patient(tmp_path):
     assert stray not in dataset.mask_paths()
 
 
+def test_patients_hidden_by_a_slice_above_them_are_named(tmp_path):
+    for name in ("TCGA_CS_4941_19960909", "TCGA_CS_4942_19970222"):
+        make_patient(tmp_path / name)
+    slice_of_one = tmp_path / name / f"{name}_3.tif"
+    (tmp_path / slice_of_one.name).write_bytes(slice_of_one.read_bytes())
+    (case,) = open_dataset(tmp_path).cases
+    said = "patients in folders below slices that lie here are not used: TCGA_CS_4941_19960909, TCGA_CS_4942_19970222; "
+    assert any(note.startswith(said) for note in case.read_image().notes)
+
+
 @pytest.mark.parametrize("image", ["tif", "tiff"])
 def test_of_two_masks_the_one_with_the_extension_of_the_image(patients, image):
     (patients / "bad" / "bad_1.tif").rename(patients / "bad" / f"bad_1.{image}")

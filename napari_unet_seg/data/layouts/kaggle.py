@@ -199,14 +199,15 @@ def open_cases(path: Path) -> list[Scan]:
     left: list[str] = []
     cases = list(_find_cases(path, root=path, left=left))
     notes = [f"folders whose slices are not named after them are not used: {listed(left)}"] if left else []
-    if not any(case.folder == path for case in cases) and (stray := _stray_masks(path)):
+    names, folders = list_folder(path, root=path)
+    if any(case.folder == path for case in cases):
+        below = [case for name in folders for case in _find_cases(path / name, root=path, levels=1)]
+        if hidden := [case.case_id for case in below if case.slices]:
+            what = "patients in folders below slices that lie here are not used"
+            notes.append(f"{what}: {listed(hidden)}; move those slices away, or open the folders")
+    elif stray := [name for case in _patients_in(path, names) for name in case.orphans]:
         notes.append(f"masks beside the patients' folders are not used: {listed(stray)}")
     return [replace(case, notes=tuple(notes)) for case in cases]
-
-
-def _stray_masks(path: Path) -> list[str]:
-    """Patients' masks in a folder that has no patient's images."""
-    return [name for case in _patients_in(path, list_folder(path, root=path).files) for name in case.orphans]
 
 
 def _find_cases(path: Path, *, root: Path, levels: int = 2, left: list[str] | None = None) -> Iterator[KaggleScan]:
