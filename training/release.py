@@ -18,6 +18,7 @@ from napari_unet_seg.engine.checkpoint import Description, load_checkpoint, save
 from napari_unet_seg.errors import InputError, reading
 from training.command_line import command, command_parser
 from training.recipes import RECIPES
+from training.report.held_out import check_trained
 from training.report.same_training import settings_of, shape_of, told_differences
 
 DESTINATION = Path(__file__).resolve().parents[1] / "napari_unet_seg" / "resources" / "models"
@@ -50,14 +51,15 @@ def release(checkpoint: Path, *, metrics: Path, protocol: str | None = None, des
     Raises
     ------
     InputError
-        If the checkpoint or the scores cannot be read, it is of no recipe that there is, or the scores are of another
-        one, of other settings, or not of all patients.
+        If the checkpoint or the scores cannot be read, it is half trained or of no recipe that there is, or the scores
+        are of another one, of other settings, or not of all patients.
     """
     network, description = load_checkpoint(checkpoint)
     name = str(description.training.get("recipe", ""))
     if name not in RECIPES:
         problem = f"its recipe {name} is none of training/recipes" if name else "its header names no recipe"
         raise InputError(f"{problem}; release what training.run has trained", path=checkpoint)
+    check_trained(checkpoint, description)
     recipe = RECIPES[name]()
     scores = _reported(metrics, checkpoint=checkpoint, description=description, same_settings=protocol is None)
     description = replace(

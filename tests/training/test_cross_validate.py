@@ -355,6 +355,10 @@ def test_a_fold_that_the_disk_had_no_room_for_is_not_scored(
     gathering = ["--data", str(patients), "--output", str(tmp_path / "cv"), "--worst", "0", *SHORT[2:], "--gather"]
     assert cross_validate.main(gathering) == 2
     assert "fold_0.safetensors is half trained" in capsys.readouterr().out
+    # Nor as one that somebody names.
+    scoring = ["--data", str(patients), "--output", str(tmp_path / "out"), *SHORT[2:], "--checkpoints"]
+    assert cross_validate.main([*scoring, str(tmp_path / "cv" / "fold_0.safetensors")]) == 2
+    assert "is half trained, 1 of 2 steps; go on with the run by --resume" in capsys.readouterr().err
 
 
 def test_steps_that_are_set_are_trained(tmp_path: Path, patients: Path, monkeypatch: pytest.MonkeyPatch) -> None:

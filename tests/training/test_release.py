@@ -25,9 +25,10 @@ def trained(path: Path, training: dict[str, Any]) -> Path:
         ({}, "its header names no recipe; release what"),
         ({"recipe": "seed_001_by_patient"}, "its recipe seed_001_by_patient is none of training/recipes; release what"),
         ({"recipe": ["default"]}, "is none of training/recipes; release what"),
+        ({"recipe": "default", "fit": {"steps": 4}, "steps_done": 3}, "is half trained, 3 of 4 steps; go on"),
     ],
 )
-def test_a_checkpoint_of_no_recipe_is_one_clear_line(
+def test_a_checkpoint_that_is_none_to_release_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], training: dict[str, Any], problem: str
 ) -> None:
     file = trained(tmp_path / "m.safetensors", training)

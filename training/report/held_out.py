@@ -28,8 +28,10 @@ def unseen_cases(checkpoint: Path, description: Description, dataset: Dataset) -
     Raises
     ------
     InputError
-        If the header holds out nothing, or patients that were trained on, or none of its cases has a mask.
+        If the header holds out nothing, or patients that were trained on, none of its cases has a mask, or it is half
+        trained.
     """
+    check_trained(checkpoint, description)
     held_out = description.training.get("held_out", [])
     if not held_out:
         raise InputError("its header names no held-out cases; train it with --folds and --fold", path=checkpoint)
@@ -40,6 +42,26 @@ def unseen_cases(checkpoint: Path, description: Description, dataset: Dataset) -
     if not cases:
         raise InputError(f"none of the cases that {checkpoint.name} holds out has a mask", path=dataset.root)
     return cases
+
+
+def check_trained(checkpoint: Path, description: Description) -> None:
+    """Refuse a checkpoint that lies there from the first epoch on, of a training that was broken off.
+
+    One that a validation has chosen may be of any epoch, and one with a time limit of any step: of those the header
+    does not tell.
+
+    Raises
+    ------
+    InputError
+        If it is half trained.
+    """
+    training = description.training
+    fit, done = training.get("fit", {}), training.get("steps_done")
+    if "validation" in training or fit.get("seconds") is not None or done is None:
+        return
+    if done < (steps := fit.get("steps", done)):
+        problem = f"is half trained, {done} of {steps} steps; go on with the run by --resume"
+        raise InputError(problem, path=checkpoint)
 
 
 def check_readable(cases: Iterable[Case]) -> None:
