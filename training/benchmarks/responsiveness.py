@@ -15,6 +15,7 @@ painted by real events, with and without a round of retraining in the background
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -40,6 +41,9 @@ from training.json_file import save_json
 PARTS = ("loop", "stroke", "slider", "switching", "opening")
 _MOVEMENTS = 12
 """Of the brush, in a stroke."""
+
+_SMALLEST = 160
+"""Height and width that strokes lie in, away from the border."""
 
 
 def scrolling(viewer: Viewer, *, slices: int, step: list[int]) -> None:
@@ -182,6 +186,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=1, help="turns with --round")
     parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
+    if min(given.slices, given.repeats) < 1 or not 0 < given.seconds < math.inf:
+        parser.error("--slices, --seconds and --repeats must be positive")
+    # An interval takes two.
+    if given.size < _SMALLEST or given.strokes < 2:
+        parser.error(f"--size must be at least {_SMALLEST}, --strokes at least 2")
     measurements: dict[str, Callable[[], Any]] = {
         "loop": loop_delay,
         "stroke": lambda: stroke_cost(slices=given.slices, size=given.size, count=given.strokes),
