@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -126,6 +126,9 @@ class Work:
     rule: MaskRule = field(default_factory=MaskRule)
     scores: list[float] = field(default_factory=list)
     """Dice of the volume against the ground truth, after each segmentation and each save."""
+
+    scored_by: Hashable = None
+    """What tells that ground truth from another one, that a later dock may have the history go on."""
 
     @property
     def is_bare(self) -> bool:

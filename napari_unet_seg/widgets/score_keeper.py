@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal
@@ -59,7 +58,6 @@ class ScoreKeeper(QObject):
         self._viewer = viewer
         self._truth: Labels | None = None
         self._truth_of_case = False
-        self._scored_by: WeakKeyDictionary[Work, Any] = WeakKeyDictionary()
         self._truth_watch: LabelsWatch | None = None
         self._scores: LiveScores | None = None
         self._error: InputError | None = None
@@ -116,7 +114,7 @@ class ScoreKeeper(QObject):
             if not self._goes_on(work):
                 # Scores by two truths are no history.
                 work.scores.clear()
-                self._scored_by[work] = self._judge()
+                work.scored_by = self._judge()
             work.scores.append(volume.dice)
             self._tell()
 
@@ -126,7 +124,7 @@ class ScoreKeeper(QObject):
 
     def _goes_on(self, work: Work) -> bool:
         """Whether the history of a scan was made by the present truth."""
-        return work in self._scored_by and self._scored_by[work] == self._judge()
+        return bool(work.scores) and work.scored_by == self._judge()
 
     def _on_saved(self, result: SaveResult) -> None:
         work = self._session.work

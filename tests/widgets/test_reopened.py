@@ -50,7 +50,8 @@ def names(window: Viewer) -> list[str]:
 
 def test_the_layers_of_the_case_are_taken_over(painted: UNetDock, window: Viewer, reopen: Any, qtbot: QtBot) -> None:
     before, layer = list(window.layers), painted.segmentation.layer
-    painted_data = layer.data.copy()
+    painted_data, history = layer.data.copy(), painted.scores.settled().history
+    assert len(history) == 1
     window.dims.set_current_step(0, 1)
     window.window.remove_dock_widget(painted)
     # While there is no dock.
@@ -67,8 +68,10 @@ def test_the_layers_of_the_case_are_taken_over(painted: UNetDock, window: Viewer
     assert dock.segment_panel.value().rule.threshold == pytest.approx(0.8)
     assert window.dims.current_step[0] == 1
     assert dock.scores.settled().volume is not None
+    assert dock.scores.settled().history == history
     dock.saver.save_now()
     assert dock.saver.unsaved() == []
+    assert len(dock.scores.settled().history) == 2
     dock.loader.open_case("two")
     wait_idle(dock, qtbot)
     assert not set(map(id, before)) & set(map(id, window.layers))
