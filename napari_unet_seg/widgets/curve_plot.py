@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 import pyqtgraph as pg
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QColor, QWheelEvent
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtGui import QColor, QFontMetrics, QWheelEvent
+from qtpy.QtWidgets import QApplication, QSizePolicy, QWidget
 
 from napari_unet_seg.widgets.plot_colours import PlotColours
 from napari_unet_seg.widgets.round_history import Point, RoundHistory
 
 _HEIGHT = 200
 _AXIS_WIDTH = 52
+_LINES, _AXIS_LINES = 13, 3.4
+"""The same in lines of text, for larger letters: numbers would lie on one another."""
+
 _GAP = 12
 
 
@@ -49,11 +52,11 @@ class CurvePlot(pg.GraphicsLayoutWidget):
 
     def sizeHint(self) -> QSize:
         """As wide as there is room."""
-        return QSize(200, _HEIGHT)
+        return QSize(200, max(_HEIGHT, round(_LINES * _line_height())))
 
     def minimumSizeHint(self) -> QSize:
         """As high as `sizeHint`."""
-        return QSize(100, _HEIGHT)
+        return QSize(100, self.sizeHint().height())
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Let the dock scroll."""
@@ -105,10 +108,15 @@ class CurvePlot(pg.GraphicsLayoutWidget):
         plot.setLabel("left", name)
         left = plot.getAxis("left")
         # The same for both, so that their seconds lie below one another.
-        left.setWidth(_AXIS_WIDTH)
+        left.setWidth(max(_AXIS_WIDTH, round(_AXIS_LINES * _line_height())))
         left.enableAutoSIPrefix(False)
         plot.getAxis("bottom").enableAutoSIPrefix(False)
         return plot
+
+
+def _line_height() -> int:
+    """Of the letters that pyqtgraph writes with."""
+    return int(QFontMetrics(QApplication.font()).height())
 
 
 def _draw(curve: pg.PlotDataItem, points: Sequence[Point]) -> None:

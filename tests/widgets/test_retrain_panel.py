@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QFontMetrics
 
 from napari_unet_seg.engine.events import StepDone, ValidationDone
 from napari_unet_seg.engine.round_report import CaseReport
+from napari_unet_seg.widgets.curve_plot import CurvePlot
 from napari_unet_seg.widgets.outcome_table import OutcomeTable
 from napari_unet_seg.widgets.plot_colours import PlotColours
 from napari_unet_seg.widgets.retrain_board import RetrainBoard, RetrainSettings
@@ -38,6 +40,16 @@ def history(*, steps: int = 20) -> RoundHistory:
     for step in range(1, steps + 1):
         told.take(StepDone(step=step, steps=1000, loss=1 / step, elapsed=float(step)))
     return told
+
+
+def test_the_curves_are_as_high_as_their_numbers_need(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    heights = []
+    for line in (15, 24):
+        monkeypatch.setattr(QFontMetrics, "height", lambda metrics, line=line: line)
+        plot = CurvePlot(colours=PlotColours.of_theme("dark"))
+        qtbot.addWidget(plot)
+        heights.append((plot.minimumSizeHint().height(), plot.sizeHint().height()))
+    assert heights == [(200, 200), (312, 312)]
 
 
 def test_value_and_set_value_go_both_ways(panel: RetrainPanel, qtbot: QtBot) -> None:
