@@ -33,6 +33,7 @@ from napari_unet_seg.widgets.leaving import Answer, Leaving, ask_about_edits, as
 from napari_unet_seg.widgets.left_open import LeftOpen
 from napari_unet_seg.widgets.loose_keeper import LooseKeeper
 from napari_unet_seg.widgets.mask_dialog import choose_mask_file, file_beside
+from napari_unet_seg.widgets.napari_font import NapariFont
 from napari_unet_seg.widgets.next_slice import NextSlice
 from napari_unet_seg.widgets.panel_column import PanelColumn, fold
 from napari_unet_seg.widgets.questions import Questions
@@ -218,6 +219,7 @@ class UNetDock(QWidget):
             self.status,
             self._canvas,
             self._window,
+            NapariFont(self),
         )
         self._lay_out()
         self._connect()

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.settings import get_settings
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
@@ -23,6 +24,12 @@ def test_what_was_typed_is_shown_as_it_was_typed(dock: UNetDock) -> None:
     sentences = [label for label in dock.findChildren(QLabel) if label.wordWrap()]
     assert len(sentences) > 8
     assert {label.textFormat() for label in sentences} == {Qt.TextFormat.PlainText}
+
+
+def test_letters_are_of_one_size(docked: UNetDock) -> None:
+    # Labels are one larger, by napari's style sheet.
+    size = get_settings().appearance.font_size
+    assert {docked.data_panel._table.font().pointSize(), docked.data_panel._path.font().pointSize()} == {size}
 
 
 def test_a_dataset_s_cases_are_listed_with_their_state(dock: UNetDock, settle: Settle) -> None:
