@@ -19,8 +19,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from napari_unet_seg.errors import SegmentationError
 from training.benchmarks.this_machine import machine_line, this_machine
-from training.command_line import command, command_parser, report_file
+from training.command_line import command, command_parser, positive_int, report_file
 from training.json_file import save_json
 
 _IMPORT = "import time; s = time.perf_counter(); import napari_unet_seg; print(time.perf_counter() - s)"
@@ -118,7 +119,7 @@ def markdown(result: dict[str, float]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = command_parser("training.benchmarks.startup", __doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="starts of napari, each in a process of its own")
+    parser.add_argument("--rounds", type=positive_int, default=3, help="starts of napari, each in a process of its own")
     parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     parser.add_argument("--once", action="store_true", help="measure the window in this process (used by itself)")
     given = parser.parse_args(arguments)
@@ -130,9 +131,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environment["PYTHONPYCACHEPREFIX"] = bytecode
 
         def fresh(*command: str) -> str:
-            done = subprocess.run(
-                [sys.executable, *command], stdout=subprocess.PIPE, text=True, check=True, env=environment
-            )
+            done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=environment)
+            if done.returncode:
+                # Qt ends a process that finds no screen.
+                raise SegmentationError("a start did not come to its end; without a screen, begin it with xvfb-run -a")
             return done.stdout.strip().splitlines()[-1]
 
         once = "-m", "training.benchmarks.startup", "--once"
