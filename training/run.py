@@ -1,7 +1,8 @@
 """Train a recipe: ``python -m training.run default --data FOLDER``.
 
 The run writes a folder, ``runs/RECIPE``: best and last checkpoint, settings, history, curves, TensorBoard events, and
-the state that ``--resume`` goes on from. Ctrl-C ends it after the current step, and keeps all of that.
+the state that ``--resume`` goes on from. Ctrl-C ends it after the current step, and
+keeps all of that; so does SIGTERM, where it is one process.
 
 Several processes share a run out, each with its part of every batch: ``torchrun --standalone --nproc-per-node 2
 -m training.run default --data FOLDER``. With ``--max-restarts 3``, the run goes on from its state when one dies.
@@ -83,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.describe:
         print(json.dumps(describe(recipe), indent=2))
         return 0
-    with launched() as fabric, stop_at_first_interrupt() as should_stop:
+    # Of several processes, the launcher ends the others when one fails, by the same signal: they are to end at once.
+    with launched() as fabric, stop_at_first_interrupt(terminate=fabric is None) as should_stop:
         train(
             recipe,
             data=given.data,

@@ -1,4 +1,4 @@
-"""Ctrl-C that ends long work in good order."""
+"""Ctrl-C, or what else asks a process to end, that ends long work in good order."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeAlias
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers
 
 
 @contextmanager
-def stop_at_first_interrupt() -> Iterator[Callable[[], bool]]:
+def stop_at_first_interrupt(*, terminate: bool = False) -> Iterator[Callable[[], bool]]:
     """Let the first Ctrl-C ask for the end instead of raising KeyboardInterrupt; the second raises it as ever.
 
     Yields a callable that says whether the end was asked for.
+
+    Parameters
+    ----------
+    terminate : bool
+        Heed SIGTERM too, which cluster schedulers send some time before they kill.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -21,12 +29,18 @@ def stop_at_first_interrupt() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
         return
 
+    usual: dict[signal.Signals, _Handler] = {signal.SIGINT: signal.default_int_handler}
+    if terminate:
+        usual[signal.SIGTERM] = signal.SIG_DFL
+
     def ask(_number: int, _frame: FrameType | None) -> None:
         asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
-    former = signal.signal(signal.SIGINT, ask)
+    former = {number: signal.signal(number, ask) for number in usual}
     try:
         yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, former or signal.default_int_handler)
+        for number, handler in former.items():
+            signal.signal(number, handler or usual[number])

@@ -54,7 +54,7 @@ def test_growth_is_seen_after_the_warm_up() -> None:
 
 
 def test_too_few_rounds_show_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="five rounds or more"):
+    with pytest.raises(ValueError, match="5 rounds or more"):
         rounds.run(4, tmp_path, start=fake_round)
 
 
@@ -80,3 +80,9 @@ def test_files_left_open_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert rounds.main(["--rounds", "5"]) == 1
     for file in left:
         file.close()
+
+
+def test_too_few_rounds_are_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        rounds.main(["--rounds", "4"])
+    assert "--rounds must be at least 5" in capsys.readouterr().err

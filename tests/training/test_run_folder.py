@@ -45,14 +45,14 @@ def figures(folder: Path) -> list[dict[str, float]]:
     return [{key: value for key, value in row.items() if key not in clock} for row in history(folder)]
 
 
-def interrupt_batch(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Press Ctrl-C while a training batch is made; validation makes batches too."""
+def interrupt_batch(monkeypatch: pytest.MonkeyPatch, number: int, *, by: int = signal.SIGINT) -> None:
+    """Press Ctrl-C, or have the process ended, while a training batch is made; validation makes batches too."""
     batch, made = SliceStore.batch, []
 
     def press(self: SliceStore, index: torch.Tensor, *, context: int) -> object:
         made.append(index)
         if len(made) == number:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), by)
         return batch(self, index, context=context)
 
     monkeypatch.setattr(SliceStore, "batch", press)
@@ -94,15 +94,16 @@ def test_the_best_is_that_of_the_lowest_validation_loss(
     assert output.read_bytes() == (folder / "best.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("batch", [3, 5])
-def test_ctrl_c_keeps_what_is_there_and_resume_goes_on_exactly(
-    tmp_path: Path, data: Path, batch: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("batch", "by"), [(3, signal.SIGINT), (5, signal.SIGINT), (3, signal.SIGTERM)])
+def test_a_stop_keeps_what_is_there_and_resume_goes_on_exactly(
+    tmp_path: Path, data: Path, batch: int, by: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert start(data, whole) == 0
     with monkeypatch.context() as patched:
-        interrupt_batch(patched, batch)
+        interrupt_batch(patched, batch, by=by)
         assert start(data, broken) == 0
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert "stopped at step" in capsys.readouterr().out
     assert len(history(broken)) < 4
     assert load_checkpoint(broken / "last.safetensors")[1].name == "tiny"

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from napari_unet_seg.data.correction_log import Correction
 from napari_unet_seg.data.dataset import Dataset, open_dataset
 from napari_unet_seg.data.file_state import sha256_of
-from training.command_line import command_parser
+from training.command_line import command_parser, positive_int
 
 SLICES, SIZE = 5, 24
 LONGEST = 0.25
@@ -291,7 +291,7 @@ def _read_for(pipe: int, seconds: float | None) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run and print the counts."""
     parser = command_parser("training.benchmarks.kill", __doc__)
-    parser.add_argument("--kills", type=int, default=300, help="how often the saving process is killed")
+    parser.add_argument("--kills", type=positive_int, default=300, help="how often the saving process is killed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
     args = parser.parse_args(argv)

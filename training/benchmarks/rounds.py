@@ -27,6 +27,9 @@ from training.benchmarks.this_machine import this_machine
 from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 
+_LEAST = 5
+"""Rounds, for the last ones to be compared with the first."""
+
 MEMORY_MB = {False: 5.0, True: 60.0}
 """What memory may grow by, round in a child or in this process: the allocator keeps some of what torch has used."""
 
@@ -115,8 +118,8 @@ def run(
     ValueError
         If there are too few rounds to compare.
     """
-    if count < 5:
-        raise ValueError(f"five rounds or more can be compared, got {count}")
+    if count < _LEAST:
+        raise ValueError(f"{_LEAST} rounds or more can be compared, got {count}")
     dataset = write_corrected_scan(folder / "data", slices=12, size=64)
     holdings, rounds = [], []
     with own_models(folder / "home"):
@@ -145,6 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--in-process", action="store_true", help="train in this process")
     parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
+    if given.rounds < _LEAST:
+        parser.error(f"--rounds must be at least {_LEAST}: the last ones are compared with the first")
     begin = in_process if given.in_process else in_child
     with tempfile.TemporaryDirectory(prefix="rounds-") as folder:
         result = run(
