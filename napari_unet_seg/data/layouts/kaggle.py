@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -188,7 +189,8 @@ def _size(one: Array) -> str:
 
 def detect(path: Path) -> bool:
     """Whether the folder is a patient's, or holds patients one or two levels down."""
-    if not any(case.slices for case in _find_cases(path, root=path)):
+    here, below = _here_and_below(path)
+    if not any(case.slices for case in chain(here, below)):
         return False
     # The public patients' slices are told by their names, also where somebody has sorted them into images and masks.
     return not any(pair.masks.is_dir() for pair in find_pairs(path))
@@ -197,36 +199,45 @@ def detect(path: Path) -> bool:
 def open_cases(path: Path) -> list[Scan]:
     """The patients under a folder, without reading a pixel."""
     left: list[str] = []
-    cases = list(_find_cases(path, root=path, left=left))
-    notes = [f"folders whose slices are not named after them are not used: {listed(left)}"] if left else []
-    names, folders = list_folder(path, root=path)
-    if any(case.folder == path for case in cases):
-        below = [case for name in folders for case in _find_cases(path / name, root=path, levels=1)]
+    here, found = _here_and_below(path, left=left)
+    below = list(found)
+    notes = []
+    if any(case.slices for case in here):
+        cases = here
         if hidden := [case.case_id for case in below if case.slices]:
             what = "patients in folders below slices that lie here are not used"
             notes.append(f"{what}: {listed(hidden)}; move those slices away, or open the folders")
-    elif stray := [name for case in _patients_in(path, names) for name in case.orphans]:
-        notes.append(f"masks beside the patients' folders are not used: {listed(stray)}")
+    else:
+        # Masks that somebody has put above the patients' folders hide none of those.
+        cases = below if not here or any(case.slices for case in below) else here
+        if left:
+            notes.append(f"folders whose slices are not named after them are not used: {listed(left)}")
+        if cases is below and (stray := [name for case in here for name in case.orphans]):
+            notes.append(f"masks beside the patients' folders are not used: {listed(stray)}")
     return [replace(case, notes=tuple(notes)) for case in cases]
 
 
-def _find_cases(path: Path, *, root: Path, levels: int = 2, left: list[str] | None = None) -> Iterator[KaggleScan]:
-    """The patients in a folder; to `left` come the folders below the root with slices that are no patient's."""
-    names, folders = list_folder(path, root=root)
-    cases = _patients_in(path, names)
-    if cases and path == root and not any(case.slices for case in cases):
-        # Masks that somebody has put above the patients' folders hide none of those.
-        below = [case for name in folders for case in _find_cases(path / name, root=root, levels=levels - 1, left=left)]
-        if any(case.slices for case in below):
-            yield from below
-            return
-    yield from cases
-    if not cases and left is not None and path != root and any(map(_SLICE.fullmatch, names)):
-        left.append(path.relative_to(root).as_posix())
-    if cases or levels == 0:
-        return
-    for folder in folders:
-        yield from _find_cases(path / folder, root=root, levels=levels - 1, left=left)
+def _here_and_below(path: Path, *, left: list[str] | None = None) -> tuple[list[KaggleScan], Iterator[KaggleScan]]:
+    """The patients whose slices or masks lie in a folder, and those one or two levels down; see `_below` for `left`."""
+    names, folders = list_folder(path, root=path)
+    return _patients_in(path, names), _below(path, folders, root=path, levels=2, left=left)
+
+
+def _below(
+    path: Path, folders: Sequence[str], *, root: Path, levels: int, left: list[str] | None
+) -> Iterator[KaggleScan]:
+    """The patients in some folders; to `left` come the folders with slices that are no patient's."""
+    for name in folders:
+        folder = path / name
+        names, inner = list_folder(folder, root=root)
+        cases = _patients_in(folder, names)
+        yield from cases
+        if cases:
+            continue
+        if left is not None and any(map(_SLICE.fullmatch, names)):
+            left.append(folder.relative_to(root).as_posix())
+        if levels > 1:
+            yield from _below(folder, inner, root=root, levels=levels - 1, left=left)
 
 
 def _patients_in(folder: Path, names: list[str]) -> list[KaggleScan]:
