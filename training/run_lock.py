@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from napari_unet_seg.data.write_lock import Holder
+from napari_unet_seg.data.write_lock import Holder, told_of
 from napari_unet_seg.errors import InputError
 
 LINGERING = 120.0
@@ -45,11 +45,11 @@ def only_run(folder: Path, *, resume: bool) -> Iterator[None]:
         except Timeout:
             if not resume:
                 raise
-            print(f"{folder}: another training is at work here{_who(note)}; waiting for its end", flush=True)
+            print(f"{folder}: another training is at work here{told_of(note)}; waiting for its end", flush=True)
             lock.acquire(timeout=LINGERING)
     except Timeout:
         remedy = f"wait for its end, give another --output, or, if it is gone, delete {lock.lock_file}"
-        problem = f"another training is at work here{_who(note)}; {remedy}"
+        problem = f"another training is at work here{told_of(note)}; {remedy}"
         raise InputError(problem, path=folder) from None
     except (OSError, NotImplementedError):
         pass
@@ -67,8 +67,3 @@ def only_run(folder: Path, *, resume: bool) -> Iterator[None]:
         with suppress(OSError):
             for path in made:
                 path.rmdir()
-
-
-def _who(note: Path) -> str:
-    holder = Holder.read(note)
-    return f" ({holder.words()})" if holder is not None else ""

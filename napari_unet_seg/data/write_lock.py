@@ -62,6 +62,12 @@ class Holder:
             return self.since
 
 
+def told_of(note: Path) -> str:
+    """What is known of a lock's holder, to stand behind words in a sentence; empty where nothing can be read."""
+    holder = Holder.read(note)
+    return f" ({holder.words()})" if holder is not None else ""
+
+
 def now() -> str:
     """The time, UTC, ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -90,9 +96,8 @@ def write_lock(folder: Path, *, patience: float = PATIENCE) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        holder = Holder.read(note)
-        who = f" ({holder.words()})" if holder is not None else ""
-        raise InputError(f"another program is saving here{who}; try again, or close it", path=folder) from None
+        problem = f"another program is saving here{told_of(note)}; try again, or close it"
+        raise InputError(problem, path=folder) from None
     except (OSError, NotImplementedError) as error:
         why = reason(error) if isinstance(error, OSError) else "no locks on this drive"
         kind = ReadOnlyError if isinstance(error, PermissionError) else InputError
