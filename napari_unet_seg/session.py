@@ -99,10 +99,10 @@ class Session:
         """
         if overlay is not None:
             dataset = self._open_dataset(path, overlay=overlay)
-            remember_overlay(Path(dataset.root), overlay)
+            remember_overlay(dataset.root, overlay)
             return dataset
         dataset = self._open_dataset(path)
-        chosen = None if dataset.writable else remembered_overlay(Path(dataset.root))
+        chosen = None if dataset.writable else remembered_overlay(dataset.root)
         if chosen is not None:
             # Another dataset's by now, perhaps: then the user is asked for one.
             with suppress(InputError):

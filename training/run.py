@@ -1,8 +1,8 @@
 """Train a recipe: ``python -m training.run default --data FOLDER``.
 
 The run writes a folder, ``runs/RECIPE``: best and last checkpoint, settings, history, curves, TensorBoard events, and
-the state that ``--resume`` goes on from. Ctrl-C ends it after the current step, and
-keeps all of that; so does SIGTERM, where it is one process.
+the state that ``--resume`` goes on from. Ctrl-C ends it after the current step, and keeps all of that; so does SIGTERM,
+where it is one process.
 
 Several processes share a run out, each with its part of every batch: ``torchrun --standalone --nproc-per-node 2
 -m training.run default --data FOLDER``. With ``--max-restarts 3``, the run goes on from its state when one dies.

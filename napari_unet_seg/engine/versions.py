@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from napari_unet_seg.engine.network import Network
 
 _VERSION = re.compile(rf"(\d{{4,9}}){re.escape(SUFFIX)}")
-_ADVICE = f"free it, or name another folder for models and kept edits in the variable {HOME}"
-_ROOM_ADVICE = f"make room, or name another folder for models and kept edits in the variable {HOME}"
+_OTHER_FOLDER = f"or name another folder for models and kept edits in the variable {HOME}"
+_ADVICE = f"free it, {_OTHER_FOLDER}"
 _ABANDONED_SECONDS = 3600.0
 """A temporary file older than this belongs to a process that is gone: writing one takes a fraction of a second."""
 
@@ -301,7 +301,7 @@ class VersionLine:
         if self.folder.exists():
             check_writable(self.folder / self.path.name, advice=_ADVICE)
         # The new version, and what is in use while it is replaced; in a new line what `begin` writes as well.
-        check_room(self.path.parent, size * (2 if self.path.is_file() else 4), advice=_ROOM_ADVICE)
+        check_room(self.path.parent, size * (2 if self.path.is_file() else 4), advice=f"make room, {_OTHER_FOLDER}")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
