@@ -29,6 +29,7 @@ from napari_unet_seg.commands.streams import prepare_streams
 from napari_unet_seg.commands.suggest import Suggest
 from napari_unet_seg.commands.usage import refuse_empty, told_in_one_line
 from napari_unet_seg.errors import InputError, SegmentationError, disk_full
+from napari_unet_seg.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ class Predict:
         check_outside(self.output, dataset.root, names=[case.case_id for case in dataset.cases])
         check_folder(self.output)
         segmenter = load_model(self.model, device=self.device)
-        print(f"{len(dataset.cases)} case(s), model {segmenter.description.name}, {segmenter.device_note}")
+        print(f"{counted(len(dataset.cases), 'case')}, model {segmenter.description.name}, {segmenter.device_note}")
         print_model_notes(segmenter.description)
         for number, case in enumerate(dataset.cases, start=1):
             try:
@@ -213,7 +214,7 @@ class Convert:
             nonlocal number
             number += 1
             z, y, x = volume.shape
-            size = f"{len(volume.data)} channel(s), {z} slices of {y}x{x}"
+            size = f"{counted(len(volume.data), 'channel')}, {counted(z, 'slice')} of {y}x{x}"
             print(f"[{number}/{len(dataset.cases)}] {case.case_id}: {size}", flush=True)
             print_case_notes(case.case_id, (*volume.notes, *case.mask_notes()))
 

@@ -388,7 +388,7 @@ def test_evaluate_says_where_voxels_are_taken_as_a_millimetre(
     assert main(["evaluate", str(patients), "--model", model, "--json", str(tmp_path / "s.json")]) == 0
     out = capsys.readouterr().out
     assert out.count(" mm, taking voxels as 1 mm") == out.count("TCGA") + 1
-    assert "taking voxels as 1 mm in 2 case(s)" in out
+    assert "taking voxels as 1 mm in 2 cases" in out
     assert [case["spacing_known"] for case in json.loads((tmp_path / "s.json").read_text())["cases"]] == [False] * 2
     assert main(["evaluate", str(write_scans(tmp_path / "in", "a")), "--model", model]) == 0
     assert "taking voxels" not in capsys.readouterr().out

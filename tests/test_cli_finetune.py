@@ -82,7 +82,7 @@ def test_a_round_is_told_and_written_down(
     target = tmp_path / "new" / "round.json"
     assert main(["finetune", str(patients), "--name", "mine", "--json", str(target)]) == 0
     out = capsys.readouterr().out
-    assert "learning from 3 corrected slice(s) of 1 case(s), keeping 2 other case(s) in mind, for 60 s" in out
+    assert "learning from 3 corrected slices of 1 case, keeping 2 other cases in mind, for 60 s" in out
     lines = [line for line in out.splitlines() if "/60 s: " in line]
     assert [line.split("/")[0].strip() for line in lines] == ["5", "10", "15", "20"]
     assert "step 10, loss 0.1000, held-back Dice 0.700 (before: 0.700)" in lines[1]

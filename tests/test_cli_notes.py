@@ -179,7 +179,7 @@ def test_evaluate_scores_against_the_corrections_of_a_read_only_dataset(
 ) -> None:
     root, overlay = overlaid
     assert main(["evaluate", str(root), *model, "--overlay", str(overlay)]) == 0
-    assert "1 case(s) are scored against masks that you have corrected yourself" in capsys.readouterr().out
+    assert "scored against masks that you have corrected yourself: 1 case\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["evaluate", "suggest", "convert", "finetune"])

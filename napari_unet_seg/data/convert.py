@@ -17,6 +17,7 @@ from napari_unet_seg.data.layouts.listing import listed
 from napari_unet_seg.data.output_folder import check_outside
 from napari_unet_seg.data.volume import Mask, Volume
 from napari_unet_seg.errors import InputError, disk_full, reading
+from napari_unet_seg.wording import counted
 
 
 class Writer(Protocol):
@@ -193,8 +194,9 @@ def _reopened(folder: Path, *, written: int, masks: int) -> Dataset:
     found = open_dataset(folder)
     found_masks = sum(case.has_mask for case in found)
     if len(found) != written or found_masks < masks:
+        cases = counted(written, "case")
         raise InputError(
-            f"{written} case(s), {masks} with a mask, were written here, but open as {len(found)}, {found_masks} with "
+            f"{cases}, {masks} with a mask, were written here, but open as {len(found)}, {found_masks} with "
             f"one (layout {found.layout}), because of what they are called; rename them, or convert to another layout",
             path=folder,
         )

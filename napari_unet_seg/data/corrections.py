@@ -41,6 +41,7 @@ from napari_unet_seg.data.transaction import Transaction, needs_recovery, recove
 from napari_unet_seg.data.volume import Mask, foreground_values, labels_in
 from napari_unet_seg.data.write_lock import now, write_lock
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError, reason
+from napari_unet_seg.wording import counted
 
 _LISTED = 3
 """Names of missing cases that a note has at most."""
@@ -106,7 +107,7 @@ class CorrectionStore:
         if missing:
             listed = ", ".join(missing[:_LISTED]) + (" …" if len(missing) > _LISTED else "")
             self.repair_notes.append(
-                f"corrections of {len(missing)} case(s) that are not here any more are kept: {listed}; where one was "
+                f"corrections of {counted(len(missing), 'case')} not here any more are kept: {listed}; where one was "
                 "renamed, give it its old name to have them back"
             )
 

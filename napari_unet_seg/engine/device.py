@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.wording import counted
 
 NAMES = ("auto", "cpu", "cuda", "mps")
 
@@ -47,7 +48,8 @@ def choose_device(wanted: str = "auto") -> DeviceChoice:
     if kind == "cuda" or (kind == "auto" and cuda):
         index = int(number or 0)
         if index >= torch.cuda.device_count():
-            raise InputError(f"there is no cuda:{index}; this machine has {torch.cuda.device_count()} CUDA device(s)")
+            devices = counted(torch.cuda.device_count(), "CUDA device")
+            raise InputError(f"there is no cuda:{index}; this machine has {devices}")
         device = torch.device("cuda", index)
         fault = fault_of(device)
         if fault is None:

@@ -24,6 +24,7 @@ from napari_unet_seg.engine.round_report import Scope
 from napari_unet_seg.engine.speckle import is_speckled
 from napari_unet_seg.engine.working_grid import working_factor
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.wording import counted
 
 SAMPLE = "sample of the package"
 """Stands for its case among the scans of a round."""
@@ -202,7 +203,7 @@ def _read_corrected(
         full = data.nbytes() >= _MOST_BYTES
         if data.corrected and (full or late(until, expected=longest)):
             short = "memory" if full else "time: give it more"
-            data.left_out.append(f"{len(cases) - place} corrected case(s) did not fit into the {short}")
+            data.left_out.append(f"{counted(len(cases) - place, 'corrected case')} did not fit into the {short}")
             break
         began = time.perf_counter()
         try:

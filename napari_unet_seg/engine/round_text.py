@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from napari_unet_seg.engine.events import RoundEvent, RoundStarted, StepDone, ValidationDone
 from napari_unet_seg.engine.round_report import RoundReport
 from napari_unet_seg.engine.versions import Version
+from napari_unet_seg.wording import counted
 
 
 class RoundProgress:
@@ -28,8 +29,8 @@ class RoundProgress:
         """What to print for an event; None for most."""
         if isinstance(event, RoundStarted):
             self._budget, self._due = event.seconds, event.elapsed + self._every
-            kept = f", keeping {event.rehearsal} other case(s) in mind" if event.rehearsal else ""
-            learned = f"{event.slices_corrected} corrected slice(s) of {event.cases} case(s)"
+            kept = f", keeping {counted(event.rehearsal, 'other case')} in mind" if event.rehearsal else ""
+            learned = f"{counted(event.slices_corrected, 'corrected slice')} of {counted(event.cases, 'case')}"
             return f"learning from {learned}{kept}, for {event.seconds:g} s"
         if isinstance(event, StepDone):
             self._loss = f", loss {event.loss:.4f}"
@@ -65,7 +66,7 @@ def report_text(report: RoundReport, *, made: bool = False) -> str:
         kept = f"; what was learned is kept as version {report.version}" if report.version else ""
         verdict = f"not promoted: {report.reason}\n{report.name} is {now}{kept}"
     stopped = ", stopped" if report.stopped else ""
-    took = f"{report.steps} steps in {report.seconds:.0f} s{stopped}"
+    took = f"{counted(report.steps, 'step')} in {report.seconds:.0f} s{stopped}"
     if report.before is not None and report.after is not None:
         took = f"Dice {report.before:.3f} before, {report.after:.3f} after; {took}"
     return "\n".join([*rows, took, verdict])

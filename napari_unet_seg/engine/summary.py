@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari_unet_seg.wording import counted
+
 
 def averaged_over(summary: dict[str, Any]) -> str:
     """What the means of a summary are over, in words: ``mean over patients`` where each has one scan."""
@@ -11,7 +13,7 @@ def averaged_over(summary: dict[str, Any]) -> str:
     patients = summary.get("patients", summary["cases"])
     if patients == summary["cases"]:
         return "mean over patients"
-    return f"mean over the scans of {patients} patient(s), who are drawn whole for the interval"
+    return f"mean over the scans of {counted(patients, 'patient')}, who are drawn whole for the interval"
 
 
 def summary_text(summary: dict[str, Any]) -> str:
@@ -27,16 +29,18 @@ def summary_text(summary: dict[str, Any]) -> str:
         low, high = summary["volume_dice_ci95"]
         interval = f"95% interval {low:.3f} to {high:.3f}"
     undefined = summary["hd95_mm_undefined"]
-    note = f", undefined in {undefined} case(s) with one mask empty" if undefined else ""
+    note = f", undefined in {counted(undefined, 'case')} with one mask empty" if undefined else ""
     # Scores that were kept from before do not tell.
     if unknown := summary.get("spacing_unknown", 0):
-        note += f", taking voxels as 1 mm in {unknown} case(s)"
+        note += f", taking voxels as 1 mm in {counted(unknown, 'case')}"
 
     warnings = ""
     if trained_on := summary.get("cases_trained_on", 0):
-        warnings += f"\n  {trained_on} case(s) are of patients that this model learned from: it does worse on others"
+        warnings += (
+            f"\n  of patients that this model learned from, so it does worse on others: {counted(trained_on, 'case')}"
+        )
     if corrected := summary.get("cases_corrected", 0):
-        warnings += f"\n  {corrected} case(s) are scored against masks that you have corrected yourself"
+        warnings += f"\n  scored against masks that you have corrected yourself: {counted(corrected, 'case')}"
 
     def shown(value: float | None) -> str:
         return "none there" if value is None else f"{value:.3f}"
@@ -46,7 +50,7 @@ def summary_text(summary: dict[str, Any]) -> str:
         distance += " mm"
 
     return f"""
-{summary["cases"]} case(s), {averaged_over(summary)}, every slice, hard mask, no smoothing{warnings}
+{counted(summary["cases"], "case")}, {averaged_over(summary)}, every slice, hard mask, no smoothing{warnings}
   volume Dice        {summary["volume_dice_mean"]:.3f}  ({interval})
   median, worst 10%  {summary["volume_dice_median"]:.3f}, {summary["volume_dice_worst_tenth"]:.3f}
   volume IoU         {summary["volume_iou_mean"]:.3f}

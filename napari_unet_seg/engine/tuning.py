@@ -28,6 +28,7 @@ from napari_unet_seg.engine.round_scorer import PART, Planes, RoundScorer, mean
 from napari_unet_seg.engine.segmenter import Stopped
 from napari_unet_seg.engine.slice_pools import SlicePools
 from napari_unet_seg.engine.trainings import Look, Trainings, blend
+from napari_unet_seg.wording import counted
 
 _READY_UNTIL = 0.5
 """Part of the time from which no more scans are made ready to be learned from."""
@@ -186,7 +187,7 @@ class Round:
         notes = []
         if self.steps and self._is_short() and not self.verdict.promoted and not self.stopped:
             advice = "other programs kept the processor busy" if self._was_starved() else "give it more"
-            notes.append(f"only {self.steps} step(s) fitted into the time: {advice}")
+            notes.append(f"only {counted(self.steps, 'step')} fitted into the time: {advice}")
         if self.data.speckled and self.data.count():
             were = "was" if len(self.data.speckled) == 1 else "were"
             notes.append(f"{self._speckled()} looked like noise and {were} left out")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_seg.errors import InputError
 from napari_unet_seg.widgets.virtual_screen import has_screen, virtual_screen
+from napari_unet_seg.wording import counted
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -154,7 +155,7 @@ def report(dock: UNetDock, board: ScoreBoard) -> str:
     assert segmented is not None
 
     def amount(voxels: int) -> str:
-        return f"{voxels} voxels" if board.voxel_ml is None else f"{voxels * board.voxel_ml:.1f} ml"
+        return counted(voxels, "voxel") if board.voxel_ml is None else f"{voxels * board.voxel_ml:.1f} ml"
 
     found = f"segmented {amount(segmented)}"
     if board.against_model or counts is None:

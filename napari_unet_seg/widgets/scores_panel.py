@@ -12,6 +12,7 @@ from napari_unet_seg.engine.metrics import Counts
 from napari_unet_seg.widgets.score_history import ScoreHistory
 from napari_unet_seg.widgets.steady_label import SteadyLabel
 from napari_unet_seg.widgets.wrapped_label import WrappedLabel
+from napari_unet_seg.wording import counted
 
 NO_TRUTH = "(none)"
 _DASH = "\N{EN DASH}"
@@ -167,4 +168,4 @@ class ScoresPanel(QWidget):
 
 
 def _amount(voxels: int, voxel_ml: float | None) -> str:
-    return f"{voxels} voxels" if voxel_ml is None else f"{voxels * voxel_ml:.2f} ml"
+    return counted(voxels, "voxel") if voxel_ml is None else f"{voxels * voxel_ml:.2f} ml"

@@ -71,7 +71,7 @@ def assert_same_masks(one, other):
 def test_masks_and_unlabelled_slices_are_the_same(tmp_path, patients, layout, capsys):
     assert main(["convert", str(patients), str(tmp_path / "out"), "--to", layout]) == 0
     said = capsys.readouterr().out
-    assert "[3/3] TCGA_XX_1002_20000101: 3 channel(s), 5 slices of 24x24" in said
+    assert "[3/3] TCGA_XX_1002_20000101: 3 channels, 5 slices of 24x24" in said
     source, result = open_dataset(patients), open_dataset(tmp_path / "out")
     assert result.layout == layout
     if layout in ("folders", "coco"):
@@ -299,6 +299,6 @@ def test_cases_that_would_be_taken_for_sequences_of_one_are_told(tmp_path, names
             tifffile.imwrite(tmp_path / "in" / f"{name}{ending}.tif", np.arange(5 * 16 * 18).reshape(5, 16, 18) % 2)
     assert main(["convert", str(tmp_path / "in"), str(tmp_path / "out"), "--to", "files"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"out: {len(names)} case(s), {len(names)} with a mask, were written here, but open as 1, " in line
+    assert f"out: {len(names)} cases, {len(names)} with a mask, were written here, but open as 1, " in line
     assert line.endswith("because of what they are called; rename them, or convert to another layout")
     assert main(["convert", str(tmp_path / "in"), str(tmp_path / "other"), "--to", "nnunet"]) == 0

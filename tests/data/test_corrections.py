@@ -816,7 +816,7 @@ class TestLog:
         again = open_dataset(root)
         assert again.corrected_slices() == {}
         (note,) = again.repair_notes
-        assert note.startswith(f"corrections of 1 case(s) that are not here any more are kept: {CASE}; where one was")
+        assert note.startswith(f"corrections of 1 case not here any more are kept: {CASE}; where one was")
         rename(CASE.replace("XX", "YY"), CASE)
         back = open_dataset(root)
         assert back.repair_notes == []

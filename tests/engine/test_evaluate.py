@@ -101,8 +101,8 @@ def test_the_interval_is_over_patients() -> None:
     assert summary["volume_dice_mean"] == pytest.approx(0.7)
     assert summary["volume_dice_ci95"] == pytest.approx([0.1, 0.9])
     assert "(95% interval 0.100 to 0.900)" in summary_text(summary)
-    assert "4 case(s), mean over the scans of 2 patient(s), who are" in summary_text(summary)
-    assert "2 case(s), mean over patients" in summary_text(summarise(several[2:], slices))
+    assert "4 cases, mean over the scans of 2 patients, who are" in summary_text(summary)
+    assert "2 cases, mean over patients" in summary_text(summarise(several[2:], slices))
     alone = summarise(several[:3], slices)
     assert alone["volume_dice_ci95"] is None
     assert "(no interval: one patient)" in summary_text(alone)
@@ -117,8 +117,8 @@ def test_figures_that_flatter_are_told(tmp_path: Path) -> None:
     result = evaluate(dataset, segmenter)
     assert [(case["trained_on"], case["corrected"]) for case in result["cases"]] == [(True, False), (False, True)]
     text = summary_text(result["summary"])
-    assert "1 case(s) are of patients that this model learned from" in text
-    assert "1 case(s) are scored against masks that you have corrected yourself" in text
+    assert "of patients that this model learned from, so it does worse on others: 1 case" in text
+    assert "scored against masks that you have corrected yourself: 1 case" in text
 
 
 def test_a_dataset(tmp_path: Path) -> None:
@@ -145,5 +145,5 @@ def test_a_dataset_without_masks_is_refused(tmp_path: Path) -> None:
 def test_a_distance_that_no_case_has_is_no_number_of_mm() -> None:
     y_pred, y = masks()
     scores, slices = scored(np.zeros_like(y_pred), y)
-    assert "HD95 median        none there, undefined in 1 case(s)" in summary_text(summarise([scores], slices))
+    assert "HD95 median        none there, undefined in 1 case" in summary_text(summarise([scores], slices))
     assert "HD95 median        2.000 mm" in summary_text(summarise([replace(scores, hd95_mm=2.0)], slices))

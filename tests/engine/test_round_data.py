@@ -202,8 +202,8 @@ def names(scans: list[Scan]) -> str:
     ("seconds", "corrected", "left_out"),
     [
         (1000.0, "abc", []),
-        (100.0, "ab", ["1 corrected case(s) did not fit into the time: give it more"]),
-        (1.0, "b", ["2 corrected case(s) did not fit into the time: give it more"]),
+        (100.0, "ab", ["1 corrected case did not fit into the time: give it more"]),
+        (1.0, "b", ["2 corrected cases did not fit into the time: give it more"]),
     ],
 )
 def test_in_short_time_the_last_corrected_are_read_and_some_of_each_kind(
@@ -236,4 +236,4 @@ def test_in_little_memory_no_more_than_one_of_each_kind_is_held(
     assert (len(data.labelled), len(data.unlabelled)) == (1, 1)
     # The first of those that are there at other times.
     assert data.labelled[0].case_id == everything.labelled[0].case_id
-    assert data.left_out == ["2 corrected case(s) did not fit into the memory"]
+    assert data.left_out == ["2 corrected cases did not fit into the memory"]

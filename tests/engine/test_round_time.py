@@ -31,6 +31,7 @@ from napari_unet_seg.engine.round_report import RoundReport
 from napari_unet_seg.engine.samples import LabelledVolume
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.engine.slice_order import spread
+from napari_unet_seg.wording import counted
 from tests.engine.datasets import SLICES, truth_of, write_phantoms
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -181,4 +182,4 @@ def test_a_round_that_made_few_steps_says_whose_fault_that_is(
     monkeypatch.setattr(tuning, "judge", lambda *given, **options: Verdict(promoted=False, reason="refused"))
     report, _ = round_of(many(3), seconds=60.0)
     assert 0 < report.steps < 10
-    assert report.reason == f"refused; only {report.steps} step(s) fitted into the time: {told}"
+    assert report.reason == f"refused; only {counted(report.steps, 'step')} fitted into the time: {told}"

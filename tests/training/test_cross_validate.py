@@ -107,7 +107,7 @@ def test_checkpoints_are_scored_on_what_they_hold_out_and_the_rest_is_named(
     # Nothing is fetched from elsewhere.
     assert not re.search(r"(src|href)=[\"'](?!data:)", page)
     assert page.count("data:image/png;base64,") >= 3
-    assert "2 case(s)" in capsys.readouterr().out
+    assert "2 cases" in capsys.readouterr().out
 
 
 def test_scores_of_checkpoints_elsewhere_can_be_compared(

@@ -25,6 +25,7 @@ from napari_unet_seg.data.layouts.coco_splits import Split, find_others, find_sp
 from napari_unet_seg.data.layouts.unreadable import UnreadableScan
 from napari_unet_seg.data.scan import Scan, natural_key
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.wording import counted
 
 NAME = "coco"
 LOOKED_FOR = ANNOTATIONS
@@ -123,7 +124,7 @@ def _case(
     if len({one.value["category_id"] for each in own for one in each}) > 1:
         notes.append(f"{case_id} has outlines of several categories; where they overlap, the later one counts")
     if coco.strays and not all(own):
-        some = "1 annotation" if coco.strays == 1 else f"{coco.strays} annotations"
+        some = counted(coco.strays, "annotation")
         notes.append(
             f"{split.json.name} has {some} whose image_id is that of no image and which count for nothing; "
             f"{case_id} may lack them"

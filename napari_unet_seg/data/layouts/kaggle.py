@@ -21,6 +21,7 @@ from napari_unet_seg.data.layouts.writing import Notes, file_name, whole_case
 from napari_unet_seg.data.scan import MaskFile, PlainScan, Scan
 from napari_unet_seg.data.volume import ASSUMED_SIZE, Array, Mask, Volume
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.wording import counted
 
 NAME = "kaggle"
 LOOKED_FOR = "patient folders with <patient>_<n>.tif and <patient>_<n>_mask.tif"
@@ -184,7 +185,7 @@ class KaggleScan(PlainScan):
 
 def _size(one: Array) -> str:
     channels, _, height, width = one.shape
-    return f"{channels} channel{'s' if channels > 1 else ''} of {height}x{width} pixels"
+    return f"{counted(channels, 'channel')} of {height}x{width} pixels"
 
 
 def detect(path: Path) -> bool:
