@@ -139,7 +139,7 @@ def read_index(url: str | Path) -> ShardIndex:
 
 
 def holds_shards(url: str | Path) -> bool:
-    """Whether something is to be read as shards: it has an ``index.json`` of ours, or is no folder of this machine.
+    """Whether something is to be read as shards: it has one or an ``index.json`` of ours, or is no local folder.
 
     Raises
     ------
@@ -149,9 +149,11 @@ def holds_shards(url: str | Path) -> bool:
     fs, root = filesystem(url)
     if not isinstance(fs, LocalFileSystem):
         return True
+    if (Path(root) / shard_name(0)).is_file():
+        return True
     file = Path(root) / INDEX
     if not file.is_file():
-        return (Path(root) / shard_name(0)).is_file()
+        return False
     with _reaching(url, "read"), file.open("rb") as opened:
         return FORMAT.partition("/")[0].encode() in opened.read(200)
 

@@ -161,6 +161,10 @@ def spoil_index(folder: Path) -> None:
     (folder / "index.json").write_text((folder / "index.json").read_text()[:-20])
 
 
+def spoil_start(folder: Path) -> None:
+    (folder / "index.json").write_text("{")
+
+
 def drop_entry(folder: Path) -> None:
     content = json.loads((folder / "index.json").read_text())
     del content["cases"][0]["table"]["centre"]
@@ -172,7 +176,7 @@ def other_version(folder: Path) -> None:
     file.write_text(file.read_text().replace("napari-unet-seg-shards/1", "napari-unet-seg-shards/9"))
 
 
-@pytest.mark.parametrize("damage", [cut, take_away, spoil_index, drop_entry, other_version])
+@pytest.mark.parametrize("damage", [cut, take_away, spoil_index, spoil_start, drop_entry, other_version])
 def test_damage_is_one_clear_line(tmp_path: Path, damage: Any) -> None:
     pack([labelled()], tmp_path)
     damage(tmp_path)
