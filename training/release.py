@@ -17,9 +17,10 @@ from typing import Any
 from napari_unet_seg.engine.checkpoint import Description, load_checkpoint, save_checkpoint
 from napari_unet_seg.errors import InputError, reading
 from training.command_line import command, command_parser
+from training.differences import told_differences
 from training.recipes import RECIPES
 from training.report.held_out import check_trained
-from training.report.same_training import settings_of, shape_of, told_differences
+from training.report.same_training import settings_of, shape_of
 
 DESTINATION = Path(__file__).resolve().parents[1] / "napari_unet_seg" / "resources" / "models"
 _REPORTED = (

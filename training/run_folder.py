@@ -15,6 +15,7 @@ from napari_unet_seg.engine.events import EpochDone
 from napari_unet_seg.engine.fit_state import State, read_state, write_state
 from napari_unet_seg.engine.network import Network
 from napari_unet_seg.errors import InputError, reading
+from training.differences import told_differences
 from training.json_file import finite, save_json
 
 _SHARE = 0.1
@@ -176,10 +177,14 @@ class RunFolder:
         then, now = self._read(file), json.loads(json.dumps(config))
         parts = sorted((now["recipe"].keys() | then["recipe"].keys()) - _WORDS)
         changed = [key for key in parts if now["recipe"].get(key) != then["recipe"].get(key)]
-        other = ["recipe", *changed] if changed else []
-        other += [key for key in ("seed", "data_fingerprint", "held_out", "parent") if then.get(key) != now[key]]
+        # A part may have a setting more than the other, and then has to do.
+        other = [
+            told_differences({key: then["recipe"].get(key)}, {key: now["recipe"].get(key)}) or f"another {key}"
+            for key in changed
+        ]
+        other += [f"another {key}" for key in ("data_fingerprint", "held_out", "parent") if then.get(key) != now[key]]
         if other:
-            problem = f"the run was begun with another {', '.join(other)}; give the same settings, or another --output"
+            problem = f"the run was begun with {'; '.join(other)}; give the same settings, or another --output"
             raise InputError(problem, path=file)
         if (before := then.get("precision", now["precision"])) != now["precision"]:
             print(f"trained in {before} so far, and in {now['precision']} on this processor", flush=True)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import combinations, islice
+from itertools import combinations
 from typing import Any
 
 from napari_unet_seg.engine.checkpoint import Description, read_description
 from napari_unet_seg.errors import InputError
+from training.differences import told_differences
 from training.report.fold_scores import FoldScores
-
-_TOLD = 3
-"""Most settings that an error names."""
 
 
 def check_same_training(folds: Sequence[FoldScores]) -> None:
@@ -66,21 +63,3 @@ def shape_of(description: Description) -> dict[str, Any]:
         "normalisation": description.normalisation,
         "resize": description.resize,
     }
-
-
-def told_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """The first settings that both have and that are not the same, in words; ``""`` where there are none."""
-    return "; ".join(islice(_differences(one, other), _TOLD))
-
-
-def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:
-    """Settings that both have and that are not the same, with what they are in the one and not in the other."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in one:
-            if key in other:
-                yield from _differences(one[key], other[key], f"{name}.{key}" if name else key)
-    elif isinstance(one, Mapping) or isinstance(other, Mapping):
-        yield name
-    # As JSON has them: there a tuple has become a list.
-    elif json.loads(json.dumps(one)) != json.loads(json.dumps(other)):
-        yield f"{name} {json.dumps(one)}, not {json.dumps(other)}"
