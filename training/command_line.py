@@ -60,12 +60,17 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[[Sequence[s
 
 
 @contextmanager
-def ended_by_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C, or SIGTERM, end a training in good order, and the command with it: its half is not scored.
+def ended_by_interrupt(*, terminate: bool = True) -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C end a training in good order, and the command with it: its half is not scored.
 
     Yields a callable that says whether the end was asked for. If it was, KeyboardInterrupt follows.
+
+    Parameters
+    ----------
+    terminate : bool
+        Heed SIGTERM too.
     """
-    with stop_at_first_interrupt(terminate=True) as should_stop:
+    with stop_at_first_interrupt(terminate=terminate) as should_stop:
         yield should_stop
     if should_stop():
         raise KeyboardInterrupt

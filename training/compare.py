@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_unet_seg.engine.evaluate import summarise
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, reading
 from training.command_line import command, command_parser, report_file
 from training.json_file import save_json
 from training.report.fold_scores import FoldScores
@@ -100,7 +100,8 @@ def read_run(folder: Path) -> list[FoldScores]:
     InputError
         If there is none, one cannot be read, or two were trained with different settings.
     """
-    files = sorted(folder.glob("fold_*.json"))
+    with reading(folder):
+        files = sorted(file for file in folder.iterdir() if file.match("fold_*.json"))
     if not files:
         raise InputError("holds no scores of a fold; it is to be the output of training.cross_validate", path=folder)
     folds = [FoldScores.load(file) for file in files]

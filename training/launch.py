@@ -13,6 +13,7 @@ import torch.distributed
 
 from napari_unet_seg.engine.device import usable_cores
 from napari_unet_seg.errors import InputError, SegmentationError
+from napari_unet_seg.wording import counted
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -32,7 +33,8 @@ def launched() -> Iterator[Fabric | None]:
     Raises
     ------
     InputError
-        If there are graphics cards, but fewer in sight than processes on the machine.
+        If there are graphics cards, but fewer in sight than processes on the machine, or if SLURM was not told how many
+        processes each machine is to have.
     SegmentationError
         If another process has ended in the middle: torchrun ends this one then, srun leaves it to itself.
     """
@@ -41,6 +43,9 @@ def launched() -> Iterator[Fabric | None]:
         world, here = int(environment["WORLD_SIZE"]), int(environment["LOCAL_WORLD_SIZE"])
     elif "SLURM_PROCID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         world = int(environment.get("SLURM_NTASKS", 1))
+        if world > 1 and "SLURM_NTASKS_PER_NODE" not in environment:
+            # Without it SLURM may give each machine another number of them, which Fabric does not know how to count.
+            raise InputError(f"give srun --ntasks-per-node, the processes of each machine, not --ntasks={world}")
         here = world // int(environment.get("SLURM_NNODES", 1))
     else:
         world = here = 1
@@ -50,8 +55,9 @@ def launched() -> Iterator[Fabric | None]:
     cards = torch.cuda.device_count() if torch.cuda.is_available() else here
     if cards < here:
         # Fabric would take a card that is not there.
+        seen = counted(cards, "graphics card")
         raise InputError(
-            f"{here} processes on this machine, and each sees {cards} graphics card(s): start one for each card, and "
+            f"{here} processes on this machine, and each sees {seen}: start one for each card, and "
             "let all see all of them (srun --gpus-per-node, not --gpus-per-task); CUDA_VISIBLE_DEVICES= for the CPU"
         )
     # Imported here: it takes seconds.

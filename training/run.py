@@ -2,7 +2,7 @@
 
 The run writes a folder, ``runs/RECIPE``: best and last checkpoint, settings, history, curves, TensorBoard events, and
 the state that ``--resume`` goes on from. Ctrl-C ends it after the current step, and keeps all of that; so does SIGTERM,
-where it is one process.
+where it is one process. The exit status is 130 then: the run is not done.
 
 Several processes share a run out, each with its part of every batch: ``torchrun --standalone --nproc-per-node 2
 -m training.run default --data FOLDER``. With ``--max-restarts 3``, the run goes on from its state when one dies.
@@ -21,8 +21,7 @@ from pathlib import Path
 
 import torch
 
-from napari_unet_seg.commands.interrupt import stop_at_first_interrupt
-from training.command_line import command, command_parser, positive_int
+from training.command_line import command, command_parser, ended_by_interrupt, positive_int
 from training.describe import describe
 from training.launch import default_threads, launched, restarted
 from training.memory_limit import GIB
@@ -84,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.describe:
         print(json.dumps(describe(recipe), indent=2))
         return 0
-    # Of several processes, the launcher ends the others when one fails, by the same signal: they are to end at once.
-    with launched() as fabric, stop_at_first_interrupt(terminate=fabric is None) as should_stop:
+    # Of several processes, the launcher ends the others when one fails, by SIGTERM: they are to end at once.
+    with launched() as fabric, ended_by_interrupt(terminate=fabric is None) as should_stop:
         train(
             recipe,
             data=given.data,

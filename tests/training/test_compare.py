@@ -95,6 +95,8 @@ def test_runs_that_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "nothing").mkdir()
     assert compare.main([str(base), str(tmp_path / "nothing")]) == 2
     assert "holds no scores of a fold" in capsys.readouterr().err
+    assert compare.main([str(base), str(tmp_path / "not there")]) == 2
+    assert capsys.readouterr().err == f"{tmp_path / 'not there'}: there is no such file\n"
     (other / "fold_0.json").write_text("{")
     assert compare.main([str(base), str(other)]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -28,7 +28,7 @@ def test_threads_are_those_of_the_cores_that_a_process_may_use(monkeypatch: pyte
     "launcher",
     [
         {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"},
-        {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "2"},
     ],
 )
 def test_more_processes_than_graphics_cards_are_refused(
@@ -40,4 +40,13 @@ def test_more_processes_than_graphics_cards_are_refused(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(InputError, match=r"2 processes on this machine, and each sees 1 graphics card"), launched():
+        pass
+
+
+def test_slurm_has_to_be_told_how_many_processes_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    for name, value in {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "train"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"give srun --ntasks-per-node, .* not --ntasks=4"), launched():
         pass

@@ -93,7 +93,7 @@ def test_a_resumed_run_goes_on_with_its_shards(
 
     with monkeypatch.context() as patched:
         patched.setattr(ShardStore, "batch", press)
-        assert start(data, folder, *LITTLE) == 0
+        assert start(data, folder, *LITTLE) == 130
     assert "stopped at step" in capsys.readouterr().out
     # However much memory there is now.
     with monkeypatch.context() as patched:
@@ -110,7 +110,7 @@ def test_a_run_broken_off_in_memory_can_go_on_streamed(
     folder = tmp_path / "run"
     with monkeypatch.context() as patched:
         interrupt_batch(patched, 3)
-        assert start(data, folder) == 0
+        assert start(data, folder) == 130
     assert start(data, folder, "--resume", *LITTLE) == 0
     assert figures(folder) == figures(whole)
 
