@@ -168,15 +168,17 @@ class Session:
         )
 
     def _read_autosave(self, case: Case, volume: Volume, *, identity: str) -> Autosave | None:
-        """Edits that were not saved: beside the dataset, or with the user's data, where it is read-only."""
+        """Edits that were not saved: beside the dataset, or, where that failed, with the user's data."""
         kept = None if self.dataset is None else self.dataset.read_autosave(case.case_id)
-        if kept is not None:
-            return kept
         try:
-            return self.loose_edits.read(self.loose_edits.of_case(identity), shape=volume.shape)
+            elsewhere = self.loose_edits.read(self.loose_edits.of_case(identity), shape=volume.shape)
         except InputError:
             # It was put out of the way; the case is worth being opened all the same.
-            return None
+            elsewhere = None
+        if kept is None or elsewhere is None:
+            return elsewhere if kept is None else kept
+        # Those beside the dataset are from before its disk was full.
+        return max(kept, elsewhere, key=lambda edits: edits.time)
 
     def read_mask(self, case: Case) -> Reading:
         """What the dataset has of a case's mask; what it has changed is to be shown then, by `take_reading`.

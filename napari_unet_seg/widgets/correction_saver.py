@@ -245,8 +245,8 @@ class CorrectionSaver(QObject):
             others = {} if earlier is None else earlier.planes()
             try:
                 job.autosave(others)
-            except ReadOnlyError:
-                # Until a folder is chosen; and if none ever is, the edits are offered all the same.
+            except InputError:
+                # It is read-only, until a folder is chosen, or its disk is full: the edits are offered all the same.
                 shape = job.work.model.shape
                 edits.write(identity, {**others, **job.planes}, shape=shape, name=case_id)
                 raise

@@ -236,3 +236,33 @@ def test_edits_of_a_read_only_dataset_are_kept_with_the_user_s_data(
     settle()
     assert list(own_registry.glob("edits/case-*")) == []
     assert list(dataset.autosaves["one"].planes()) == [2]
+
+
+def test_edits_of_a_dataset_on_a_full_disk_are_kept_with_the_user_s_data(
+    segmented: UNetDock, dataset: FakeDataset, settle: Settle, own_registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise InputError("cannot be autosaved (No space left on device); save before closing")
+
+    stroke(segmented, 2)
+    segmented.saver.autosave()
+    settle()
+    assert list(dataset.autosaves["one"].planes()) == [2]
+    time.sleep(0.01)
+    with monkeypatch.context() as full:
+        full.setattr(dataset, "autosave", refuse)
+        stroke(segmented, 3)
+        segmented.saver.autosave()
+        settle()
+    assert "No space left on device" in segmented.status.value()
+    # What is beside the dataset is older, and lacks a slice.
+    other = Session(open_dataset=lambda path: dataset)
+    other.take_dataset(dataset)
+    kept = other.read_case(dataset["one"]).autosaved
+    assert kept is not None
+    assert list(kept.planes()) == [2, 3]
+    # There is room again.
+    segmented.saver.autosave()
+    settle()
+    assert list(own_registry.glob("edits/case-*")) == []
+    assert list(dataset.autosaves["one"].planes()) == [2, 3]
