@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-import napari_unet_seg
 from napari_unet_seg.data.formats.atomic import write_bytes
 from napari_unet_seg.data.roles import flair_index
-from napari_unet_seg.data.splits import patient_of
 from napari_unet_seg.engine.allocator import keep_freed_memory
-from napari_unet_seg.engine.checkpoint import Description, file_hash, load_checkpoint
+from napari_unet_seg.engine.checkpoint import Description, file_hash
 from napari_unet_seg.engine.device import choose_device, out_of_memory
 from napari_unet_seg.engine.events import EpochDone, FitFinished, StepDone
-from napari_unet_seg.engine.fit import LossNotFinite, fit, uses_bfloat16
+from napari_unet_seg.engine.fit import LossNotFinite, fit
 from napari_unet_seg.engine.fit_state import State
-from napari_unet_seg.engine.networks import build_network
+from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.processes import Processes
 from napari_unet_seg.engine.sampling import epoch_length
-from napari_unet_seg.engine.unet import UNet
 from napari_unet_seg.errors import InputError, SegmentationError
-from training.json_file import finite
 from training.progress import progress_line, step_line
 from training.recipe import Recipe
 from training.run_folder import RunFolder, check_free, check_own, folder_of
 from training.run_lock import only_run
+from training.run_settings import run_description, run_settings
 from training.spill import Spill
-from training.training_data import held_out, read_training_data
+from training.starting_point import starting_point
+from training.training_data import TrainingData, held_out, read_training_data
 from training.validation import Validation
 
 if TYPE_CHECKING:
@@ -100,124 +97,112 @@ def train(
     processes = Processes(fabric)
     # On several machines, torchrun's count of restarts is not everywhere the same.
     resume = processes.agree(resume)
-    with only_run(folder_of(output), resume=resume) if processes.rank == 0 else nullcontext():
-        return _train(
-            recipe,
-            data=data,
-            output=output,
-            folds=folds,
-            fold=fold,
-            initial=initial,
-            resume=resume,
-            memory=memory,
-            fabric=fabric,
-            processes=processes,
-            should_stop=should_stop,
-        )
-
-
-def _train(
-    recipe: Recipe,
-    *,
-    data: Path | str,
-    output: Path,
-    folds: Path | None,
-    fold: int | None,
-    initial: Path | None,
-    resume: bool,
-    memory: int | None,
-    fabric: Fabric | None,
-    processes: Processes,
-    should_stop: Callable[[], bool],
-) -> Path:
     first = processes.rank == 0
     say = _say if first else _keep_quiet
     folder = RunFolder(folder_of(output))
-    if first and not resume:
-        check_free(output)
-    state = processes.from_first(folder.state() if first and resume else None)
-    if first and resume and state is None:
-        check_own(output)
-    if Path(str(data).removeprefix("file://")).resolve().is_relative_to(folder.path.resolve() / "shards"):
-        raise InputError("lies where the run keeps shards of its own; give another --output", path=Path(data))
-    left_out = held_out(folds, fold) if folds is not None and fold is not None else []
-    device = fabric.device if fabric is not None else _device(say)
-    say(f"reading {data}")
-    spill = Spill.beside(folder.path, device=device, memory=memory, resume=resume, fabric=fabric, say=say)
-    slices = read_training_data(recipe, data, left_out=left_out, device=device, spill=spill)
+    with only_run(folder.path, resume=resume) if first else nullcontext():
+        if first and not resume:
+            check_free(output)
+        state = processes.from_first(folder.state() if first and resume else None)
+        if first and resume and state is None:
+            check_own(output)
+        if Path(str(data).removeprefix("file://")).resolve().is_relative_to(folder.path.resolve() / "shards"):
+            raise InputError("lies where the run keeps shards of its own; give another --output", path=Path(data))
+        left_out = held_out(folds, fold) if folds is not None and fold is not None else []
+        device = fabric.device if fabric is not None else _device(say)
+        say(f"reading {data}")
+        spill = Spill.beside(folder.path, device=device, memory=memory, resume=resume, fabric=fabric, say=say)
+        slices = read_training_data(recipe, data, left_out=left_out, device=device, spill=spill)
+        _tell(slices, device=device, processes=processes.count, say=say)
+        recipe = _with_steps(recipe, slices)
+        start = starting_point(recipe, slices, initial=initial)
+        given = {"data": data, "folds": folds, "fold": fold, "initial": initial}
+        settings = run_settings(recipe, slices, start, given=given, device=device, processes=processes.count)
+        if first and state is None and output.suffix == ".safetensors":
+            # Of the run that broke off; left there without its folder's, it would count as another run's.
+            output.unlink(missing_ok=True)
+        if first:
+            folder.begin(settings, state)
+        if state is not None:
+            say(f"going on from step {state['progress']['step']} of {recipe.fit.steps}")
+        try:
+            _learn(
+                recipe,
+                slices,
+                start.network,
+                settings=settings,
+                folder=folder if first else None,
+                output=output,
+                state=state,
+                fabric=fabric,
+                should_stop=should_stop,
+                say=say,
+                when_done=spill.remove,
+            )
+        except LossNotFinite as error:
+            raise InputError(f"{error}; what was written before is there: {folder.path}") from error
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise SegmentationError(
+                f"the memory of {device} is not enough for batches of {recipe.fit.batch_size} slices; start again with "
+                f"fewer (--set fit.batch_size=N); what was written before is there: {folder.path}"
+            ) from error
+    return output if output.suffix == ".safetensors" else folder.best
+
+
+def _tell(slices: TrainingData, *, device: torch.device, processes: int, say: Callable[[str], None]) -> None:
+    """Say what there is to learn from, and who does it."""
     validated = len(slices.validation.labelled) if slices.validation is not None else 0
     say(
         f"{len(slices.train.labelled)} slices, {len(slices.train.tumour)} of them with tumour, "
-        f"{validated} to validate on, on {device}" + (f" in {processes.count} processes" if processes.count > 1 else "")
+        f"{validated} to validate on, on {device}" + (f" in {processes} processes" if processes > 1 else "")
     )
     if slices.patients_assumed:
         say(f"the names of {slices.patients_assumed} pictures tell no patient: each is taken for one")
-    if processes.count > 1 and device.type == "cpu":
+    if processes > 1 and device.type == "cpu":
         say("on a CPU, batch normalisation counts each process' part of a batch by itself")
-    per_epoch = epoch_length(recipe.fit, slices.train)
-    if recipe.epochs is not None:
-        recipe = dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, steps=recipe.epochs * per_epoch))
-    if not validated and (recipe.fit.schedule == "plateau" or recipe.fit.early_stopping is not None):
+
+
+def _with_steps(recipe: Recipe, slices: TrainingData) -> Recipe:
+    """The recipe with the steps that its epochs come to; InputError if it goes by a validation that there is not."""
+    if not _validates(slices) and (recipe.fit.schedule == "plateau" or recipe.fit.early_stopping is not None):
         raise InputError(f"the recipe {recipe.name} goes by the validation loss, and its split leaves nothing for that")
-    torch.manual_seed(recipe.fit.seed)
-    network, parent = build_network(recipe.network), None
-    if recipe.prior is not None:
-        assert isinstance(network, UNet)
-        network.set_prior(recipe.prior)
-    licences = [recipe.licence] if any(name.startswith(recipe.licensed_prefix) for name in slices.cases) else []
-    cases_before: list[str] = []
-    if initial is not None:
-        network, description = load_checkpoint(initial)
-        parent = file_hash(initial)
-        licences.append(description.licence)
-        if description.network != recipe.network:
-            raise InputError(f"its network is another one than that of the recipe {recipe.name}", path=initial)
-        seen = description.trained_patients
-        if overlap := [case_id for case_id in slices.held_out if patient_of(case_id) in seen]:
-            raise InputError(f"it was trained on {len(overlap)} of the cases held out, or their patients", path=initial)
-        cases_before = description.learned_cases
-        network.train()
-    settings = {
-        "recipe": dataclasses.asdict(recipe),
-        "seed": recipe.fit.seed,
-        "data": str(data),
-        "folds": str(folds) if folds is not None else None,
-        "fold": fold,
-        "initial": str(initial) if initial is not None else None,
-        "parent": parent,
-        "licence": "; ".join(dict.fromkeys(one for one in licences if one)),
-        "cases": slices.cases,
-        "cases_before": cases_before,
-        "held_out": slices.held_out,
-        "data_fingerprint": slices.fingerprint,
-        "split_fingerprint": slices.split_fingerprint,
-        "patients_assumed": slices.patients_assumed,
-        "versions": {
-            "napari_unet_seg": napari_unet_seg.__version__,
-            "torch": torch.__version__,
-            "python": sys.version.split()[0],
-        },
-        "device": str(device),
-        "precision": "bfloat16" if uses_bfloat16(recipe.fit, device=device) else "float32",
-        "processes": processes.count,
-        "threads": torch.get_num_threads(),
-    }
-    if first and state is None and output.suffix == ".safetensors":
-        # Of the run that broke off; left there without its folder's, it would count as another run's.
-        output.unlink(missing_ok=True)
-    if first:
-        folder.begin(settings, state)
-    if state is not None:
-        say(f"going on from step {state['progress']['step']} of {recipe.fit.steps}")
+    if recipe.epochs is None:
+        return recipe
+    steps = recipe.epochs * epoch_length(recipe.fit, slices.train)
+    return dataclasses.replace(recipe, fit=dataclasses.replace(recipe.fit, steps=steps))
+
+
+def _validates(slices: TrainingData) -> bool:
+    return slices.validation is not None and len(slices.validation.labelled) > 0
+
+
+def _learn(
+    recipe: Recipe,
+    slices: TrainingData,
+    network: Network,
+    *,
+    settings: Mapping[str, Any],
+    folder: RunFolder | None,
+    output: Path,
+    state: State | None,
+    fabric: Fabric | None,
+    should_stop: Callable[[], bool],
+    say: Callable[[str], None],
+    when_done: Callable[[], None],
+) -> None:
+    """Train the network to its end, or until it is stopped; `folder` is None in all processes but the first."""
+    per_epoch = epoch_length(recipe.fit, slices.train)
 
     def description_at(event: EpochDone | FitFinished) -> Description:
         step = event.step if isinstance(event, EpochDone) else event.steps
         scores = event.validation if isinstance(event, EpochDone) else None
-        return _description(recipe, settings, step=step, seconds=event.seconds, scores=scores)
+        return run_description(recipe, settings, step=step, seconds=event.seconds, scores=scores)
 
     def save_state(state: State) -> None:
         done = state["progress"]
-        if first:
+        if folder is not None:
             folder.save_state(state, at_once=done["finished"] or done["step"] % per_epoch > 0 or should_stop())
 
     events = fit(
@@ -244,63 +229,24 @@ def _train(
             if isinstance(event, EpochDone):
                 said = time.monotonic()
                 say(progress_line(event, recipe.fit))
-            if isinstance(event, EpochDone) and first:
+            if isinstance(event, EpochDone) and folder is not None:
                 folder.epoch_done(event, network, description_at(event))
                 _copy(folder.best, output)
             elif isinstance(event, FitFinished):
                 if not event.stopped:
-                    spill.remove()
-                if not first:
+                    when_done()
+                if folder is None:
                     continue
                 # A run that was done before stays as it is, to the last byte.
                 progress = None if state is None else state["progress"]
                 if progress is None or not progress["finished"] or not folder.is_complete(progress["step"]):
-                    folder.finish(network, description_at(event), validated=validated > 0)
+                    folder.finish(network, description_at(event), validated=_validates(slices))
                 _copy(folder.best, output)
                 say(f"{'stopped at step' if event.stopped else 'done, step'} {event.steps}; written: {folder.path}")
-    except LossNotFinite as error:
-        raise InputError(f"{error}; what was written before is there: {folder.path}") from error
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise SegmentationError(
-            f"the memory of {device} is not enough for batches of {recipe.fit.batch_size} slices; start again with "
-            f"fewer (--set fit.batch_size=N); what was written before is there: {folder.path}"
-        ) from error
     finally:
         events.close()
-        folder.close()
-    return output if output.suffix == ".safetensors" else folder.best
-
-
-def _description(recipe: Recipe, settings: dict[str, Any], *, step: int, seconds: float, scores: Any) -> Description:
-    named = (
-        *("cases", "cases_before", "held_out", "data_fingerprint", "split_fingerprint", "patients_assumed"),
-        *("versions", "device", "processes"),
-    )
-    return Description(
-        name=recipe.name,
-        network=recipe.network,
-        channel_names=recipe.channel_names,
-        min_fraction=recipe.min_fraction,
-        largest_component=recipe.largest_component,
-        flip=recipe.flip,
-        normalisation=recipe.normalisation,
-        resize=recipe.resize,
-        input_size=recipe.fit.patch,
-        training={
-            "recipe": recipe.name,
-            "epochs": recipe.epochs,
-            "fit": dataclasses.asdict(recipe.fit),
-            "split": dataclasses.asdict(recipe.split),
-            **{key: settings[key] for key in named},
-            "steps_done": step,
-            "seconds": round(seconds, 1),
-            **({"validation": finite(scores)} if scores is not None else {}),
-        },
-        parent=settings["parent"],
-        licence=settings["licence"],
-    )
+        if folder is not None:
+            folder.close()
 
 
 def _device(say: Callable[[str], None]) -> torch.device:
