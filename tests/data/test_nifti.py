@@ -248,6 +248,27 @@ def test_mask_on_another_grid(tmp_path):
         nifti_mask(tmp_path / "moved.nii", like=tmp_path / "a.nii")
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16])
+@pytest.mark.parametrize("labels", [(0, 1), (0, 2), (0, 1, 2), (0, 1, 2, 4)])
+def test_labels_that_were_scaled_into_integers_are_whole_again(tmp_path, dtype, labels):
+    save(tmp_path / "a.nii", np.ones(SHAPE, np.int16))
+    values = np.resize(np.array(labels, np.float64), SHAPE)
+    image = nib.Nifti1Image(values, nib.load(tmp_path / "a.nii").affine)
+    image.set_data_dtype(dtype)
+    nib.save(image, tmp_path / "a_mask.nii")
+    case = open_dataset(tmp_path)["a"]
+    np.testing.assert_array_equal(case.read_mask(), values.transpose(2, 1, 0))
+
+
+def test_a_probability_map_scaled_into_integers_is_no_mask(tmp_path):
+    save(tmp_path / "a.nii", np.ones(SHAPE, np.int16))
+    image = nib.Nifti1Image(np.linspace(0, 1, np.prod(SHAPE)).reshape(SHAPE), nib.load(tmp_path / "a.nii").affine)
+    image.set_data_dtype(np.uint8)
+    nib.save(image, tmp_path / "a_mask.nii")
+    with pytest.raises(InputError, match="probability map"):
+        open_dataset(tmp_path)["a"].read_mask()
+
+
 def test_mask_without_orientation_follows_the_image(tmp_path):
     rng = np.random.default_rng(3)
     values = rng.integers(0, 2, SHAPE, dtype=np.uint8)

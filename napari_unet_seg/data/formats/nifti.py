@@ -46,6 +46,9 @@ _COMPRESSION = 1032
 
 _PIECE = 1 << 20
 
+_LARGEST_STEP = 0.1
+"""Up to here the step of a scale may be what labels were rounded to; a larger one is rather a scale of its own."""
+
 
 def read_image(path: Path) -> Volume:
     """Read a NIfTI file as a volume.
@@ -111,7 +114,7 @@ def read_labels(path: Path, *, like: Path) -> Array:
     expected = _frame(like)
     with _opened(path) as image:
         grid, space = _mask_grid(image, path, expected=expected, like=like)
-        values = _values(image, path)
+        values = _unscaled_labels(_values(image, path), image.dataobj)
     values = np.ascontiguousarray(_to_screen(values.reshape(space), grid).transpose(2, 1, 0))
     return whole_labels(values, path=path)
 
@@ -329,6 +332,20 @@ def _read_values(proxy: ArrayProxy, image: Any) -> Array:
         stored: Array = np.asanyarray(proxy.get_unscaled())
         return stored.astype(stored.dtype.newbyteorder("="), copy=False)
     return np.asarray(proxy, dtype=np.complex64 if image.get_data_dtype().kind == "c" else np.float32)
+
+
+def _unscaled_labels(values: Array, proxy: ArrayProxy) -> Array:
+    """Labels that were rounded to the steps of a scale as whole numbers again; other values as they are.
+
+    Nibabel stretches floats over the whole range of the integers that they are saved as: of 0, 1 and 2 in uint8, 1
+    comes back as 0.996.
+    """
+    step = abs(float(proxy.slope))
+    if proxy.dtype.kind not in "iu" or (proxy.slope == 1 and proxy.inter == 0) or step > _LARGEST_STEP:
+        return values
+    whole: Array = np.rint(values)
+    # A little more than half a step: the numbers are single precision.
+    return whole if (np.abs(values - whole) <= 0.51 * step).all() else values
 
 
 def _grid(image: Any, path: Path) -> Grid:
