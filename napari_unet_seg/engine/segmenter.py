@@ -247,10 +247,11 @@ class Segmenter:
         Raises
         ------
         InputError
-            If the threshold is no number between 0 and 1.
+            If the threshold is no number between 0 and 1, or this is no probability map.
         """
         if threshold is not None:
             check_threshold(threshold)
+        _check_is_map(probability)
         described = self.description
         return mask_from_probability(
             probability,
@@ -351,3 +352,9 @@ def _check_is_volume(given: object) -> None:
     if not isinstance(given, Volume):
         made = "read_image of a case gives one, and Volume(data=…, channel_names=…) makes one of an array"
         raise InputError(f"a Volume is predicted, and this is a {type(given).__name__}; {made}")
+
+
+def _check_is_map(given: object) -> None:
+    if not isinstance(given, np.ndarray) or given.ndim not in (3, 4):
+        shape = f"an array of shape {given.shape}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"
+        raise InputError(f"a mask is made of what predict returns, axes (Z, Y, X), and this is {shape}")

@@ -155,6 +155,12 @@ def test_an_array_alone_is_no_volume() -> None:
         segmenter().predict(phantom().data)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("given", [np.zeros((8, 8), np.float32), [[[0.5]]], None])
+def test_what_is_no_probability_map_is_refused(given: Any) -> None:
+    with pytest.raises(InputError, match=r"axes \(Z, Y, X\), and this is an? "):
+        segmenter().mask(given)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32", "float64", ">i2", ">f4"])
 def test_number_types_give_the_same_mask(dtype: str) -> None:
     volume, model = phantom(), segmenter()
