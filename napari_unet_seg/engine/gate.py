@@ -117,7 +117,7 @@ def judge(
     before, after = _mean_before(speaking), _mean_after(speaking)
     refusal = (
         _no_gain(gained, policy)
-        or _not_learned(learned)
+        or _not_learned(learned, only_empty=only_empty)
         or _lost_contest(contest)
         or _lost_own(own, policy, gained=gained, only_empty=only_empty, alone=not known)
         or _lost_others(others, policy)
@@ -168,12 +168,13 @@ def _no_gain(gained: Sequence[CaseReport], policy: TunePolicy) -> str:
     return ""
 
 
-def _not_learned(learned: Sequence[CaseReport]) -> str:
+def _not_learned(learned: Sequence[CaseReport], *, only_empty: bool) -> str:
     """Why a single corrected slice speaks against a round."""
     if not learned:
         return ""
     before, after = _mean_before(learned), _mean_after(learned)
-    if after < before:
+    # In an empty slice one pixel makes it 0, however many there were before.
+    if after < before or (after == 0 and not only_empty):
         return f"the corrected slice itself, which it has learned from, went from {before:.3f} to {after:.3f}"
     return ""
 

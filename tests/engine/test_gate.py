@@ -93,6 +93,15 @@ def test_a_single_slice_passes_where_it_was_learned_and_the_sure_mask_stays() ->
     assert "the corrected slice itself, which it has learned from, went from 0.600 to 0.500" in refused.reason
 
 
+def test_a_single_slice_of_which_nothing_was_learned_is_refused() -> None:
+    nothing = replace(case(LEARNED, 0.0, 0.0), slices=1)
+    refused = verdict_on(nothing, case(REHEARSAL, 0.9, 0.9, "b"))
+    assert not refused.promoted
+    assert "the corrected slice itself, which it has learned from, went from 0.000 to 0.000" in refused.reason
+    # An empty one may have a few wrong pixels left of many.
+    assert verdict_on(nothing, case(CONFIDENT, 1.0, 0.95), only_empty=True).promoted
+
+
 def test_a_gain_after_few_steps_is_not_believed() -> None:
     verdict = judge([GAIN], policy=POLICY, corrected={"a"}, only_empty=False, few_steps=6)
     assert not verdict.promoted
