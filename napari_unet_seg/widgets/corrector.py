@@ -164,6 +164,7 @@ class Corrector(QObject):
         work, z = at_hand
         if work.speaks_of(z):
             self._write({z: work.mask.model[z]}, unmark=True)
+            self.said.emit(f"Reverted slice {z}.")
         else:
             self._refuse_blank(z)
 
@@ -177,6 +178,7 @@ class Corrector(QObject):
                 self._refuse_blank(z)
             else:
                 self._write({z: np.zeros_like(work.mask.model[z])})
+                self.said.emit(f"Cleared slice {z}.")
 
     def interpolate(self) -> None:
         """Fill the slices between the nearest corrected ones below and above the shown one."""

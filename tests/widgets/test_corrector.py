@@ -82,6 +82,7 @@ def test_revert_and_clear_are_undone(segmented: UNetDock, viewer: ViewerModel) -
     assert model.any()
     click(segmented, "clear")
     assert not data(viewer)[3].any()
+    assert segmented.status.value() == "Cleared slice 3."
     go_to(viewer, 0)
     viewer.layers["Segmentation"].undo()
     np.testing.assert_array_equal(data(viewer)[3], model)
@@ -89,6 +90,7 @@ def test_revert_and_clear_are_undone(segmented: UNetDock, viewer: ViewerModel) -
     go_to(viewer, 3)
     click(segmented, "revert")
     np.testing.assert_array_equal(data(viewer)[3], model)
+    assert segmented.status.value() == "Reverted slice 3."
     assert states(segmented) == {}
     viewer.layers["Segmentation"].undo()
     assert states(segmented) == {3: SliceState.EDITED}
