@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from napari_unet_seg.widgets.round_history import RoundHistory
 from napari_unet_seg.widgets.text_line import TextLine
+from napari_unet_seg.wording import counted
 
 if TYPE_CHECKING:
     from napari_unet_seg.widgets.curve_plot import CurvePlot
@@ -41,7 +42,7 @@ class RoundView(QWidget):
         if elapsed < -_LONG:
             # It gives way to all else that runs.
             scores = "Other programs may keep the processor busy."
-        self._scores.setValue(scores, f"{history.steps} steps" if history.steps else "")
+        self._scores.setValue(scores, counted(history.steps, "step") if history.steps else "")
         self.prepare()
         if self._plot is not None:
             self._plot.setValue(history)

@@ -141,6 +141,8 @@ def test_a_round_is_told_of_from_start_to_end(panel: RetrainPanel, qtbot: QtBot)
     assert panel._round.scores() == ("Other programs may keep the processor busy.", "")
     panel.set_round(told, elapsed=-1, stopping=True)
     assert panel._round.stage() == "Stopping …"
+    panel.set_round(history(steps=1), elapsed=1)
+    assert panel._round.scores()[1] == "1 step"
     panel.set_round(history(), elapsed=20)
     assert panel._round.stage() == "40 s left"
     assert panel._round.scores() == ("Dice 0.700, before 0.700", "20 steps")
