@@ -10,6 +10,11 @@ from superqt import QCollapsible
 
 from napari_unet_seg.widgets.wheel_guard import WheelGuard
 
+_LOOKS = 8
+"""Times that a part to be in view is looked after: long sentences find their height in more than one go."""
+
+_LOOK_MS = 50
+
 
 class PanelColumn(QScrollArea):
     """A column of panels.
@@ -23,6 +28,12 @@ class PanelColumn(QScrollArea):
     def __init__(self, panels: Mapping[str, QWidget], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._wanted: QWidget | None = None
+        self._looks = 0
+        self._look = QTimer(self)
+        self._look.setInterval(_LOOK_MS)
+        self._look.timeout.connect(self._reveal)
+        # Whoever scrolls meanwhile wants to see something else.
+        self.verticalScrollBar().actionTriggered.connect(self._look.stop)
         self._narrowest = 0
         content = QWidget()
         column = QVBoxLayout(content)
@@ -55,13 +66,15 @@ class PanelColumn(QScrollArea):
 
     def reveal(self, widget: QWidget) -> None:
         """Scroll to a part of a panel, once what has just been shown has its place."""
-        self._wanted = widget
-        QTimer.singleShot(50, self._reveal)
+        self._wanted, self._looks = widget, _LOOKS
+        self._look.start()
 
     def _reveal(self) -> None:
+        self._looks -= 1
+        if not self._looks:
+            self._look.stop()
         if self._wanted is not None:
             self.ensureWidgetVisible(self._wanted, 0, 8)
-            self._wanted = None
 
 
 def fold(title: str, panel: QWidget) -> QCollapsible:

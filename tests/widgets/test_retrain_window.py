@@ -153,6 +153,27 @@ def test_nothing_is_cut_off_at_400_pixels(
     check()
 
 
+def test_what_came_of_a_round_is_scrolled_to_in_a_narrow_dock(
+    corrected: UNetDock, window: Viewer, rounds: FakeRound, qtbot: QtBot
+) -> None:
+    corrected.parent().setFixedWidth(343)
+    scroll, panel = corrected.findChild(QScrollArea), corrected.retrain_panel
+    click(panel._start, qtbot)
+    tell_some(rounds)
+    qtbot.waitUntil(lambda: panel.plot is not None and len(panel.plot.value()[0]) == 4, timeout=5000)
+    # The status line takes several lines of this, and the panels have less room then.
+    rounds.finish(promoted=False, reason="a long reason, with many words in it, " * 4)
+    wait_idle(corrected, qtbot)
+
+    def is_in_view() -> bool:
+        table = panel._outcome
+        top = table.mapTo(scroll.viewport(), table.rect().topLeft()).y()
+        return top >= 0 and top + table.height() <= scroll.viewport().height()
+
+    qtbot.wait(600)
+    assert is_in_view()
+
+
 def test_a_round_in_a_process_of_its_own(window: Viewer, tmp_path: Path, own_registry: Path, qtbot: QtBot) -> None:
     root = write_kaggle(tmp_path / "kaggle_3m", patients=2, slices=6, size=64)
     dock = add_dock(window, session=Session())
