@@ -139,7 +139,11 @@ class Retrain(QObject):
         """Another case is shown, in these layers: segment it with its own adaptation, if it has one."""
         self._own_line = loaded.own_model or adaptation_name(loaded.case.case_id, loaded.image_hash)
         self._panel.prepare()
-        dataset = self._session.dataset
+        dataset, last = self._session.dataset, self._request
+        this = None if dataset is None else (dataset.root, loaded.case.case_id)
+        if last is not None and last.scope == "scan" and (last.dataset, last.case) != this:
+            # Under "This scan", what came of a round for another one would be taken for this one's.
+            self._panel.forget_round()
         # A round may have ended while another case was open.
         renewed = None if dataset is None else self._renewed.pop((dataset.root, loaded.case.case_id), None)
         self._segmenting.set_adaptation(renewed or loaded.adaptation, layers=layers)

@@ -181,6 +181,12 @@ class RetrainPanel(QWidget):
         """Be ready for the next round."""
         self._set_running(False)
 
+    def forget_round(self) -> None:
+        """Take the last round away, its curves too; one that runs stays."""
+        if not self._running:
+            self.set_outcome("")
+            self._round.setVisible(False)
+
     def verdict(self) -> str:
         """What came of the last round, or why it failed; empty while one runs."""
         return str(self._verdict.text()) if not self._verdict.isHidden() else ""

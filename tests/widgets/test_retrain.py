@@ -25,7 +25,7 @@ from napari_unet_seg.model_cache import ModelCache
 from napari_unet_seg.widgets.adaptations import adaptation_name, is_adaptation_name
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
 from napari_unet_seg.widgets.dock import UNetDock, _registered_models
-from napari_unet_seg.widgets.retrain_board import RetrainBoard
+from napari_unet_seg.widgets.retrain_board import RetrainBoard, RetrainSettings
 from napari_unet_seg.working_mask import SliceState
 from tests.engine.models import save_small
 from tests.fakes import (
@@ -141,6 +141,25 @@ def test_what_a_round_tells_at_its_very_end_is_drawn(
     assert panel.plot.value()[0] == [(0.1, 0.7)]
     assert panel.verdict() == "Not promoted: no gain."
     assert panel._start.isEnabled()
+
+
+@pytest.mark.parametrize("scope", ["scan", "model"])
+def test_what_came_of_a_round_for_a_scan_is_not_told_of_another(
+    corrected: UNetDock, rounds: FakeRound, settle: Settle, scope: str
+) -> None:
+    panel = corrected.retrain_panel
+    panel.setValue(RetrainSettings(scope=scope, name="mine"))
+    press(corrected, "start")
+    rounds.tell(round_started(), ValidationDone(step=1, dice=0.7, before=0.6, elapsed=0.1))
+    rounds.finish(promoted=False, reason="no gain")
+    settle()
+    corrected.loader.open_case("two")
+    settle()
+    assert corrected.session.case.case_id == "two"
+    told = scope == "model"
+    assert bool(panel.verdict()) is told
+    assert bool(panel.outcome()) is told
+    assert panel._round.isHidden() is not told
 
 
 def test_a_promoted_round_for_the_scan_segments_it_again(
