@@ -29,7 +29,7 @@ from napari_unet_seg.widgets.round_history import RoundHistory
 from napari_unet_seg.widgets.round_runner import RoundRunner
 from napari_unet_seg.widgets.segment_runner import LoadedModel, SegmentRunner
 from napari_unet_seg.widgets.status_line import sentence
-from napari_unet_seg.widgets.times import time_or_day
+from napari_unet_seg.widgets.times import day_and_time, time_or_day
 from napari_unet_seg.widgets.version_table import VersionRow
 from napari_unet_seg.widgets.workers import Lane
 
@@ -370,6 +370,7 @@ def _row(version: Version) -> VersionRow:
     return VersionRow(
         number=version.number,
         time=time_or_day(version.time),
+        made=day_and_time(version.time),
         before=version.before,
         after=version.after,
         promoted=version.promoted,

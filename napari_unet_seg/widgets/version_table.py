@@ -23,6 +23,9 @@ class VersionRow:
     time: str
     """When it was made, in the user's time."""
 
+    made: str = ""
+    """The same with day and time, for whoever asks."""
+
     before: float | None = None
     after: float | None = None
     promoted: bool = True
@@ -51,7 +54,7 @@ class VersionTable(QWidget):
         self._ready = True
         self._title = WrappedLabel()
         self._table = QTableWidget(0, 5)
-        self._table.setHorizontalHeaderLabels(["Version", "Made", "Before", "After", "State"])
+        self._table.setHorizontalHeaderLabels(["No.", "Made", "Before", "After", "State"])
         make_plain(self._table)
         self._table.setAccessibleName("Versions")
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -85,7 +88,8 @@ class VersionTable(QWidget):
             for line, row in enumerate(reversed(self._rows)):
                 scores = (_DASH if score is None else f"{score:.3f}" for score in (row.before, row.after))
                 for column, text in enumerate((str(row.number), row.time, *scores, row.state)):
-                    put(self._table, line, column, text, tooltip=row.reason, bold=row.current)
+                    tip = row.made if column == 1 and row.made else row.reason
+                    put(self._table, line, column, text, tooltip=tip, bold=row.current)
                 if chosen is not None and row.number == chosen.number:
                     self._table.selectRow(line)
             fit_height(self._table, most=_MOST_LINES)

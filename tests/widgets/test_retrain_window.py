@@ -17,6 +17,8 @@ from napari_unet_seg.engine.events import StepDone, ValidationDone
 from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.demo import add_dock
 from napari_unet_seg.widgets.dock import UNetDock
+from napari_unet_seg.widgets.times import time_or_day
+from napari_unet_seg.widgets.version_table import VersionRow
 from tests.fakes import FakeRound, FakeSuggestion, FakeVersion, FakeVersions, round_started
 from tests.widgets.windows import on_canvas, open_case, our_threads, wait_idle
 
@@ -172,6 +174,25 @@ def test_what_came_of_a_round_is_scrolled_to_in_a_narrow_dock(
 
     qtbot.wait(600)
     assert is_in_view()
+
+
+def test_versions_of_another_day_are_whole_in_a_narrow_dock(corrected: UNetDock, qtbot: QtBot) -> None:
+    corrected.parent().setFixedWidth(343)
+    versions, time = corrected.retrain_panel.versions, time_or_day("2025-09-28T12:34:56+00:00")
+    rows = [
+        VersionRow(number=0, time=time, made="28 September, 12:34"),
+        VersionRow(number=1, time=time, before=0.7, after=0.6, promoted=False),
+        VersionRow(number=2, time=time, before=0.7, after=0.8, current=True),
+    ]
+    versions.setValue(rows, title="Versions:")
+    qtbot.wait(100)
+    table = versions.findChild(QTableWidget)
+    header = table.horizontalHeader()
+    for column in range(table.columnCount()):
+        needed = max(header.sectionSizeHint(column), table.sizeHintForColumn(column))
+        assert header.sectionSize(column) >= needed, table.horizontalHeaderItem(column).text()
+    assert header.length() <= table.viewport().width()
+    assert table.item(2, 1).toolTip() == "28 September, 12:34"
 
 
 def test_a_round_in_a_process_of_its_own(window: Viewer, tmp_path: Path, own_registry: Path, qtbot: QtBot) -> None:
