@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QGridLayout, QPushButton, QVBoxLayout, QWidget
 from napari_unet_seg.widgets.notice import Notice
 from napari_unet_seg.widgets.slice_strip import NAMES, SliceStrip
 from napari_unet_seg.widgets.text_line import TextLine
+from napari_unet_seg.wording import counted
 from napari_unet_seg.working_mask import SliceState
 
 
@@ -82,7 +83,7 @@ class CorrectPanel(QWidget):
         self._next = QPushButton("Next slice")
         self._next.setObjectName("next_slice")
         self._next.setToolTip("Go to the slice that is most worth correcting next (Shift+N); below it, why")
-        self._suggestion = TextLine()
+        self._suggestion = TextLine(lines=2)
         self._save = QPushButton("Save")
         self._save.setObjectName("save_corrections")
         self._note = TextLine()
@@ -157,7 +158,7 @@ class CorrectPanel(QWidget):
         if not working:
             return
         count = board.unsaved
-        waiting = f"{count} slice{'s' if count != 1 else ''} to save" if count else ""
+        waiting = f"{counted(count, 'slice')} to save" if count else ""
         shown = "Slices are not in view" if state is None else f"Slice {board.z}: {NAMES[state]}"
         self._state.setValue(shown, waiting)
         self._strip.setValue(board.states, current=board.z)
