@@ -17,6 +17,7 @@ from napari_unet_seg.widgets.layers import image_layers, shape_of, truth_layer
 from napari_unet_seg.widgets.left_open import LeftOpen
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task, Work
+from napari_unet_seg.wording import counted
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -313,9 +314,7 @@ class CaseLoader(QObject):
         self.caseShown.emit(images, loaded)
         z, y, x = volume.shape
         notes = "".join(f" {_as_sentence(note)}" for note in (*volume.notes, *loaded.mask_notes))
-        self.said.emit(
-            f"{loaded.case.case_id}: {z} slice{'s' if z != 1 else ''} of {y} \N{MULTIPLICATION SIGN} {x}.{notes}"
-        )
+        self.said.emit(f"{loaded.case.case_id}: {counted(z, 'slice')} of {y} \N{MULTIPLICATION SIGN} {x}.{notes}")
         if loaded.mask_problem is not None:
             self.failed.emit(_without_mask(loaded.mask_problem))
 

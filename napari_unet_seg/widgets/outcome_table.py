@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QWidget
 from napari_unet_seg.engine.round_report import CaseReport, RoundReport
 from napari_unet_seg.widgets.name_delegate import mark_shared
 from napari_unet_seg.widgets.plain_table import fit_height, make_plain, put, texts_of
+from napari_unet_seg.wording import counted
 
 _MOST_LINES = 7
 
@@ -57,7 +58,7 @@ class OutcomeTable(QTableWidget):
         first = self.rowCount()
         # What was lost comes first: that is what a person looks for.
         for case in sorted(cases, key=lambda case: case.after - case.before):
-            slices = f"{case.case}: {case.slices} slice{'s' if case.slices != 1 else ''}"
+            slices = f"{case.case}: {counted(case.slices, 'slice')}"
             self._add(f"  {case.case}", case.before, case.after, slices)
         mark_shared([self.item(row, 0) for row in range(first, self.rowCount())])
 

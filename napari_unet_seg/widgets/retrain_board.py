@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_unet_seg.engine.round_report import Scope
+from napari_unet_seg.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,4 +63,4 @@ class RetrainBoard:
 def _slices(count: int) -> str:
     if not count:
         return "no slice is corrected and saved yet"
-    return f"{count} corrected slice{'s' if count != 1 else ''}"
+    return counted(count, "corrected slice")

@@ -18,6 +18,7 @@ from napari_unet_seg.widgets.activity import Activity
 from napari_unet_seg.widgets.layers import ImageSource, reference_of, slice_of, volume_from
 from napari_unet_seg.widgets.segmentation_layer import SegmentationLayer
 from napari_unet_seg.widgets.workers import Lane, Task
+from napari_unet_seg.wording import counted
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -296,7 +297,7 @@ class SegmentRunner(QObject):
         self._predicted = {(result.key, z) for z in range(result.volume.shape[0])}
         depth = result.volume.shape[0]
         how = " by the model adapted to this scan" if prediction.model == self._adaptation else ""
-        text = f"Segmented {depth} slice{'s' if depth != 1 else ''} in {prediction.seconds:.1f} s{how}."
+        text = f"Segmented {counted(depth, 'slice')} in {prediction.seconds:.1f} s{how}."
         work = self._session.work
         if work is not None and not work.mask.model.any():
             text += f" Nothing reaches the threshold of {self._session.rule.threshold:.2f}."

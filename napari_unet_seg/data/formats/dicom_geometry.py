@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_unet_seg.data.formats.grid import SCREEN, Grid, same_grid, screen_grid
 from napari_unet_seg.data.volume import ASSUMED_SIZE, Array
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.wording import counted
 
 SAME_DIRECTION = 1e-3
 """Direction cosines that differ by less are the same: scanners round them."""
@@ -166,7 +167,7 @@ def _step(
         gaps = np.flatnonzero(apart > 1)
         missing = int((apart[gaps] - 1).sum())
         where = f"{paths[gaps[0]].name} and {paths[gaps[0] + 1].name}"
-        many = f"lacks {missing} slice{'s' if missing > 1 else ''}, the first between {where}"
+        many = f"lacks {counted(missing, 'slice')}, the first between {where}"
         return along * middle, (f"{name} {many}; the scan is shown without the gap",), many
     lie = f"lie {steps.min():.3g} to {steps.max():.3g} mm apart"
     return along * middle, (f"the slices of {name} {lie}; they are shown evenly",), f"its slices {lie}"
