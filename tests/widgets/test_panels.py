@@ -168,7 +168,7 @@ def test_a_board_is_shown(qtbot: QtBot) -> None:
     panel.set_board(
         ScoreBoard(slice=Counts(tp=1), volume=Counts(tp=1), slice_voxels=1, volume_voxels=1, against_model=True)
     )
-    assert panel._cells["predicted", "volume"].text() == "1 voxels"
+    assert panel._cells["predicted", "volume"].text() == "1 voxel"
     assert "corrective Dice" in panel._explanation.text()
 
 
