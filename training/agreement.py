@@ -35,6 +35,7 @@ from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.engine.working_grid import to_working_grid
 from napari_unet_seg.errors import InputError, SegmentationError
+from napari_unet_seg.wording import counted
 from training.command_line import command, command_parser, positive_int, report_file
 from training.json_file import save_json
 from training.whole_dataset import open_whole
@@ -199,8 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     change = max(abs(each.change or 0.0) for each in found)
     print(
-        f"{len(found)} cases, {segmenter.device_note}: at least {min(each.equal for each in found):.6%} of the pixels "
-        f"equal, Dice with the ground truth changed by at most {change:.6f}"
+        f"{counted(len(found), 'case')}, {segmenter.device_note}: at least "
+        f"{min(each.equal for each in found):.6%} of the pixels equal, "
+        f"Dice with the ground truth changed by at most {change:.6f}"
     )
     save_json(given.json, [dataclasses.asdict(each) for each in found])
     return max([int(not all(each.holds for each in found)), *problems])

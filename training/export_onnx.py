@@ -32,6 +32,7 @@ from napari_unet_seg.engine.normalise import CLIP
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import Segmenter
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.wording import counted
 from training.agreement import EQUAL, Agreement, agreement, case_by_case
 from training.command_line import command, command_parser, positive_int
 from training.whole_dataset import open_whole
@@ -248,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{given.check}: no case to compare", file=sys.stderr)
         return 2
     least = min(each.equal for each in found)
-    print(f"least of {len(found)} cases: {least:.6%} equal, Dice {min(each.dice for each in found):.6f}")
+    print(f"least of {counted(len(found), 'case')}: {least:.6%} equal, Dice {min(each.dice for each in found):.6f}")
     return max([int(least < EQUAL), *problems])
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from napari_unet_seg.data.splits import labelled_slices, parts_of_folders
 from napari_unet_seg.engine.shard_index import ShardIndex
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.wording import counted
 from training.command_line import command, command_parser, positive_int
 from training.recipe import Recipe
 from training.recipes import RECIPES
@@ -64,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     slices = sum(len(case.checksums) for case in index.cases)
     size = sum(index.shards) / 2**20
-    print(f"{len(index.cases)} cases, {slices} slices, {size:.0f} MiB in {len(index.shards)} shards: {given.output}")
+    packed = f"{counted(len(index.cases), 'case')}, {counted(slices, 'slice')}"
+    print(f"{packed}, {size:.0f} MiB in {counted(len(index.shards), 'shard')}: {given.output}")
     return 0
 
 

@@ -28,6 +28,7 @@ from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.segmenter import load_model
 from napari_unet_seg.engine.suggest import suggest_slices
 from napari_unet_seg.errors import InputError
+from napari_unet_seg.wording import counted
 from training.command_line import command, command_parser, positive_int
 from training.json_file import save_json
 from training.settings import with_settings
@@ -99,7 +100,7 @@ def simulate_models(given: argparse.Namespace, plan: Plan) -> Result:
         alone=given.alone,
         rehearse_labelled=given.rehearse_labelled,
     )
-    print(f"{len(cohort.correct)} cases to correct, {len(cohort.watched)} to score", flush=True)
+    print(f"{counted(len(cohort.correct), 'case')} to correct, {len(cohort.watched)} to score", flush=True)
     reference = reference_dice(given.reference or [], cohort.evaluate, dataset=dataset, device=plan.device)
     before = dice_by_case(dataset, cohort.watched, load_model(checkpoint, device=plan.device))
     runs: list[Result] = []

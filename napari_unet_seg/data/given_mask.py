@@ -83,11 +83,11 @@ def as_slices(slices: Iterable[int], count: int, *, case_id: str) -> list[int]:
 
 
 def as_seconds(value: Any) -> float:
-    """A time spent, in seconds; InputError if it is no finite number, for which the log's JSON has no word."""
+    """A time spent, in seconds; InputError if it is negative or no finite number, for which JSON has no word."""
     try:
         seconds = float(value)
     except (TypeError, ValueError):
         seconds = math.nan
-    if not math.isfinite(seconds):
-        raise InputError(f"seconds must be a finite number, got {value!r}")
+    if not math.isfinite(seconds) or seconds < 0:
+        raise InputError(f"seconds must be a finite number, 0 or more, got {value!r}")
     return seconds

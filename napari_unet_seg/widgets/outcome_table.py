@@ -16,10 +16,13 @@ _MOST_LINES = 7
 
 
 _ROLES = {
-    "held back": ("Corrected slices", "Corrected slices, each scored by weights that did not learn from it"),
+    "held back": ("Corrected", "Corrected slices, each scored by weights that did not learn from it"),
     "learned": ("Learned from", "A single corrected slice cannot be held back: the round has learned from it"),
-    "rehearsal": ("Labelled before", "Slices with a mask of their own: what the model knows of them should stay"),
-    "confident": ("Sure before", "Slices nobody has labelled: where the model was sure, its mask should stay"),
+    "rehearsal": ("Labelled", "Slices with a mask of their own: what the model knows of them should stay"),
+    "confident": (
+        "Unlabelled",
+        "Slices nobody has labelled, against the model's own mask where it was sure: that should stay",
+    ),
 }
 """Role of a case in the report, to what the table calls it, and why."""
 

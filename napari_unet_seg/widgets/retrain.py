@@ -221,10 +221,10 @@ class Retrain(QObject):
     def _take_report(self, report: RoundReport | None) -> None:
         request = self._request
         if report is None or request is None:
-            self._panel.set_outcome("Stopped; the model is as it was.")
-            self.said.emit("Retraining stopped; the model is as it was.")
+            self._panel.set_outcome(f"Stopped{self._for_other()}; the model is as it was.")
+            self.said.emit(f"Retraining stopped{self._for_other()}; the model is as it was.")
             return
-        verdict = f"{'Promoted' if report.promoted else 'Not promoted'}: {report.reason}."
+        verdict = f"{'Promoted' if report.promoted else 'Not promoted'}{self._for_other()}: {report.reason}."
         if report.promoted:
             verdict += self._still_adapted(request.scope)
         self._panel.set_outcome(verdict, report)
@@ -239,8 +239,16 @@ class Retrain(QObject):
         adapted = scope == "model" and self._segmenting.uses_adaptation()
         return " This scan is still segmented by the model adapted to it." if adapted else ""
 
+    def _for_other(self) -> str:
+        """The scan that the round was for, where that is not the open one, as the verdict names it."""
+        request, dataset, case = self._request, self._session.dataset, self._session.case
+        here = None if dataset is None or case is None else (dataset.root, case.case_id)
+        if request is None or request.case is None or here == (request.dataset, request.case):
+            return ""
+        return f" for {request.case}"
+
     def _on_failed(self, error: Exception) -> None:
-        self._panel.set_outcome(f"The round failed: {sentence(error)}")
+        self._panel.set_outcome(f"The round{self._for_other()} failed: {sentence(error)}")
         self.failed.emit(error)
         self._list_versions()
 

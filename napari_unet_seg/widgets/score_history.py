@@ -47,7 +47,7 @@ class ScoreHistory(QWidget):
             return
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        first, last = f"{self._scores[0]:.3f}", f"{self._scores[-1]:.3f}"
+        first, last = f"Dice so far  {self._scores[0]:.3f}", f"{self._scores[-1]:.3f}"
         metrics = painter.fontMetrics()
         left, right = (metrics.horizontalAdvance(text) + 8 for text in (first, last))
         middle = Qt.AlignmentFlag.AlignVCenter

@@ -127,7 +127,7 @@ class TestSave:
             dataset.save_correction(CASE, mask, slices)
         assert not (root / ".unetseg").exists()
 
-    @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), "a while", [1]])
+    @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1, "a while", [1]])
     def test_a_time_that_is_no_number(self, tmp_path, seconds):
         root = kaggle(tmp_path)
         dataset, mask = opened(root)

@@ -177,7 +177,7 @@ def test_a_promoted_round_for_the_scan_segments_it_again(
     rounds.finish(reason="it got better")
     settle()
     assert corrected.retrain_panel.verdict() == "Promoted: it got better."
-    assert corrected.retrain_panel.outcome()[0] == ("Corrected slices", "0.700", "0.800", "+0.100")
+    assert corrected.retrain_panel.outcome()[0] == ("Corrected", "0.700", "0.800", "+0.100")
     assert len(segmenter.calls) == calls + 1
     assert corrected.session.work.model == own_model(dataset)
     assert (viewer.layers["Segmentation"].data[2] == painted).all()
@@ -587,8 +587,10 @@ def test_a_scan_that_was_left_is_segmented_again_when_it_comes_back(
     qtbot.waitUntil(lambda: rounds.running == 1)
     corrected.loader.open_case("two")
     qtbot.waitUntil(lambda: corrected.session.case is not None and corrected.session.case.case_id == "two")
-    rounds.finish()
+    rounds.finish(reason="it got better")
     settle()
+    assert corrected.retrain_panel.verdict() == "Promoted for one: it got better."
+    assert corrected.status.value() == "Retraining: Promoted for one: it got better."
     assert corrected.runner.model() == "default"
     corrected.loader.open_case("one")
     settle()

@@ -228,9 +228,9 @@ def test_what_was_lost_comes_first(qtbot: QtBot) -> None:
     )
     table.setValue(round_report(cases=cases))
     assert table.rows() == [
-        ("Corrected slices", "0.500", "0.750", "+0.250"),
+        ("Corrected", "0.500", "0.750", "+0.250"),
         ("  one", "0.500", "0.750", "+0.250"),
-        ("Labelled before, mean", "0.900", "0.890", "\N{MINUS SIGN}0.010"),
+        ("Labelled, mean", "0.900", "0.890", "\N{MINUS SIGN}0.010"),
         ("  worse", "0.900", "0.880", "\N{MINUS SIGN}0.020"),
         ("  kept", "0.900", "0.900", "0.000"),
     ]

@@ -19,6 +19,7 @@ from napari_unet_seg.engine.round_report import RoundReport
 from napari_unet_seg.widgets.demo import add_dock, segment_first_case
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.retrain_board import RetrainSettings
+from napari_unet_seg.wording import counted
 from training.benchmarks.corrected_scan import own_models, write_corrected_scan
 from training.benchmarks.window import LoopDelay, idle, open_viewer, wait_until
 
@@ -209,7 +210,9 @@ def _measure(viewer: Viewer, dock: UNetDock, *, seconds: float) -> dict[str, Any
 
 
 def _told(report: RoundReport | None) -> str:
-    return "stopped before it trained" if report is None else f"{report.steps} steps in {report.seconds:.0f} s"
+    return (
+        "stopped before it trained" if report is None else f"{counted(report.steps, 'step')} in {report.seconds:.0f} s"
+    )
 
 
 def _percentile(parts: list[dict[str, Any]], q: float) -> float:

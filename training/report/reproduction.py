@@ -12,6 +12,7 @@ from napari_unet_seg.data.splits import LEAKY, PARTS, Part, Split
 from napari_unet_seg.engine.checkpoint import file_hash
 from napari_unet_seg.engine.schedule import Schedule
 from napari_unet_seg.engine.segmenter import load_model
+from napari_unet_seg.wording import counted
 from training.recipe import Recipe
 from training.report.honest import honest_scores
 from training.report.same_split import check_same_split
@@ -106,7 +107,7 @@ def length(training: Mapping[str, Any], *, recipe: Recipe, history: Sequence[Map
     mixed = ", mixed precision" if training["fit"]["precision"] == "bfloat16" else ""
     if full is None or planned is None:
         reduced = full is not None or steps < recipe.fit.steps
-        text = f"{steps} steps" + (", reduced length" if reduced else "") + mixed
+        text = counted(steps, "step") + (", reduced length" if reduced else "") + mixed
         return {"text": text, "reduced": reduced, "epochs": None, "full": full}
     done = len(history) or planned
     schedule = Schedule(dataclasses.replace(recipe.fit, early_stopping=training["fit"]["early_stopping"]))
