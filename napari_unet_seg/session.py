@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +11,9 @@ import numpy as np
 from psygnal import Signal
 
 from napari_unet_seg import loading
-from napari_unet_seg.case_state import LoadedCase, Prediction, Reading, Stored, Work, Written
-from napari_unet_seg.data.loose_edits import LooseEdits
-from napari_unet_seg.data.overlay_memory import remember_overlay, remembered_overlay
-from napari_unet_seg.data.volume import Array, Mask, Volume, labels_in
-from napari_unet_seg.engine.image_hash import image_hash
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.case_reader import CaseReader
+from napari_unet_seg.case_state import Prediction, Reading, Stored, Work, Written
+from napari_unet_seg.data.volume import Array, Mask
 from napari_unet_seg.loading import Segmenting
 from napari_unet_seg.model_cache import ModelCache
 from napari_unet_seg.probability_map import MaskRule, ProbabilityMap
@@ -28,15 +22,14 @@ from napari_unet_seg.shelf import Shelf
 from napari_unet_seg.working_mask import WorkingMask
 
 if TYPE_CHECKING:
-    from napari_unet_seg.data.autosave import Autosave
     from napari_unet_seg.data.dataset import Case, Dataset
 
 
 class Session:
     """The state behind the dock.
 
-    Methods in the first group may take seconds and are safe on a background thread, one at a time for each of the
-    two kinds (files, model); those in the second are quick, belong to the window's thread, and tell by signals.
+    Its own methods are quick, belong to the window's thread, and tell by signals. What takes seconds is for background
+    threads: `reader` for files, `models` for predictions.
 
     Parameters
     ----------
@@ -71,13 +64,9 @@ class Session:
         load_model: Callable[[str], Segmenting] | None = None,
         find_own_model: Callable[[str], loading.OwnModel | None] | None = None,
     ) -> None:
-        self._open_dataset = open_dataset or loading.open_dataset
-        self._models = ModelCache(load_model or loading.load_model)
-        self._find_own_model = find_own_model or loading.find_own_model
+        self.reader = CaseReader(open_dataset=open_dataset, find_own_model=find_own_model)
+        self.models = ModelCache(load_model or loading.load_model)
         self._shelf = Shelf()
-        self.loose_edits = LooseEdits()
-        """Edits that no dataset can keep."""
-        self._saves: Counter[str] = Counter()
         self._reading: tuple[tuple[Path, str], Reading] | None = None
         self.dataset: Dataset | None = None
         self.case: Case | None = None
@@ -85,170 +74,11 @@ class Session:
         self.segmenter: Segmenting | None = None
         self.rule = MaskRule()
 
-    # On a background thread.
-
-    def read_dataset(self, path: Path, *, overlay: Path | None = None) -> Dataset:
-        """The dataset at a path, its corrections in a folder of their own if one is given.
-
-        That folder is used again when the dataset is opened the next time, if it is read-only then.
-
-        Raises
-        ------
-        InputError
-            If there is none.
-        """
-        if overlay is not None:
-            dataset = self._open_dataset(path, overlay=overlay)
-            remember_overlay(dataset.root, overlay)
-            return dataset
-        dataset = self._open_dataset(path)
-        chosen = None if dataset.writable else remembered_overlay(dataset.root)
-        if chosen is not None:
-            # Another dataset's by now, perhaps: then the user is asked for one.
-            with suppress(InputError):
-                return self._open_dataset(path, overlay=chosen)
-        return dataset
-
-    def read_stored(self, dataset: Dataset) -> dict[str, Stored]:
-        """What the files have of every case, by its name; empty where the log of corrections cannot be read."""
-        try:
-            corrected, kept = dataset.corrected_slices(), dataset.kept_edits()
-            return {
-                case.case_id: Stored(
-                    truth=case.has_original_mask,
-                    corrected=len(corrected.get(case.case_id, ())),
-                    kept=case.case_id in kept,
-                )
-                for case in dataset.cases
-            }
-        except InputError:
-            return {}
-
-    def read_case(self, case: Case) -> LoadedCase:
-        """A case's image and mask; of a mask that cannot be read, why.
-
-        Raises
-        ------
-        InputError
-            If the image cannot be read.
-        """
-        volume = case.read_image()
-        saves = self._saves[case.case_id]
-        problem: InputError | None = None
-        notes: tuple[str, ...] = ()
-        truth, labelled = None, np.zeros(volume.shape[0], bool)
-        try:
-            reading = self.read_mask(case)
-            notes = (*case.mask_notes(), *_note_of_classes(reading.mask))
-        except InputError as error:
-            # The image is worth being looked at, and segmented, without it.
-            problem, reading = error, _unread(case, saves=saves)
-        else:
-            try:
-                truth, labelled = case.read_truth() if reading.corrected else (reading.mask, case.labelled_slices())
-            except InputError as error:
-                notes = (
-                    *notes,
-                    f"the mask as it was before the corrections is not known, and nothing is scored: {error}",
-                )
-        identity = image_hash(volume)
-        own = self._find_own_model(identity)
-        return LoadedCase(
-            case=case,
-            volume=volume,
-            truth=truth,
-            labelled=labelled,
-            reading=reading,
-            autosaved=self._read_autosave(case, volume, identity=identity),
-            image_hash=identity,
-            adaptation=own.name if own is not None and own.in_use else "",
-            own_model="" if own is None else own.name,
-            mask_notes=notes,
-            mask_problem=problem,
-        )
-
-    def _read_autosave(self, case: Case, volume: Volume, *, identity: str) -> Autosave | None:
-        """Edits that were not saved: beside the dataset, or, where that failed, with the user's data."""
-        kept = None if self.dataset is None else self.dataset.read_autosave(case.case_id)
-        try:
-            elsewhere = self.loose_edits.read(self.loose_edits.of_case(identity), shape=volume.shape)
-        except InputError:
-            # It was put out of the way; the case is worth being opened all the same.
-            elsewhere = None
-        if kept is None or elsewhere is None:
-            return elsewhere if kept is None else kept
-        # Those beside the dataset are from before its disk was full.
-        return max(kept, elsewhere, key=lambda edits: edits.time)
-
-    def read_mask(self, case: Case) -> Reading:
-        """What the dataset has of a case's mask; what it has changed is to be shown then, by `take_reading`.
-
-        Raises
-        ------
-        InputError
-            If a file cannot be read.
-        """
-        saves = self._saves[case.case_id]
-        mask = case.read_mask()
-        # A scan may have lost slices since, and the file of one may be damaged.
-        labelled = np.zeros(0, bool) if mask is None else case.labelled_slices()
-        corrected = tuple(z for z in case.corrected_slices() if z < len(labelled) and labelled[z])
-        return Reading(mask=mask, corrected=corrected, saves=saves)
-
-    def load_segmenter(self, name: str) -> Segmenting:
-        """A model, loaded where it is not at hand; see `ModelCache`.
-
-        Raises
-        ------
-        InputError
-            If there is no such model.
-        """
-        return self._models.get(name)
-
-    def predict(
-        self,
-        volume: Volume,
-        *,
-        model: str,
-        z: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        should_stop: Callable[[], bool] | None = None,
-    ) -> Prediction:
-        """What a model says of a volume, or of one of its slices.
-
-        Raises
-        ------
-        InputError
-            If the volume cannot be used.
-        SegmentationError
-            If the computation failed.
-        Stopped
-            If `should_stop` said so.
-        """
-        start = time.perf_counter()
-        segmenter, model_hash = self._models.get_with_hash(model)
-        slices = None if z is None else [z]
-        result = segmenter.predict(volume, slices=slices, progress=progress, should_stop=should_stop)
-        probability = ProbabilityMap.of(result) if z is None else result[..., z, :, :].copy()
-        return Prediction(
-            probability=probability,
-            z=z,
-            model=model,
-            model_hash=model_hash,
-            min_fraction=segmenter.description.min_fraction,
-            seconds=time.perf_counter() - start,
-        )
-
-    def compute_mask(self, probability: ProbabilityMap, rule: MaskRule) -> Mask:
-        """The mask of a map under a rule, ``(Z, Y, X)``; in the background where `ProbabilityMap.cost` is high."""
-        return probability.mask(rule)
-
-    # On the window's thread.
-
     def take_dataset(self, dataset: Dataset, *, stored: Mapping[str, Stored] | None = None) -> None:
         """Have another dataset open; no case of it is yet.
 
-        `stored` is what `read_stored` says of it: listed so, thousands of cases ask for nothing on a slow drive.
+        `stored` is what `CaseReader.read_stored` says of it: listed so, thousands of cases ask for nothing on a slow
+        drive.
         """
         self.close_case()
         if self.dataset is not None:
@@ -267,8 +97,8 @@ class Session:
             # It may have been painted on, with nobody to tell.
             loose.mask.touch()
         former.close_case()
-        self._shelf, self._saves, self._models = former._shelf, former._saves, former._models
-        self.loose_edits, self.dataset, self.rule = former.loose_edits, former.dataset, former.rule
+        self.reader, self.models, self._shelf = former.reader, former.models, former._shelf
+        self.dataset, self.rule = former.dataset, former.rule
         self.work = loose
         self.work_changed.emit()
 
@@ -302,10 +132,6 @@ class Session:
         self._show(reading)
         if self.work is not work:
             self.work_changed.emit()
-
-    def is_outdated(self, reading: Reading, case: Case) -> bool:
-        """Whether the case was saved from here while, or after, this was read."""
-        return reading.saves != self._saves[case.case_id]
 
     def is_open(self, case: Case) -> bool:
         """Whether this case of the open dataset is the open one."""
@@ -479,7 +305,7 @@ class Session:
     def take_saved(self, result: SaveResult) -> None:
         """Note what the dataset has now."""
         result.job.work.note_saved({z: result.job.planes[z] for z in result.saved})
-        self._saves[result.job.case_id] += 1
+        self.reader.note_save(result.job.case_id)
         self.saved.emit(result)
 
     def drop_edits(self) -> None:
@@ -503,7 +329,7 @@ class Session:
         dataset : Dataset
             It, opened with that folder.
         stored : mapping, optional
-            What `read_stored` says of it.
+            What `CaseReader.read_stored` says of it.
         reading : Reading, optional
             What it has of the open case's mask: corrections that the folder holds already are shown.
         """
@@ -567,7 +393,7 @@ class Session:
         assert self.work is not None
         probability = self.work.probability
         if mask is None:
-            mask = self.compute_mask(probability, self.rule.of_model(self.work.min_fraction))
+            mask = probability.mask(self.rule.of_model(self.work.min_fraction))
         # Of these no model has spoken: they keep the mask that they began with.
         mask[~probability.known] = self.work.mask.model[~probability.known]
         return self._offer(mask)
@@ -600,24 +426,3 @@ class Session:
         self.work.mask.touch()
         self._shelf.put(self._key(self.case), self.work)
         self._shelf.make_room()
-
-
-def _note_of_classes(mask: Mask | None) -> tuple[str, ...]:
-    """What a mask of several classes is in for."""
-    labels = [] if mask is None else labels_in(mask)
-    if labels in ([], [1]):
-        return ()
-    one = len(labels) == 1
-    listed = f"label{'' if one else 's'} {', '.join(map(str, labels))}"
-    return (
-        f"the dataset's mask has the {listed}; where you accept or paint on what a model of one class says, that takes "
-        f"{'its' if one else 'their'} place: to keep {'it' if one else 'them'}, begin with Correct the dataset's mask",
-    )
-
-
-def _unread(case: Case, *, saves: int) -> Reading:
-    """What is known of a case's mask that cannot be read; `saves` is that of `Reading`."""
-    try:
-        return Reading(corrected=tuple(case.corrected_slices()), saves=saves)
-    except InputError:
-        return Reading(saves=saves)

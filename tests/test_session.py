@@ -17,13 +17,15 @@ from tests.fakes import FakeSegmenter, fake_dataset
 def session() -> Session:
     dataset = fake_dataset()
     session = Session(open_dataset=lambda path: dataset, load_model=lambda name: FakeSegmenter())
-    session.take_dataset(session.read_dataset(Path("scans")))
+    session.take_dataset(session.reader.read_dataset(Path("scans")))
     session.take_case(dataset["one"])
     return session
 
 
 def predict(session: Session, **kwargs: int) -> Prediction:
-    return session.predict(session.read_case(session.case).volume, model="fake", **kwargs)
+    return session.models.predict(
+        session.reader.read_case(session.case, dataset=session.dataset).volume, model="fake", **kwargs
+    )
 
 
 def flair(session: Session) -> np.ndarray:
@@ -42,8 +44,8 @@ def test_a_prediction_becomes_the_mask(session: Session) -> None:
 def test_a_model_is_loaded_once() -> None:
     loaded = []
     session = Session(load_model=lambda name: loaded.append(name) or FakeSegmenter())
-    assert session.load_segmenter("a") is session.load_segmenter("a")
-    session.load_segmenter("b")
+    assert session.models.get("a") is session.models.get("a")
+    session.models.get("b")
     assert loaded == ["a", "b"]
 
 
@@ -54,14 +56,14 @@ def test_a_correction_names_the_very_model_whose_mask_it_is_of(
     model = tmp_path / "models" / "mine.safetensors"
     model.parent.mkdir()
     model.write_bytes(b"before the round")
-    scan = session.read_case(session.case).volume
-    session.take_prediction(session.predict(scan, model="mine"), shape=(6, 32, 32))
+    scan = session.reader.read_case(session.case, dataset=session.dataset).volume
+    session.take_prediction(session.models.predict(scan, model="mine"), shape=(6, 32, 32))
     model.write_bytes(b"what the round has learned")
     session.work.mask.data[3] = 0
     session.save_job(annotator="me", seconds=1.0).save()
     told = session.dataset.saves[-1]
     assert (told["model"], told["model_hash"]) == ("mine", hashlib.sha256(b"before the round").hexdigest())
-    session.take_prediction(session.predict(scan, model="mine"), shape=(6, 32, 32))
+    session.take_prediction(session.models.predict(scan, model="mine"), shape=(6, 32, 32))
     assert session.work.model_hash == hashlib.sha256(b"what the round has learned").hexdigest()
 
 
@@ -153,14 +155,14 @@ def test_work_is_put_aside_with_its_case_and_comes_back(session: Session) -> Non
 def test_what_was_just_read_of_a_case_is_not_asked_for_again(session: Session) -> None:
     dataset = session.dataset
     assert dataset is not None
-    assert session.read_stored(dataset)["one"] == Stored(truth=True, corrected=0)
+    assert session.reader.read_stored(dataset)["one"] == Stored(truth=True, corrected=0)
     assert session.state_of(dataset["one"], stored=Stored(truth=False, corrected=3)) == ("3 corrected",)
 
 
 def test_nothing_is_said_of_cases_whose_corrections_cannot_be_read(session: Session) -> None:
     dataset = fake_dataset()
     dataset.log_error = InputError("corrections.jsonl: line 3 cannot be read")
-    assert session.read_stored(dataset) == {}
+    assert session.reader.read_stored(dataset) == {}
 
 
 def test_work_of_another_shape_is_replaced(session: Session) -> None:
@@ -178,12 +180,12 @@ def test_a_model_whose_file_has_changed_is_loaded_again(own_registry: Path) -> N
     file = own_registry / "models" / "mine.safetensors"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"one")
-    first = session.load_segmenter("mine")
-    assert session.load_segmenter("mine") is first
+    first = session.models.get("mine")
+    assert session.models.get("mine") is first
     other = file.with_name("new")
     other.write_bytes(b"two")
     other.replace(file)
-    assert session.load_segmenter("mine") is not first
+    assert session.models.get("mine") is not first
     assert loaded == ["mine", "mine"]
 
 
@@ -191,18 +193,18 @@ def test_models_used_long_ago_are_let_go() -> None:
     loaded = []
     session = Session(load_model=lambda name: loaded.append(name) or FakeSegmenter())
     for name in ("default", "a", "default", "b", "c", "default"):
-        session.load_segmenter(name)
+        session.models.get(name)
     assert loaded == ["default", "a", "b", "c"]
-    session.load_segmenter("a")
+    session.models.get("a")
     assert loaded[-1] == "a"
 
 
 def test_a_scan_is_opened_with_its_adaptation(session: Session) -> None:
     volume = session.case.read_image()
-    session._find_own_model = {image_hash(volume): OwnModel("one-adapted")}.get
-    loaded = session.read_case(session.case)
+    session.reader._find_own_model = {image_hash(volume): OwnModel("one-adapted")}.get
+    loaded = session.reader.read_case(session.case, dataset=session.dataset)
     assert (loaded.image_hash, loaded.adaptation) == (image_hash(volume), "one-adapted")
-    assert session.read_case(session.dataset["two"]).adaptation == ""
+    assert session.reader.read_case(session.dataset["two"], dataset=session.dataset).adaptation == ""
 
 
 RULES = [MaskRule(threshold=0.3), MaskRule(largest_component=True), MaskRule(min_fraction=0.25)]

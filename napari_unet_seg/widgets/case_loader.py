@@ -115,19 +115,21 @@ class CaseLoader(QObject):
     def open_path(self, path: Path) -> None:
         """Open a dataset; a dataset of one case opens that case too."""
         self.said.emit(f"Opening {path} …")
+        reader = self._session.reader
 
         def work(task: Task) -> tuple[Dataset, dict[str, Stored]]:
-            dataset = self._session.read_dataset(path)
-            return dataset, self._session.read_stored(dataset)
+            dataset = reader.read_dataset(path)
+            return dataset, reader.read_stored(dataset)
 
         self._run(work, self._take_dataset)
 
     def open_case(self, case_id: str) -> None:
         """Load a case of the open dataset."""
-        if self._session.dataset is None:
+        dataset, reader = self._session.dataset, self._session.reader
+        if dataset is None:
             return
         try:
-            case = self._session.dataset[case_id]
+            case = dataset[case_id]
         except (KeyError, ValueError) as error:
             self.failed.emit(error)
             return
@@ -139,7 +141,7 @@ class CaseLoader(QObject):
 
         def work(task: Task) -> LoadedCase:
             self._wait_for_saves()
-            return self._session.read_case(case)
+            return reader.read_case(case, dataset=dataset)
 
         self._run(work, self._take_case)
 
@@ -164,9 +166,12 @@ class CaseLoader(QObject):
             session.dataset_changed.emit(stored)
             images = [image for image in left.images if image in self._viewer.layers]
             if case is not None and images and self._newest is None:
-                self._run(lambda task: session.read_case(case), lambda loaded: self._take_left(left, loaded))
+                self._run(
+                    lambda task: session.reader.read_case(case, dataset=dataset),
+                    lambda loaded: self._take_left(left, loaded),
+                )
 
-        self._lane.submit(lambda task: session.read_stored(dataset), returned=take, failed=self.failed.emit)
+        self._lane.submit(lambda task: session.reader.read_stored(dataset), returned=take, failed=self.failed.emit)
 
     def _take_left(self, left: LeftOpen, loaded: LoadedCase) -> None:
         """Have a case open whose layers are in the viewer already."""
@@ -197,17 +202,17 @@ class CaseLoader(QObject):
         former, case = self._session.dataset, self._session.case
         if former is None:
             return
-        root = former.root
+        root, reader = former.root, self._session.reader
 
         def work(task: Task) -> Overlay:
-            dataset = self._session.read_dataset(root, overlay=folder)
+            dataset = reader.read_dataset(root, overlay=folder)
             reading, problem = None, None
             try:
-                reading = None if case is None else self._session.read_mask(dataset[case.case_id])
+                reading = None if case is None else reader.read_mask(dataset[case.case_id])
             except InputError as error:
                 # Edits can be kept there all the same.
                 problem = error
-            stored = self._session.read_stored(dataset)
+            stored = reader.read_stored(dataset)
             return Overlay(dataset=dataset, stored=stored, reading=reading, problem=problem)
 
         def take(overlay: Overlay) -> None:
@@ -220,20 +225,20 @@ class CaseLoader(QObject):
 
     def _read_mask(self) -> None:
         """Show what the dataset has of the open case's mask by now."""
-        case = self._session.case
+        case, reader = self._session.case, self._session.reader
         if case is None:
             return
 
         def take(reading: Reading) -> None:
             if self._session.case is not case:
                 return
-            if self._session.is_outdated(reading, case):
+            if reader.is_outdated(reading, case):
                 self._read_mask()
                 return
             self._session.take_reading(reading)
             self._show_corrections()
 
-        self._lane.submit(lambda task: self._session.read_mask(case), returned=take, failed=self.failed.emit)
+        self._lane.submit(lambda task: reader.read_mask(case), returned=take, failed=self.failed.emit)
 
     def _show_corrections(self) -> None:
         """Show the mask of the open case if there was none before."""
@@ -257,19 +262,18 @@ class CaseLoader(QObject):
         self._close()
         self._leave.start()
         self._session.take_dataset(dataset, stored=stored)
-        count = len(dataset.cases)
-        cases = f"{count} case{'s' if count != 1 else ''} in {dataset.root.name}"
+        cases = f"{counted(len(dataset.cases), 'case')} in {dataset.root.name}"
         elsewhere = () if dataset.overlay is None else (f"Its corrections are in {dataset.overlay}.",)
         notes = (*elsewhere, *map(str, dataset.unread), *dataset.repair_notes)
         self.said.emit(" ".join([f"{cases}. A double click opens one.", *notes]))
-        if count == 1:
+        if len(dataset.cases) == 1:
             self.open_case(dataset.cases[0].case_id)
 
     def _take_case(self, loaded: LoadedCase) -> None:
         if self._session.is_open(loaded.case):
             # It was asked before the case was read again, and what was painted since is kept; but what was saved since
             # would be taken for reverted.
-            if self._session.is_outdated(loaded.reading, loaded.case):
+            if self._session.reader.is_outdated(loaded.reading, loaded.case):
                 self.open_case(loaded.case.case_id)
                 return
         else:

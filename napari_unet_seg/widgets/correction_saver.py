@@ -125,7 +125,7 @@ class CorrectionSaver(QObject):
     def take_case(self, loaded: LoadedCase) -> None:
         """Another case is shown: offer what an earlier run left unsaved of it."""
         self._forget()
-        self._identity = self._session.loose_edits.of_case(loaded.image_hash)
+        self._identity = self._session.reader.loose_edits.of_case(loaded.image_hash)
         self._autosaved = loaded.autosaved
         dataset = self._session.dataset
         if dataset is not None and not dataset.writable:
@@ -224,7 +224,7 @@ class CorrectionSaver(QObject):
             return
         self._mixed = job is not None and earlier is not None
 
-        edits, identity = self._session.loose_edits, self._identity
+        edits, identity = self._session.reader.loose_edits, self._identity
 
         def failed(error: Exception) -> None:
             self._on_autosave_failed(dataset, error)

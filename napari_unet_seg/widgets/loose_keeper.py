@@ -155,7 +155,7 @@ class LooseKeeper(QObject):
             return
         self._timer.stop()
         self._segmentation.settle()
-        mask, edits = subject.work.mask, self._session.loose_edits
+        mask, edits = subject.work.mask, self._session.reader.loose_edits
         planes = {z: as_bytes(mask.data[z]) for z in mask.corrected(thorough=final)}
         unsaved = bool(mask.unsaved(thorough=False))
 
@@ -175,7 +175,7 @@ class LooseKeeper(QObject):
         """Names of images with edits that could not be kept aside, and that no file has: they go with the window."""
         self.leave()
         self._lane.finish()
-        return list(self._session.loose_edits.unkept.values())
+        return list(self._session.reader.loose_edits.unkept.values())
 
     def image(self) -> Image | None:
         """The image of no dataset whose mask is at hand."""
@@ -242,7 +242,7 @@ class LooseKeeper(QObject):
         self._let_go()
         subject = self._subject = _Subject(work, image)
         image.events.data.connect(self._on_image_replaced)
-        edits = self._session.loose_edits
+        edits = self._session.reader.loose_edits
 
         def look(task: Task) -> Autosave | None:
             return subject.look(edits)
@@ -278,7 +278,7 @@ class LooseKeeper(QObject):
 
     def _note_kept(self, subject: _Subject, kept: bool) -> None:
         """Note whether what was painted on an image would outlive the window."""
-        key, unkept = subject.identity or subject.name, self._session.loose_edits.unkept
+        key, unkept = subject.identity or subject.name, self._session.reader.loose_edits.unkept
         if kept:
             unkept.pop(key, None)
         else:

@@ -112,7 +112,7 @@ class RuleFollower(QObject):
                 self._timer.start()
 
         own = rule.of_model(work.min_fraction)
-        self._lane.submit(lambda task: session.compute_mask(probability, own), returned=take, failed=self.failed.emit)
+        self._lane.submit(lambda task: probability.mask(own), returned=take, failed=self.failed.emit)
 
     def _tell(self, written: Written) -> None:
         text = written.kept_text()

@@ -146,7 +146,7 @@ class SegmentRunner(QObject):
         self.modelChosen.emit(name)
 
         def work(task: Task) -> LoadedModel:
-            segmenter = self._session.load_segmenter(name)
+            segmenter = self._session.models.get(name)
             return LoadedModel(
                 name=name, segmenter=segmenter, names=tuple(self._list_models()), fixed=not _is_own(name)
             )
@@ -249,17 +249,17 @@ class SegmentRunner(QObject):
 
     def _submit(self, sources: dict[str, ImageSource], *, z: int | None, fresh: bool) -> Task:
         """Predict in the background."""
-        session, model, rule = self._session, self.model(), self._session.rule
+        models, model, rule = self._session.models, self.model(), self._session.rule
         reference, key, case = reference_of(sources), _key(model, sources), self._case_id()
         assert reference is not None
         cached = self._volume[1] if self._volume is not None and self._volume[0] == key and not fresh else None
 
         def work(task: Task) -> _Result:
             volume = volume_from(sources) if cached is None else cached
-            prediction = session.predict(volume, model=model, z=z, progress=task.report, should_stop=task.should_stop)
+            prediction = models.predict(volume, model=model, z=z, progress=task.report, should_stop=task.should_stop)
             mask = None
             if isinstance(prediction.probability, ProbabilityMap):
-                mask = session.compute_mask(prediction.probability, rule.of_model(prediction.min_fraction))
+                mask = prediction.probability.mask(rule.of_model(prediction.min_fraction))
             return _Result(
                 prediction=prediction, volume=volume, mask=mask, rule=rule, reference=reference, key=key, case=case
             )

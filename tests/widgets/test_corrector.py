@@ -309,7 +309,7 @@ def test_a_label_that_the_dataset_does_not_declare_can_be_painted_over(
     description = {"channel_names": {"0": "flair"}, "labels": labels, "file_ending": ".nii.gz"}
     (tmp_path / "dataset.json").write_text(json.dumps(description))
     dataset = open_dataset(tmp_path)
-    dock.session._open_dataset = lambda path: dataset
+    dock.session.reader._open_dataset = lambda path: dataset
     dock.loader.open_path(tmp_path)
     settle()
     dock.runner.segment()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QEventLoop, QTimer
 
+from napari_unet_seg.case_reader import CaseReader
 from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError
-from napari_unet_seg.session import Session
 from napari_unet_seg.widgets.correction_saver import KEEP_MINE, TAKE_THEIRS
 from napari_unet_seg.widgets.dock import UNetDock
 from napari_unet_seg.widgets.leaving import Answer
@@ -172,7 +172,7 @@ def test_what_another_program_wrote_is_not_shown_in_another_case(
 def open_case_without_waiting(dock: UNetDock, name: str) -> None:
     case = dock.session.dataset[name]
     dock.saver.discard()
-    dock.loader._take_case(dock.session.read_case(case))
+    dock.loader._take_case(dock.session.reader.read_case(case, dataset=dock.session.dataset))
 
 
 def test_a_notice_goes_with_its_dataset(dock: UNetDock, dataset: FakeDataset, settle: Settle) -> None:
@@ -190,7 +190,7 @@ def test_a_dataset_that_can_be_written_is_not_called_read_only(
     dataset.writable = False
     open_scans(dock, settle)
     assert "read-only" in dock.correct_panel.notice()
-    dock.session._open_dataset = lambda path: fake_dataset()
+    dock.session.reader._open_dataset = lambda path: fake_dataset()
     dock.loader.open_path(Path("others"))
     settle()
     assert dock.correct_panel.notice() == ""
@@ -225,12 +225,11 @@ def test_edits_of_a_read_only_dataset_are_kept_with_the_user_s_data(
         settle()
     assert "Corrections need a folder of their own" in segmented.correct_panel.notice()
     assert len(list(own_registry.glob("edits/case-*"))) == 1
-    other = Session(open_dataset=lambda path: dataset)
-    other.take_dataset(dataset)
-    kept = other.read_case(dataset["one"]).autosaved
+    other = CaseReader()
+    kept = other.read_case(dataset["one"], dataset=dataset).autosaved
     assert kept is not None
     np.testing.assert_array_equal(kept.planes()[2], painted)
-    assert other.read_case(dataset["two"]).autosaved is None
+    assert other.read_case(dataset["two"], dataset=dataset).autosaved is None
     # A folder was chosen: they lie there now.
     segmented.saver.autosave()
     settle()
@@ -256,9 +255,8 @@ def test_edits_of_a_dataset_on_a_full_disk_are_kept_with_the_user_s_data(
         settle()
     assert "No space left on device" in segmented.status.value()
     # What is beside the dataset is older, and lacks a slice.
-    other = Session(open_dataset=lambda path: dataset)
-    other.take_dataset(dataset)
-    kept = other.read_case(dataset["one"]).autosaved
+    other = CaseReader()
+    kept = other.read_case(dataset["one"], dataset=dataset).autosaved
     assert kept is not None
     assert list(kept.planes()) == [2, 3]
     # There is room again.

@@ -150,9 +150,9 @@ def test_what_is_saved_while_the_case_is_read_again_stays(
 
 def test_files_are_read_after_all_that_was_to_be_saved(opened: UNetDock, settle: Settle) -> None:
     done: list[str] = []
-    read = opened.session.read_case
+    read = opened.session.reader.read_case
     opened.loader._wait_for_saves = lambda: done.append("saved")
-    opened.session.read_case = lambda case: done.append("read") or read(case)
+    opened.session.reader.read_case = lambda case, dataset: done.append("read") or read(case, dataset=dataset)
     opened.loader.open_case(names(opened)[1])
     settle()
     assert done == ["saved", "read"]

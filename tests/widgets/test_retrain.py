@@ -230,7 +230,7 @@ def test_an_adapted_model_leaves_out_the_pieces_that_it_was_made_to(
     plain, adapted = FakeSegmenter(), FakeSegmenter()
     plain.description = replace(plain.description, min_fraction=0.25)
     adapted.description = replace(plain.description, min_fraction=0.5)
-    opened.session._models = ModelCache({"default": plain, "one-adapted": adapted}.__getitem__)
+    opened.session.models = ModelCache({"default": plain, "one-adapted": adapted}.__getitem__)
     adaptations[image_hash(dataset["one"].volume)] = "one-adapted"
     opened.runner.load_model("default")
     opened.loader.open_case("one")
@@ -637,7 +637,7 @@ def test_a_model_of_the_scan_s_own_can_be_brought_back_whatever_its_name(
     network, description = load_checkpoint(line.path)
     training = {"scope": "scan", "image_hash": image, "round": {"promoted": True}}
     line.add(network, replace(description, name="mine", training=training), promoted=True)
-    opened.session._find_own_model = find_own_model
+    opened.session.reader._find_own_model = find_own_model
     opened.retrain._versions = lambda name: VersionLine(name, registry=Registry())
     table = opened.retrain_panel.versions
 

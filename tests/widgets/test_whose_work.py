@@ -166,7 +166,7 @@ def test_nothing_is_discarded_for_a_dataset_that_is_none(segmented: UNetDock, se
 
     segmented._ask = lambda parent, text: Answer.DISCARD
     stroke(segmented, 2)
-    segmented.session.read_dataset = fail
+    segmented.session.reader.read_dataset = fail
     segmented.loader.open_path("nowhere")
     settle()
     assert segmented.saver.unsaved() == [2]
@@ -311,7 +311,7 @@ def test_edits_left_in_this_window_are_not_offered_for_recovery(segmented: UNetD
     segmented._ask = lambda parent, text: Answer.CANCEL
     segmented.session.close_case()
     case = segmented.session.dataset["one"]
-    segmented.loader._take_case(segmented.session.read_case(case))
+    segmented.loader._take_case(segmented.session.reader.read_case(case, dataset=segmented.session.dataset))
     assert segmented.saver.unsaved() == [2]
     assert segmented.correct_panel.notice() == ""
 
@@ -388,7 +388,7 @@ def test_models_can_be_chosen_where_the_first_cannot_be_loaded(dock: UNetDock, q
     def fail(name: str) -> FakeSegmenter:
         raise InputError("the file is damaged")
 
-    dock.session._models._load = fail
+    dock.session.models._load = fail
     dock.runner.load_model("default")
     qtbot.waitUntil(lambda: dock.segment_panel._model.findText("other") >= 0)
     assert "damaged" in dock.status.value()

@@ -123,7 +123,7 @@ def opening(*, patients: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="opening-") as name, open_viewer() as viewer:
         root = write_kaggle(Path(name), patients=patients, slices=2, size=32)
         session = Session(load_model=lambda _: KnownMask(np.zeros((1, 1, 1), np.float32)))
-        dataset = session.read_dataset(root)
+        dataset = session.reader.read_dataset(root)
         for case in dataset.cases[:: 100 if patients > 100 else patients]:
             mask = np.ones(case.read_image().shape, np.uint8)
             dataset.save_correction(case.case_id, mask, [0], annotator="benchmark")

@@ -59,7 +59,7 @@ def window() -> dict[str, float]:
         wait_until(dock.isVisible)
         shown = time.perf_counter()
         clicks, predictions, blocked = [], [], []
-        predict = dock.session.predict
+        predict = dock.session.models.predict
 
         def timed(*arguments: Any, **options: Any) -> Any:
             since, loaded = time.perf_counter(), sum(loading.values())
@@ -69,7 +69,7 @@ def window() -> dict[str, float]:
                 # A click that comes before the model is there loads it on its way.
                 predictions.append(time.perf_counter() - since - (sum(loading.values()) - loaded))
 
-        dock.session.predict = timed  # type: ignore[method-assign]
+        dock.session.models.predict = timed  # type: ignore[method-assign]
         for _ in range(5):
             with LoopDelay() as delay:
                 began_click = time.perf_counter()
