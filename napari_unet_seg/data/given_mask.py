@@ -88,6 +88,8 @@ def as_seconds(value: Any) -> float:
         seconds = float(value)
     except (TypeError, ValueError):
         seconds = math.nan
-    if not math.isfinite(seconds) or seconds < 0:
-        raise InputError(f"seconds must be a finite number, 0 or more, got {value!r}")
+    if not math.isfinite(seconds):
+        raise InputError(f"seconds must be a finite number, got {value!r}")
+    if seconds < 0:
+        raise InputError(f"seconds cannot be negative, got {value!r}")
     return seconds

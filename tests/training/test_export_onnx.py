@@ -76,7 +76,7 @@ def test_the_shipped_model_segments_the_sample_as_ever(tmp_path: Path, capsys: p
 
     path = tmp_path / "default.onnx"
     assert export_onnx.main(["default", str(path), "--check", str(sample_case_path()), "--threads", "1"]) == 0
-    assert "least of 1 cases: 100.0" in capsys.readouterr().out
+    assert "least of 1 case: 100.0" in capsys.readouterr().out
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     described = json.loads({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])

@@ -286,9 +286,9 @@ def test_pictures_are_of_tumours_from_small_to_large(tmp_path: Path, lgg: Path) 
         ({"epochs": 8, "early_stopping": 2}, [0.5, None, None], "3 of 8 epochs, stopped early by its own rule", False),
         ({"epochs": 3}, [0.5] * 3, "3 of 8 epochs, reduced length", True),
         ({"epochs": 3}, [0.5] * 2, "2 of 8 epochs, reduced length, broken off", True),
-        ({"epochs": None}, [0.5], "1 steps, reduced length", True),
+        ({"epochs": None}, [0.5], "1 step, reduced length", True),
         ({"epochs": 8, "precision": "bfloat16"}, [0.5] * 8, "8 of 8 epochs, mixed precision", False),
-        ({"epochs": None, "precision": "bfloat16"}, [0.5], "1 steps, reduced length, mixed precision", True),
+        ({"epochs": None, "precision": "bfloat16"}, [0.5], "1 step, reduced length, mixed precision", True),
     ],
 )  # fmt: skip
 def test_the_length_of_a_training_is_told_as_it_was(
