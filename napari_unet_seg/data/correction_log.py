@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ def _checked(value: Any, kind: type[T]) -> T | None:
 
 
 class CorrectionLog:
-    """The lines of one file; read when first asked for, and from then on only what was appended.
+    """The lines of one file; read when first asked for, and from then on only what was appended. Any thread may ask.
 
     Parameters
     ----------
@@ -194,6 +195,8 @@ class CorrectionLog:
         self._read_to = 0
         self._count = 0
         self._inode: int | None = None
+        # A save looks at the log in the background, without the lock of the `Ledger` that the window goes by.
+        self._lock = threading.Lock()
 
     def lines(self) -> list[Correction]:
         """Every correction, oldest first; what other processes have appended meanwhile is among them.
@@ -203,6 +206,10 @@ class CorrectionLog:
         InputError
             If the file is there and cannot be read.
         """
+        with self._lock:
+            return self._up_to_date()
+
+    def _up_to_date(self) -> list[Correction]:
         try:
             state = self.path.stat()
         except FileNotFoundError:
@@ -260,7 +267,8 @@ class CorrectionLog:
             aside = self.path.with_name(f"{self.path.stem}.torn-{time.time_ns()}.txt")
             atomic.replace(aside, torn)
             _truncate(self.path, whole)
-            self._forget()
+            with self._lock:
+                self._forget()
             return f"the last line of the log of corrections broke off; it is kept in {aside.name}"
         atomic.append(self.path, b"\n")
         return "the last line of the log of corrections lacked its end; it is complete again"

@@ -1,4 +1,5 @@
 import hashlib
+import io
 import json
 import os
 import threading
@@ -746,6 +747,25 @@ class TestLog:
         for number in range(3):
             other.append([self.line(number)])
             assert [line.id for line in log.lines()] == [str(n) for n in range(number + 1)]
+
+    def test_threads_that_ask_at_once_read_each_line_once(self, tmp_path, monkeypatch):
+        class Slow(io.BufferedReader):
+            def read(self, size=-1):
+                content = super().read(size)
+                # Long enough for the other thread to find the same line unread.
+                time.sleep(0.3)
+                return content
+
+        log = CorrectionLog(tmp_path / "log")
+        log.append([self.line(1)])
+        monkeypatch.setattr(type(log.path), "open", lambda path, mode: Slow(io.FileIO(path, "r")))
+        found = []
+        threads = [threading.Thread(target=lambda: found.append(log.lines())) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [[self.line(1)]] * 2
 
     def test_a_torn_last_line_is_cut_off_and_kept(self, tmp_path):
         root = kaggle(tmp_path)
