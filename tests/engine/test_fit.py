@@ -36,6 +36,24 @@ def test_events_come_in_order_and_the_weights_move() -> None:
     assert any(not torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
+def test_the_loss_of_an_epoch_is_the_mean_over_its_own_steps() -> None:
+    events = list(fit(UNet(SMALL), SliceStore([labelled()], device=CPU), QUICK))
+    losses = [event.loss for event in events if isinstance(event, StepDone)]
+    epochs = [event.loss for event in events if isinstance(event, EpochDone)]
+    assert epochs == pytest.approx([np.mean(losses[:3]), np.mean(losses[3:])])
+
+
+def test_a_gradient_is_cut_to_its_longest() -> None:
+    torch.manual_seed(0)
+    network = UNet(SMALL)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    # Far below what Adam adds to the size of a gradient before it divides by that: nothing is left of a step.
+    config = replace(QUICK, clip_norm=1e-13, weight_decay=0.0, ema_decay=0.0)
+    list(fit(network, SliceStore([labelled()], device=CPU), config))
+    for then, now in zip(before, network.parameters(), strict=True):
+        torch.testing.assert_close(now.detach(), then, rtol=0, atol=1e-6)
+
+
 def test_it_learns_the_phantom() -> None:
     torch.manual_seed(0)
     network = UNet(SMALL)
