@@ -346,6 +346,19 @@ def test_predictions_never_become_part_of_the_dataset(patients: Path, model: str
     assert files_in(patients) == before
 
 
+def test_an_output_whose_links_go_in_a_circle_is_refused(
+    tmp_path: Path, patients: Path, model: str, capsys: Capture
+) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    for command in (
+        ["predict", str(patients), "--output", str(tmp_path / "circle"), "--model", model],
+        ["convert", str(patients), str(tmp_path / "circle"), "--to", "folders"],
+    ):
+        assert main(command) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "circle: cannot be " in line
+
+
 def test_a_prediction_beside_a_scan_would_become_its_mask(tmp_path: Path, model: str, capsys: Capture) -> None:
     tifffile.imwrite(tmp_path / "scan.tif", STACK, photometric="minisblack", metadata={"axes": "ZYX"})
     assert main(["predict", str(tmp_path / "scan.tif"), "--output", str(tmp_path), "--model", model]) == 2

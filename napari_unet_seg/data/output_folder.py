@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
+from napari_unet_seg.data.formats.atomic import resolved
 from napari_unet_seg.data.layouts.folder_pairs import find_pairs
 from napari_unet_seg.data.layouts.nnunet import FOLDERS
 from napari_unet_seg.errors import InputError, reading
@@ -33,7 +34,7 @@ def check_outside(folder: Path, root: Path, *, names: Iterable[str] = ()) -> Non
         file, if it is the one the file lies in.
     """
     with reading(folder):
-        target, source = folder.resolve(), root.resolve()
+        target, source = resolved(folder), resolved(root)
         if source.is_file():
             inside = target.is_dir() and target.samefile(source.parent)
         else:
@@ -48,7 +49,7 @@ def check_outside(folder: Path, root: Path, *, names: Iterable[str] = ()) -> Non
 def _within(place: Path, folder: Path) -> bool:
     """Whether a place, with its links followed, is a folder or lies in it, which may not be there yet."""
     if not folder.is_dir():
-        return place.is_relative_to(folder.resolve())
+        return place.is_relative_to(resolved(folder))
     return any(each.is_dir() and each.samefile(folder) for each in (place, *place.parents))
 
 

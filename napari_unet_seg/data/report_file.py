@@ -33,7 +33,7 @@ def check_report(path: Path, *, inputs: Iterable[Path] = ()) -> None:
         if path.suffix.lower() != _ENDING and not _is_json(path):
             raise InputError("is there, and is no report; give the report another name", path=path)
         atomic.refuse_overwriting([path], inputs=inputs)
-    atomic.check_writable(path.resolve())
+    atomic.check_writable(atomic.resolved(path))
 
 
 def write_report_file(path: Path, text: str) -> None:
@@ -45,7 +45,7 @@ def write_report_file(path: Path, text: str) -> None:
         If it cannot be written.
     """
     if not _is_stream(path):
-        atomic.write_bytes(path.resolve(), text.encode())
+        atomic.write_bytes(atomic.resolved(path), text.encode())
         return
     try:
         path.write_text(text, encoding="utf-8")

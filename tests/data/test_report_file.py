@@ -44,6 +44,15 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real.json").read_text() == "new"
 
 
+def test_links_in_a_circle_are_no_report_and_nothing_that_is_read(tmp_path: Path) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / name).symlink_to(other)
+    with pytest.raises(InputError, match="cannot be written"):
+        check_report(tmp_path / "one" / "report.json")
+    (tmp_path / "report.json").write_text("{}")
+    check_report(tmp_path / "report.json", inputs=[tmp_path / "one"])
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
 def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")

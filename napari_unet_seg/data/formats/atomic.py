@@ -182,10 +182,16 @@ def sync_folder(folder: Path) -> None:
 
 def refuse_overwriting(targets: Iterable[Path], *, inputs: Iterable[Path]) -> None:
     """Raise InputError if a file to be written is one of the files read."""
-    taken = {path.resolve() for path in inputs}
+    taken = {resolved(path) for path in inputs}
     for target in targets:
-        if target.resolve() in taken:
+        if resolved(target) in taken:
             raise InputError("writing here would replace what is read; choose another name or folder", path=target)
+
+
+def resolved(path: Path) -> Path:
+    """Where a path leads, its links followed; one whose links go in a circle leads no further than to them."""
+    # Of a circle, Path.resolve makes a RuntimeError before Python 3.13.
+    return Path(os.path.realpath(path))
 
 
 def _try_writing(path: Path) -> None:
