@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from napari_unet_seg.data.file_state import sha256_of
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, reading
 
 SUFFIX = ".safetensors"
 HOME = "NAPARI_UNET_SEG_HOME"
@@ -46,9 +46,14 @@ def find_model(name_or_path: str, *, folders: Iterable[Path]) -> Path | None:
         A model's name, or the path of a file. A name wins.
     folders : iterable of Path
         Where models lie, in the order in which they are looked through.
+
+    Raises
+    ------
+    InputError
+        If the system does not let us look into one of them.
     """
     for folder in folders:
-        if MODEL_NAME.fullmatch(name_or_path) and (folder / f"{name_or_path}{SUFFIX}").is_file():
+        if MODEL_NAME.fullmatch(name_or_path) and is_model(folder / f"{name_or_path}{SUFFIX}"):
             return folder / f"{name_or_path}{SUFFIX}"
     path = Path(name_or_path)
     try:
@@ -56,6 +61,12 @@ def find_model(name_or_path: str, *, folders: Iterable[Path]) -> Path | None:
     except OSError:
         # Too long for a name, for example.
         return None
+
+
+def is_model(path: Path) -> bool:
+    """Whether a model's file is there; InputError if the system does not let us look."""
+    with reading(path):
+        return path.is_file()
 
 
 def model_hash(name_or_path: str) -> str:

@@ -17,6 +17,7 @@ from napari_unet_seg.data.model_files import (
     MODEL_NAME,
     SUFFIX,
     find_model,
+    is_model,
     shipped_models,
     user_folder,
     user_models,
@@ -31,7 +32,7 @@ from napari_unet_seg.engine.checkpoint import (
     save_checkpoint,
 )
 from napari_unet_seg.engine.config import DEFAULT_UNET, SEED_UNET
-from napari_unet_seg.errors import InputError, reason
+from napari_unet_seg.errors import InputError, reading, reason
 
 __all__ = ["SUFFIX", "RegisteredModel", "Registry", "user_folder"]
 
@@ -171,7 +172,7 @@ class Registry:
             If there is none of that name, it came with the package, or the system refuses.
         """
         path, versions = self.own_path(name), self.versions_folder(name)
-        if not path.is_file() and not versions.is_dir():
+        if not is_model(path) and not versions.is_dir():
             raise InputError(f"there is no model {name!r} of yours; see `models list`")
         going = versions.with_name(f".{versions.name}.{secrets.token_hex(4)}.tmp")
         try:
@@ -221,7 +222,7 @@ class Registry:
 
     def owns(self, name: str) -> bool:
         """Whether the user has a model of that name."""
-        return MODEL_NAME.fullmatch(name) is not None and (self.folder / f"{name}{SUFFIX}").is_file()
+        return MODEL_NAME.fullmatch(name) is not None and is_model(self.folder / f"{name}{SUFFIX}")
 
     def versions_folder(self, name: str) -> Path:
         """Where the versions of a model of the user's lie; see `VersionLine`."""
@@ -236,13 +237,19 @@ class Registry:
 
     def _new(self, name: str) -> Path:
         path = self.own_path(name)
-        if path.exists():
+        with reading(path):
+            taken = path.exists()
+        if taken:
             raise InputError(f"there is a model {name!r} already; choose another name with --name")
         return path
 
 
 def _model_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    try:
+        return sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    except OSError:
+        # Of one that may be looked at and not into, glob finds nothing either.
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)
