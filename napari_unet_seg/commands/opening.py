@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, reading
 
 if TYPE_CHECKING:
     from napari_unet_seg.data.dataset import Dataset
@@ -22,8 +22,11 @@ def open_for_reading(path: Path, overlay: Path | None) -> Dataset:
     """
     from napari_unet_seg.data.dataset import open_dataset
 
-    if overlay is not None and not overlay.expanduser().exists():
-        raise InputError(
-            "there is no such folder; give --overlay the folder with the corrections, or leave it out", path=overlay
-        )
+    if overlay is not None:
+        with reading(overlay):
+            there = overlay.expanduser().exists()
+        if not there:
+            raise InputError(
+                "there is no such folder; give --overlay the folder with the corrections, or leave it out", path=overlay
+            )
     return open_dataset(path, overlay)

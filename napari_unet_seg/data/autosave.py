@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.data.packed import pack, unpack
 from napari_unet_seg.data.volume import Mask
-from napari_unet_seg.errors import InputError
+from napari_unet_seg.errors import InputError, reading
 
 UNKNOWN = "unknown"
 """In place of a fingerprint, where the slice was never read."""
@@ -90,8 +90,9 @@ def read_autosave(path: Path) -> Autosave | None:
     InputError
         If it is damaged or cannot be opened.
     """
-    if not path.exists():
-        return None
+    with reading(path):
+        if not path.exists():
+            return None
     arrays, text = unpack(path)
     try:
         meta = json.loads(text)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from napari_unet_seg.data.formats import atomic
-from napari_unet_seg.errors import InputError, reason
+from napari_unet_seg.errors import InputError, reading, reason
 
 _ENDING = ".json"
 
@@ -67,4 +67,5 @@ def _is_json(path: Path) -> bool:
 
 
 def _is_stream(path: Path) -> bool:
-    return path.exists() and not path.is_file() and not path.is_dir()
+    with reading(path):
+        return path.exists() and not path.is_file() and not path.is_dir()

@@ -137,7 +137,7 @@ class Registry:
             If it is neither, it cannot be loaded (`load_checkpoint`), or the name is taken or cannot be a file's name.
         """
         target = self._new(name or path.stem)
-        if not path.is_file():
+        if not is_model(path):
             raise InputError("there is no such file", path=path)
         if path.suffix.lower() in _FOREIGN:
             _convert(path, target)
@@ -155,8 +155,10 @@ class Registry:
             If there is no such model, or the file exists already.
         """
         source = self.path(name)
-        target = destination / source.name if destination.is_dir() else destination
-        if target.exists():
+        with reading(destination):
+            target = destination / source.name if destination.is_dir() else destination
+            taken = target.exists()
+        if taken:
             raise InputError("the file exists already; choose another name", path=target)
         if target.suffix != SUFFIX:
             raise InputError(f"a model file's name ends in {SUFFIX}", path=target)
@@ -221,8 +223,11 @@ class Registry:
         return self.folder / f"{name}{SUFFIX}"
 
     def owns(self, name: str) -> bool:
-        """Whether the user has a model of that name."""
-        return MODEL_NAME.fullmatch(name) is not None and is_model(self.folder / f"{name}{SUFFIX}")
+        """Whether the user has a model of that name; not one that the system does not let him look at."""
+        try:
+            return MODEL_NAME.fullmatch(name) is not None and is_model(self.folder / f"{name}{SUFFIX}")
+        except InputError:
+            return False
 
     def versions_folder(self, name: str) -> Path:
         """Where the versions of a model of the user's lie; see `VersionLine`."""

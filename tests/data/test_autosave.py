@@ -225,6 +225,17 @@ def test_bad_input(tmp_path, slices):
         dataset.autosave(CASE, mask, slices)
 
 
+def test_in_a_folder_that_may_not_be_entered(tmp_path, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # Later Pythons take such a file for one that is not there.
+    monkeypatch.setattr("pathlib.Path.stat", refuse)
+    monkeypatch.setattr("pathlib.Path.exists", lambda path: bool(path.stat()))
+    with pytest.raises(InputError, match="cannot be opened"):
+        read_autosave(tmp_path / "edit.npz")
+
+
 def test_file_names_are_safe_and_different(tmp_path):
     names = ["p1", "P1", "a/b", "a\\b", "..", "con", "Müller «1»", "x" * 300, ""]
     paths = {autosave_path(tmp_path, name) for name in names}

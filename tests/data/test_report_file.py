@@ -65,6 +65,17 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     assert found == ["{}"]
 
 
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: bool) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    # Later Pythons take such a file for one that is not there.
+    (tmp_path / "closed").touch()
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(InputError, match=r"closed.report\.json: cannot be"):
+        check_report(tmp_path / "closed" / "report.json")
+
+
 def test_a_folder_is_no_report(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         check_report(tmp_path)

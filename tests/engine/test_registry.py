@@ -57,22 +57,39 @@ def test_what_the_user_owns(tmp_path: Path) -> None:
     assert [name for name in ("mine", "default", "other", "../models/mine", "") if registry.owns(name)] == ["mine"]
 
 
-def test_a_folder_that_may_not_be_entered_is_told_of_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry, stat = Registry(tmp_path / "closed" / "models"), Path.stat
+def close(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have the system refuse to enter a folder, as it does to everybody but its administrator."""
+    stat = Path.stat
 
     def refuse(path: Path, **options: bool) -> os.stat_result:
-        if path.is_relative_to(tmp_path / "closed"):
+        if path.is_relative_to(folder):
             raise PermissionError(13, "Permission denied")
         return stat(path, **options)
 
     monkeypatch.setattr(Path, "stat", refuse)
+    return folder
+
+
+def test_a_folder_that_may_not_be_entered_is_told_of_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(close(tmp_path / "closed", monkeypatch) / "models")
     assert [model.name for model in registry.list()] == ["default"]
+    assert not registry.owns("mine")
     # Later Pythons take such a file for one that is not there.
     for use in (registry.path, registry.remove, lambda name: registry.import_file(tmp_path / "no.pt", name=name)):
         with pytest.raises(InputError, match=r"cannot be opened|there is no"):
             use("mine")
+
+
+def test_nothing_comes_from_or_goes_to_a_folder_that_may_not_be_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, closed = Registry(tmp_path / "models"), close(tmp_path / "closed", monkeypatch)
+    with pytest.raises(InputError, match=r"cannot be opened|there is no"):
+        registry.import_file(closed / "a.pt")
+    with pytest.raises(InputError, match=r"cannot be opened|ends in"):
+        registry.export("default", closed / "a.pt")
 
 
 def test_an_export_overwrites_nothing(tmp_path: Path) -> None:
