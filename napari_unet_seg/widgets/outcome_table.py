@@ -57,7 +57,10 @@ class OutcomeTable(QTableWidget):
             return
         title, explanation = _ROLES.get(role, (role, role))
         before, after = (fmean(scores) for scores in zip(*((c.before, c.after) for c in cases), strict=True))
-        self._add(f"{title}, mean" if len(cases) > 1 else title, before, after, explanation, bold=True)
+        if len(cases) > 1:
+            # Said here: a title with it does not fit a narrow window.
+            explanation = f"{explanation}. Mean of {counted(len(cases), 'case')}"
+        self._add(title, before, after, explanation, bold=True)
         first = self.rowCount()
         # What was lost comes first: that is what a person looks for.
         for case in sorted(cases, key=lambda case: case.after - case.before):

@@ -230,11 +230,13 @@ def test_what_was_lost_comes_first(qtbot: QtBot) -> None:
     assert table.rows() == [
         ("Corrected", "0.500", "0.750", "+0.250"),
         ("  one", "0.500", "0.750", "+0.250"),
-        ("Labelled, mean", "0.900", "0.890", "\N{MINUS SIGN}0.010"),
+        ("Labelled", "0.900", "0.890", "\N{MINUS SIGN}0.010"),
         ("  worse", "0.900", "0.880", "\N{MINUS SIGN}0.020"),
         ("  kept", "0.900", "0.900", "0.000"),
     ]
     assert table.item(1, 0).toolTip() == "one: 1 slice"
+    assert "ean" not in table.item(0, 0).toolTip()
+    assert table.item(2, 0).toolTip().endswith(". Mean of 2 cases")
     table.setValue(None)
     assert table.isHidden()
 
