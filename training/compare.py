@@ -116,9 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="outputs of training.cross_validate")
     parser.add_argument("--json", type=report_file, help="write the figures to this file as well")
     given = parser.parse_args(arguments)
-    names = [folder.name for folder in given.runs]
-    distinct = len(set(names)) == len(names)
-    rows = compare({folder.name if distinct else str(folder): read_run(folder) for folder in given.runs})
+    # The first may be among the others once more: "runs/base runs/*".
+    folders = list(dict.fromkeys(given.runs))
+    distinct = len({folder.name for folder in folders}) == len(folders)
+    rows = compare({folder.name if distinct else str(folder): read_run(folder) for folder in folders})
     save_json(given.json, rows)
     print(markdown(rows), end="")
     return 0

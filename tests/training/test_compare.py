@@ -55,6 +55,16 @@ def test_a_change_is_compared_patient_by_patient(tmp_path: Path, capsys: pytest.
     assert "| change | 2 | 0.600 | 0.600 | 0.0% | +0.050 (+0.000 to +0.100) | 1, 0 |" in capsys.readouterr().out
 
 
+def test_the_first_folder_may_be_given_among_the_others_once_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write_run(tmp_path / "base", {"a": 0.5})
+    change = write_run(tmp_path / "change", {"a": 0.6})
+    assert compare.main([str(base), f"{base}/", str(change)]) == 0
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| base", "| change"]
+
+
 def test_slices_of_an_older_version_are_compared_where_it_is_known_whose_they_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
