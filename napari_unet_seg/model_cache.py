@@ -76,8 +76,10 @@ class ModelCache:
         """As `get`, and the SHA-256 that its file had when it was loaded."""
         stamp = file_stamp(name)
         known = self._models.pop(name, None)
-        if known is None or known[0] != stamp:
+        while known is None or known[0] != stamp:
             known = stamp, self._load(name), model_hash(name)
+            # Another process may have put a version in its place between the two: then once more.
+            stamp = file_stamp(name)
         # The latest last. Every scan may have an adaptation of its own, so those used longest ago are let go.
         self._models[name] = known
         while len(self._models) > _MOST:

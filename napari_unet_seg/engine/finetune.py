@@ -20,6 +20,7 @@ from napari_unet_seg.engine.checkpoint import Description, load_checkpoint, read
 from napari_unet_seg.engine.device import choose_device, usable_cores
 from napari_unet_seg.engine.events import RoundEvent, RoundFinished
 from napari_unet_seg.engine.incumbent import check_comparable, find_incumbent, in_use
+from napari_unet_seg.engine.network import Network
 from napari_unet_seg.engine.policy import POLICIES, TunePolicy
 from napari_unet_seg.engine.registry import Registry
 from napari_unet_seg.engine.round_clock import RoundClock
@@ -113,8 +114,7 @@ def finetune_events(
     registry = registry or Registry()
     line = VersionLine(name, registry=registry)
     parent = registry.path(str(model))
-    network, description = load_checkpoint(parent)
-    parent_bytes = read_bytes(parent)
+    network, description, parent_bytes = _load_with_content(parent)
     parent_hash = hashlib.sha256(parent_bytes).hexdigest()
     if description.network.classes != 1:
         raise InputError("models of several classes cannot be retrained yet", path=parent)
@@ -235,6 +235,16 @@ def finetune(
             report = event.report
     assert report is not None
     return report.to_json()
+
+
+def _load_with_content(path: Path) -> tuple[Network, Description, bytes]:
+    """A model and the bytes of its file, the one of the other: another process may promote a version meanwhile."""
+    content = read_bytes(path)
+    while True:
+        network, description = load_checkpoint(path)
+        before, content = content, read_bytes(path)
+        if content == before:
+            return network, description, content
 
 
 def _check_line(line: VersionLine, *, scope: Scope, scan: str) -> None:

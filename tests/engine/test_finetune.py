@@ -537,6 +537,29 @@ def test_an_adaptation_stays_one_when_it_was_imported(open_phantoms: Callable[..
         finetune(dataset, name="own", scope="model", policy=policy("model", 2), threads=1)
 
 
+def test_a_parent_that_is_replaced_while_it_is_read_is_read_again(
+    open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its weights and the hash that a version's parent is known by are of the same file."""
+    dataset = open_phantoms()
+    dataset.save_correction("a", truth_of("a"), slices=[3, 4])
+    parent = Path(shutil.copy(shipped(), tmp_path / "parent.safetensors"))
+    names: list[str] = []
+
+    def load(path: Path) -> tuple[Network, Any]:
+        network, description = load_checkpoint(path)
+        names.append(description.name)
+        if len(names) == 1:
+            save_checkpoint(path, network, replace(description, name="another"))
+        return network, description
+
+    monkeypatch.setattr(module, "load_checkpoint", load)
+    run(dataset, model=parent, steps=2)
+    assert names[1:] == ["another"]
+    version = VersionLine("mine", registry=Registry()).versions()[-1]
+    assert load_checkpoint(version.path)[1].parent == digest(parent)
+
+
 def test_a_folder_of_versions_that_cannot_be_written_is_told_before_the_training(
     open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
