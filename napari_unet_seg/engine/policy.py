@@ -65,6 +65,11 @@ class TunePolicy:
     least_agreement_confirmed: float = 0.25
     """The same where corrected slices were held back and gained: a scan that the parent gets wrong has to change."""
 
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            # All at once: nothing would be left to learn from.
+            raise ValueError(f"corrected slices are held back in two turns or more, got folds={self.folds}")
+
 
 _MILD = AugmentConfig(
     rotation=12,

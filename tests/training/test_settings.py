@@ -76,6 +76,13 @@ def test_what_cannot_be_set_is_one_line(setting: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_round_holds_back_in_two_turns_at_least() -> None:
+    """In a single one it would have nothing to learn from."""
+    with pytest.raises(InputError, match=r"--set folds=1: .* two turns or more"):
+        with_settings(POLICIES["scan"], ["folds=1"])
+    assert with_settings(POLICIES["scan"], ["folds=2"]).folds == 2
+
+
 @pytest.mark.parametrize("settings", [["fit.steps=100"], ["epochs=null", "fit.steps=100"]])
 def test_steps_that_are_set_are_the_length_of_a_recipe_with_epochs(settings: list[str]) -> None:
     recipe = RECIPES["seed_001"]()
