@@ -121,7 +121,11 @@ class Places:
             raise InputError("is a link that leads in a circle; remove it", path=path) from error
 
     def _check_overlay(self, overlay: Path) -> None:
-        if overlay.exists() and not overlay.is_dir():
+        try:
+            is_file = overlay.exists() and not overlay.is_dir()
+        except OSError as error:
+            raise InputError(f"the overlay folder cannot be opened ({reason(error)})", path=overlay) from error
+        if is_file:
             raise InputError("this is a file; choose a folder for the corrections", path=overlay)
         if overlay == self.folder or overlay.is_relative_to(self.folder) or self.folder.is_relative_to(overlay):
             raise InputError("the overlay folder must lie outside the dataset; choose another one", path=overlay)

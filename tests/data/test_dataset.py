@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -370,6 +371,20 @@ class TestErrors:
     def test_what_is_no_path(self, path, overlay):
         with pytest.raises(InputError, match="a dataset is opened by the path of a folder or file"):
             open_dataset(path, overlay)
+
+    def test_an_overlay_in_a_folder_that_may_not_be_entered(self, tmp_path, monkeypatch):
+        make_patient(tmp_path / "patient1", slices=1)
+        overlay = tmp_path / "shut" / "corrections"
+        exists = Path.exists
+
+        def look(path, **options):
+            if path == overlay:
+                raise PermissionError(13, "Permission denied", str(path))
+            return exists(path, **options)
+
+        monkeypatch.setattr(Path, "exists", look)
+        with pytest.raises(InputError, match=rf"^{overlay}: the overlay folder cannot be opened \(permission denied\)"):
+            open_dataset(tmp_path / "patient1", overlay)
 
     def test_same_case_twice(self, tmp_path):
         make_patient(tmp_path / "a" / "p1", slices=1)
