@@ -174,10 +174,14 @@ def load_checkpoint(path: Path) -> tuple[Network, Description]:
     description = read_description(path)
     weights = read_weights(path)
 
+    import torch
+
     from napari_unet_seg.engine.networks import build_network
 
     try:
-        network = build_network(description.network)
+        # The weights drawn for it are replaced: the caller's random numbers go on as if there had been none.
+        with torch.random.fork_rng(devices=[]):
+            network = build_network(description.network)
         network.load_state_dict(weights)
     except InputError as error:
         raise InputError(error.problem, path=path) from error

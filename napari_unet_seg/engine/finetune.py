@@ -123,7 +123,7 @@ def finetune_events(
     adapted_to = description.adapted_to
     if scope == "model" and adapted_to is not None:
         raise InputError(f"this model was adapted to the scan {adapted_to}; begin with one for all scans", path=parent)
-    with _threads(threads):
+    with _threads(threads), _random_numbers(device):
         data = read_round(
             dataset,
             scope=scope,
@@ -303,3 +303,11 @@ def _threads(wanted: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _random_numbers(device: str) -> Iterator[None]:
+    """Seed as a training does, and leave the caller's random numbers as they were."""
+    chosen = choose_device(device).device
+    with torch.random.fork_rng(devices=[chosen] if chosen.type == "cuda" else []):
+        yield

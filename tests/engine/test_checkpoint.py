@@ -26,6 +26,13 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
         torch.testing.assert_close(again.state_dict()[name], value)
 
 
+def test_the_random_numbers_of_the_caller_are_left_alone(tmp_path: Path) -> None:
+    path = save_small(tmp_path / "small.safetensors")
+    before = torch.get_rng_state()
+    load_checkpoint(path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_patients_that_the_start_had_learned_from_count_as_learned_from() -> None:
     training = {"cases": ["TCGA_CS_4941_19960909"], "cases_before": ["TCGA_CS_4942_19970222", "own"]}
     described = Description(name="m", network=SMALL, training=training)

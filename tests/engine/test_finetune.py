@@ -560,6 +560,15 @@ def test_a_parent_that_is_replaced_while_it_is_read_is_read_again(
     assert load_checkpoint(version.path)[1].parent == digest(parent)
 
 
+def test_the_random_numbers_and_threads_of_the_caller_are_left_alone(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", truth_of("a"), slices=[3, 4])
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    assert run(dataset, steps=2, threads=threads + 1)["steps"] == 2
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
+
+
 def test_a_folder_of_versions_that_cannot_be_written_is_told_before_the_training(
     open_phantoms: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
