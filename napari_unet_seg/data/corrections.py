@@ -15,32 +15,25 @@ from numpy.typing import NDArray
 
 from napari_unet_seg.data.autosave import Autosave
 from napari_unet_seg.data.autosaves import Autosaves
-from napari_unet_seg.data.correction_log import ELSEWHERE, KINDS, REVERTED, Correction, CorrectionLog, FileChange
+from napari_unet_seg.data.changes_elsewhere import ChangesElsewhere
+from napari_unet_seg.data.correction_log import ELSEWHERE, KINDS, REVERTED, Correction, CorrectionLog
 from napari_unet_seg.data.file_plan import FilePlanner
-from napari_unet_seg.data.file_state import sha256_of
 from napari_unet_seg.data.formats import atomic
 from napari_unet_seg.data.given_mask import as_given, as_labels, as_seconds, as_slices
 from napari_unet_seg.data.ledger import LOG, Ledger
 from napari_unet_seg.data.line_matcher import LineMatcher
-from napari_unet_seg.data.mask_reader import MaskReader, OriginalLostError, mask_path
+from napari_unet_seg.data.mask_reader import MaskReader, mask_path
 from napari_unet_seg.data.nested_states import nested_states
 from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.overlay_owner import check_overlay, sign_overlay
 from napari_unet_seg.data.packed import pack
 from napari_unet_seg.data.presence import Presence
-from napari_unet_seg.data.scan import Scan, natural_key, slice_numbers
-from napari_unet_seg.data.stored_mask import (
-    Coding,
-    Plane,
-    StoredMask,
-    choose_coding,
-    mask_hash,
-    plane_fingerprint,
-)
+from napari_unet_seg.data.scan import Scan, natural_key
+from napari_unet_seg.data.stored_mask import Coding, Plane, StoredMask, choose_coding, mask_hash
 from napari_unet_seg.data.transaction import Transaction, needs_recovery, recover, version_path
 from napari_unet_seg.data.volume import Mask, foreground_values, labels_in
 from napari_unet_seg.data.write_lock import now, write_lock
-from napari_unet_seg.errors import ChangedElsewhereError, InputError, ReadOnlyError, reason
+from napari_unet_seg.errors import InputError, ReadOnlyError, reason
 from napari_unet_seg.wording import counted
 
 _LISTED = 3
@@ -72,7 +65,7 @@ class CorrectionStore:
         self._ledger = Ledger(self.places, self._matcher.match)
         self.reader = MaskReader(self.places, self._ledger.history, self._ledger.damage)
         self._autosaves = Autosaves(root, self.places, self._scans)
-        self._seen: dict[str, dict[int, bytes]] = {}
+        self._elsewhere = ChangesElsewhere(places=self.places, ledger=self._ledger, reader=self.reader)
         self._sources: dict[str, Path] = {}
 
     def open(self) -> None:
@@ -134,10 +127,9 @@ class CorrectionStore:
         try:
             stored = self.reader.read(scan)
         except InputError:
-            # What turns out to be there once it can be read was seen by nobody.
-            self._seen.setdefault(scan.case_id, dict.fromkeys(range(scan.read_shape()[0]), b""))
+            self._elsewhere.note_unreadable(scan)
             raise
-        self._seen[scan.case_id] = stored.fingerprints()
+        self._elsewhere.note_read(scan.case_id, stored)
         return stored
 
     def note_source(self, case_id: str, source: Path | None) -> None:
@@ -179,7 +171,8 @@ class CorrectionStore:
                     "be accepted as they are"
                 )
             _check_declared(scan, present, targets)
-            self._check_seen(scan, present, targets, overwrite=overwrite)
+            if not overwrite:
+                self._elsewhere.check_seen(scan, present, targets)
             line = Correction(
                 id=_new_id(),
                 time=now(),
@@ -198,8 +191,8 @@ class CorrectionStore:
                 for z in targets
                 if history.untouched(self.reader.name(present.files[present.place(z)[0]]), by=scan.case_id)
             }
-            found = [z for z in self._found_elsewhere(scan, present, targets) if z not in begun]
-            extra = [self._adoption(scan, present, found, line)] if found else []
+            found = [z for z in self._elsewhere.find(scan, present, targets) if z not in begun]
+            extra = [self._elsewhere.adoption(scan, present, found, line)] if found else []
             edits = {z: Plane(labels=plane) for z, plane in targets.items()}
             done = self._commit(scan, present, edits, line, extra)
         self._autosaves.forget(scan, targets)
@@ -223,14 +216,14 @@ class CorrectionStore:
             # A slice that shows another correction goes on doing so.
             edits = {z: self.reader.plane(scan, z, shown.get(z)) for z in touched if shown.get(z) is not former.get(z)}
             targets = {z: present.labels_of(plane) for z, plane in edits.items()}
-            self._check_seen(scan, present, targets, overwrite=overwrite)
-            found = self._found_elsewhere(scan, present, targets)
-            unseen = [z for z in found if z not in self._seen.get(scan.case_id, {})]
-            if unseen and not overwrite:
-                raise _changed_elsewhere(scan, unseen)
+            if not overwrite:
+                self._elsewhere.check_seen(scan, present, targets)
+            found = self._elsewhere.find(scan, present, targets)
+            if not overwrite:
+                self._elsewhere.check_all_seen(scan, found)
             extra = []
             if found:
-                adoption = self._adoption(scan, present, found, line)
+                adoption = self._elsewhere.adoption(scan, present, found, line)
                 taken_back = replace(adoption, id=f"{line.id}b", kind=REVERTED, reverts=adoption.id)
                 extra = [adoption, taken_back]
             return self._commit(scan, present, edits, line, extra)
@@ -248,7 +241,7 @@ class CorrectionStore:
         self, scan: Scan, mask: Any, slices: Iterable[int], *, model: str | None, annotator: str | None
     ) -> Autosave:
         """See `Dataset.autosave`."""
-        seen = self._seen.get(scan.case_id, {})
+        seen = self._elsewhere.seen(scan.case_id)
         return self._autosaves.write(scan, mask, slices, seen=seen, model=_text(model), annotator=_text(annotator))
 
     def kept_edits(self) -> frozenset[str]:
@@ -308,60 +301,6 @@ class CorrectionStore:
             raise InputError(
                 f"the scan of {case_id} is no longer there, so its mask has no place; reconnect its drive", path=source
             )
-
-    def _check_seen(
-        self, scan: Scan, present: StoredMask, targets: Mapping[int, Mask | None], *, overwrite: bool
-    ) -> None:
-        """Raise ChangedElsewhereError if a slice to be replaced is not as this dataset has read or written it."""
-        seen = {} if overwrite else self._seen.get(scan.case_id, {})
-        changed = []
-        for z in targets.keys() & seen.keys():
-            labels, there = targets[z], present.fingerprint(z)
-            if there != seen[z] and there != (b"" if labels is None else plane_fingerprint(labels)):
-                changed.append(z)
-        if changed:
-            raise _changed_elsewhere(scan, sorted(changed))
-
-    def _found_elsewhere(self, scan: Scan, present: StoredMask, targets: Mapping[int, Mask | None]) -> list[int]:
-        """Slices with pixels that no correction left there, and that are about to be replaced."""
-        history = self._ledger.history()
-        shown = history.shown(scan.case_id)
-        found = []
-        for z, target in targets.items():
-            name = self.reader.name(present.files[present.place(z)[0]])
-            # Before its first correction, whatever a file holds is the original.
-            if not present.labelled[z] or history.file(name) is None:
-                continue
-            if target is not None and np.array_equal(present.labels[z], target):
-                continue
-            try:
-                logged = present.labels_of(self.reader.plane(scan, z, shown.get(z)))
-            except OriginalLostError:
-                # Kept, as nothing says that it was.
-                logged = None
-            if logged is None or not np.array_equal(present.labels[z], logged):
-                found.append(z)
-        return found
-
-    def _adoption(self, scan: Scan, present: StoredMask, slices: Sequence[int], line: Correction) -> Correction:
-        """The line, before `line`, that keeps what another program wrote into these slices."""
-        history = self._ledger.history()
-        changes = []
-        for index in sorted({present.place(z)[0] for z in slices}):
-            name = self.reader.name(present.files[index])
-            there = sha256_of(self.places.source(name))
-            changes.append(FileChange(file=name, before=there, after=there))
-        return Correction(
-            id=f"{line.id}a",
-            time=line.time,
-            case=scan.case_id,
-            slices=tuple(slices),
-            kind=ELSEWHERE,
-            files=tuple(changes),
-            hash_before=history.of_case(scan.case_id)[-1].hash_after,
-            hash_after=present.hash(),
-            one=present.one,
-        )
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -442,9 +381,7 @@ class CorrectionStore:
         Transaction(
             places=self.places, log=self._ledger.log, id=line.id, writes=writes, lines=[*extra, line], kept=kept
         ).run()
-        seen = self._seen.setdefault(scan.case_id, {})
-        for z in edits:
-            seen[z] = plane_fingerprint(labels[z]) if labelled[z] else b""
+        self._elsewhere.note_written(scan.case_id, {z: labels[z] if labelled[z] else None for z in edits})
         return line
 
     def _coding(self, scan: Scan, present: StoredMask, edits: Mapping[int, Plane]) -> Coding:
@@ -488,16 +425,6 @@ def _check_declared(scan: Scan, present: StoredMask, targets: Mapping[int, Mask]
                     "give these pixels one of those, or add it to dataset.json and open the dataset anew",
                     path=mask_path(present.files),
                 )
-
-
-def _changed_elsewhere(scan: Scan, slices: Sequence[int]) -> ChangedElsewhereError:
-    file = next(file for file in scan.mask_files() if slices[0] in file.slices)
-    return ChangedElsewhereError(
-        f"another program or window has changed slice {slice_numbers(slices)} since it was read; read the mask anew, "
-        "or save with overwriting",
-        path=file.path,
-        slices=slices,
-    )
 
 
 def _pack_version(slices: Sequence[int], before: Mask, after: Mask) -> bytes:
