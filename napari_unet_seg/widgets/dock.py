@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +11,20 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from napari_unet_seg.case_state import LoadedCase, Stored, Written
+from napari_unet_seg.case_state import LoadedCase, Written
 from napari_unet_seg.data.roles import ROLES
 from napari_unet_seg.engine.events import RoundEvent
-from napari_unet_seg.errors import InputError
 from napari_unet_seg.probability_map import MaskRule
 from napari_unet_seg.session import Session
-from napari_unet_seg.widgets.adaptations import is_adaptation_name
 from napari_unet_seg.widgets.brush_box import leave_out_brush_box
 from napari_unet_seg.widgets.canvas_context import CanvasContext
+from napari_unet_seg.widgets.case_list import CaseList
 from napari_unet_seg.widgets.case_loader import CaseLoader
 from napari_unet_seg.widgets.channel_roles import ChannelRoles
 from napari_unet_seg.widgets.correct_panel import CorrectPanel
 from napari_unet_seg.widgets.correction_saver import CorrectionSaver
 from napari_unet_seg.widgets.corrector import Corrector
-from napari_unet_seg.widgets.data_panel import CaseRow, DataPanel
+from napari_unet_seg.widgets.data_panel import DataPanel
 from napari_unet_seg.widgets.focus_frame import FocusFrame
 from napari_unet_seg.widgets.keys import Keys
 from napari_unet_seg.widgets.layers import place_of_slice, reference_of
@@ -33,6 +32,7 @@ from napari_unet_seg.widgets.leaving import Answer, Leaving, ask_about_edits, as
 from napari_unet_seg.widgets.left_open import LeftOpen
 from napari_unet_seg.widgets.loose_keeper import LooseKeeper
 from napari_unet_seg.widgets.mask_dialog import choose_mask_file, file_beside
+from napari_unet_seg.widgets.model_names import models_to_choose_from
 from napari_unet_seg.widgets.napari_font import NapariFont
 from napari_unet_seg.widgets.next_slice import NextSlice
 from napari_unet_seg.widgets.panel_column import PanelColumn, fold
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_unet_seg.data.dataset import Case
     from napari_unet_seg.engine.suggest import Suggestion
 
 
@@ -156,7 +155,7 @@ class UNetDock(QWidget):
             viewer=viewer,
             lane=model_lane,
             sources=self.roles.value,
-            list_models=list_models or _registered_models,
+            list_models=list_models or models_to_choose_from,
             is_of_case=self.loader.shows,
             parent=self,
         )
@@ -203,6 +202,7 @@ class UNetDock(QWidget):
             is_of_case=self.loader.shows,
             parent=self,
         )
+        self._cases = CaseList(session=self.session, panel=self.data_panel, parent=self)
         self._parts = (
             self.loader,
             self.runner,
@@ -214,6 +214,7 @@ class UNetDock(QWidget):
             self.next,
             self.retrain,
             self._truth,
+            self._cases,
             self.segmentation,
             self.roles,
             self.status,
@@ -257,8 +258,6 @@ class UNetDock(QWidget):
             self.session.dataset.release()
         for lane in self._lanes:
             lane.close()
-        self.session.dataset_changed.disconnect(self._list_cases)
-        self.session.case_changed.disconnect(self._on_case_changed)
         self._keys.close()
         self._focus_frame.close()
         for part in self._parts:
@@ -362,7 +361,7 @@ class UNetDock(QWidget):
         self.questions.changed.connect(self._set_notice)
         saver.folderWanted.connect(self._choose_overlay)
         for part in (saver, corrector):
-            part.caseChanged.connect(self._show_case_state)
+            part.caseChanged.connect(self._cases.refresh)
         self.scores.noticed.connect(corrector.note_edited)
         self.scores.valueChanged.connect(self.scores_panel.set_board)
         self.scores.mended.connect(self.status.take_back)
@@ -371,8 +370,6 @@ class UNetDock(QWidget):
         telling = (self.loader, self.runner, self.rule, self.scores, saver, self.keeper, corrector, self.next)
         for part in (*telling, self.retrain):
             part.failed.connect(self.status.show_error)
-        self.session.dataset_changed.connect(self._list_cases)
-        self.session.case_changed.connect(self._on_case_changed)
         self._focus_frame = FocusFrame(self._viewer, self)
         self._keys = Keys(
             self._viewer,
@@ -448,10 +445,6 @@ class UNetDock(QWidget):
         self.retrain.take_case(layers, loaded)
         self._truth.take_case(self.loader.truth)
 
-    def _on_case_changed(self) -> None:
-        case = self.session.case
-        self.data_panel.setValue("" if case is None else case.case_id)
-
     # Correcting.
 
     def _set_notice(self, text: str, answers: tuple[str, ...]) -> None:
@@ -484,39 +477,3 @@ class UNetDock(QWidget):
         """The image to be corrected: what is chosen, or else the open case's own, whatever sequence that is."""
         chosen = reference_of(self.roles.value())
         return chosen if chosen is not None else next(reversed(self.loader.images), None)
-
-    def _list_cases(self, stored: Mapping[str, Stored]) -> None:
-        dataset = self.session.dataset
-        if dataset is None:
-            return
-        self.data_panel.set_path(Path(dataset.root))
-        self.data_panel.set_cases(
-            [
-                CaseRow(case_id=case.case_id, state=self._state_of(case, stored=stored.get(case.case_id)))
-                for case in dataset.cases
-            ]
-        )
-
-    def _show_case_state(self) -> None:
-        if self.session.case is not None:
-            self.data_panel.set_state(self.session.case.case_id, self._state_of(self.session.case))
-
-    def _state_of(self, case: Case, *, stored: Stored | None = None) -> tuple[str, ...]:
-        try:
-            return self.session.state_of(case, stored=stored)
-        except InputError:
-            # Why is told by whoever counts the corrections.
-            return ("corrections unreadable",)
-
-
-def _registered_models() -> list[str]:
-    from napari_unet_seg.engine.registry import Registry
-
-    # What is adapted to one scan is used with that scan, and chosen by opening it.
-    registry = Registry()
-    return [
-        model.name
-        for model in registry.list()
-        if not model.problem and model.scope != "scan" and not is_adaptation_name(model.name)
-        if model.shipped or not registry.holds_rounds_for_a_scan(model.name)
-    ]

@@ -24,7 +24,8 @@ from napari_unet_seg.loading import find_own_model
 from napari_unet_seg.model_cache import ModelCache
 from napari_unet_seg.widgets.adaptations import adaptation_name, is_adaptation_name
 from napari_unet_seg.widgets.correct_panel import CorrectionBoard
-from napari_unet_seg.widgets.dock import UNetDock, _registered_models
+from napari_unet_seg.widgets.dock import UNetDock
+from napari_unet_seg.widgets.model_names import models_to_choose_from
 from napari_unet_seg.widgets.retrain_board import RetrainBoard, RetrainSettings
 from napari_unet_seg.working_mask import SliceState
 from tests.engine.models import save_small
@@ -652,7 +653,7 @@ def test_a_model_of_the_scan_s_own_can_be_brought_back_whatever_its_name(
     table._use.click()
     settle()
     assert open_again() == ["promoted", "in use"]
-    assert (opened.runner.model(), "mine" in _registered_models()) == ("default", False)
+    assert (opened.runner.model(), "mine" in models_to_choose_from()) == ("default", False)
     table._table.selectRow(0)
     table._use.click()
     settle()
