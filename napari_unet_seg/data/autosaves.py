@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_unet_seg.data.autosave import UNKNOWN, Autosave, autosave_path, read_autosave, set_aside, write_autosave
-from napari_unet_seg.data.given_mask import as_given, as_slices
+from napari_unet_seg.data.given_mask import as_given, as_labels, as_slices
 from napari_unet_seg.data.overlay import Places
 from napari_unet_seg.data.scan import Scan
 from napari_unet_seg.data.stored_mask import StoredMask
@@ -68,14 +68,14 @@ class Autosaves:
         """See `Dataset.autosave`; `seen` has the fingerprint of each slice as it was read."""
         self._places.check_writable()
         shape = scan.read_shape()
-        values = as_given(mask, shape, case_id=scan.case_id)
         wanted = as_slices(slices, shape[0], case_id=scan.case_id)
+        values = as_given(mask, shape, case_id=scan.case_id, slices=wanted)
         autosave = Autosave(
             case=scan.case_id,
             time=now(),
             shape=shape,
             slices=tuple(wanted),
-            masks=values[wanted].astype(np.uint8),
+            masks=values.astype(np.uint8),
             base=tuple(seen[z].hex() if z in seen else UNKNOWN for z in wanted),
             model=model,
             annotator=annotator,
@@ -109,6 +109,8 @@ class Autosaves:
             return None
         if present is None:
             return autosave
+        # Only here is it known whether 255 is a class.
+        autosave = replace(autosave, masks=as_labels(autosave.masks, classes=present.several))
         unsaved = [
             z
             for z, plane in autosave.planes().items()
@@ -121,15 +123,19 @@ class Autosaves:
         changed = tuple(z for z, base in based if base not in (UNKNOWN, present.fingerprint(z).hex()))
         return replace(autosave, changed=changed)
 
-    def forget(self, scan: Scan, saved: Mapping[int, Mask]) -> None:
-        """Take out what is saved by now; that this fails never keeps a save from being done."""
+    def forget(self, scan: Scan, saved: Mapping[int, Mask], *, classes: bool) -> None:
+        """Take out what is saved by now; that this fails never keeps a save from being done.
+
+        `classes` says whether the masks have several, see `as_labels`.
+        """
         path = self.find(scan)
         with suppress(OSError, InputError):
             autosave = read_autosave(path)
             if autosave is None:
                 return
+            labels = replace(autosave, masks=as_labels(autosave.masks, classes=classes))
             unsaved = [
-                z for z, plane in autosave.planes().items() if z not in saved or not np.array_equal(saved[z], plane)
+                z for z, plane in labels.planes().items() if z not in saved or not np.array_equal(saved[z], plane)
             ]
             if not unsaved:
                 path.unlink()

@@ -195,7 +195,7 @@ class CorrectionStore:
             extra = [self._elsewhere.adoption(scan, present, found, line)] if found else []
             edits = {z: Plane(labels=plane) for z, plane in targets.items()}
             done = self._commit(scan, present, edits, line, extra)
-        self._autosaves.forget(scan, targets)
+        self._autosaves.forget(scan, targets, classes=present.several)
         return done
 
     def revert(self, correction_id: str, *, overwrite: bool) -> Correction:

@@ -42,6 +42,23 @@ def test_cases_with_one_are_named_without_reading_it(tmp_path):
     assert open_dataset(root).kept_edits() == frozenset()
 
 
+def test_a_mask_of_0_and_255_is_one_of_0_and_1(tmp_path):
+    root = kaggle(tmp_path)
+    dataset, mask = opened(root)
+    edited = 255 * flipped(mask, 1, 3)
+    # What is not named is not looked at.
+    edited = edited.astype(np.int64)
+    edited[0, 0, 0] = 999
+    dataset.autosave(CASE, edited, [1, 3])
+    for z, plane in dataset.read_autosave(CASE).planes().items():
+        np.testing.assert_array_equal(plane, flipped(mask, 1, 3)[z])
+    dataset.save_correction(CASE, edited, slices=[1])
+    assert dataset.read_autosave(CASE).slices == (3,)
+    dataset.save_correction(CASE, edited, slices=[3])
+    assert dataset.read_autosave(CASE) is None
+    assert dataset.kept_edits() == frozenset()
+
+
 def test_the_last_one_counts(tmp_path):
     dataset, mask = opened(kaggle(tmp_path))
     dataset.autosave(CASE, flipped(mask, 1), [1])
