@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -102,15 +103,17 @@ def finetune_events(
     LossNotFinite
         If the training fails; nothing was written then.
     """
-    clock = RoundClock(seconds=seconds)
-    if scope not in POLICIES:
+    started = time.perf_counter()
+    if not isinstance(scope, str) or scope not in POLICIES:
         raise InputError(f"scope must be scan or model, got {scope!r}")
     if scope == "scan" and case is None:
         raise InputError("scope scan needs a case: the scan to adapt to")
     if scope == "model" and case is not None:
         raise InputError("scope model takes all corrected cases; leave the case out, or choose scope scan")
-    if not as_seconds(seconds) > 0:
+    seconds = as_seconds(seconds)
+    if not seconds > 0:
         raise InputError(f"seconds must be positive, got {seconds:g}")
+    clock = RoundClock(started=started, seconds=seconds)
     registry = registry or Registry()
     line = VersionLine(name, registry=registry)
     parent = registry.path(str(model))
@@ -155,6 +158,8 @@ def finetune_events(
         )
         yield from one_round.run()
         with registry.alone():
+            # Another process may have begun something else under this name meanwhile.
+            _check_line(line, scope=scope, scan=hash_of_scan)
             line.begin(parent, content=parent_bytes)
             # Another round may have come to its end meanwhile.
             verdict = one_round.verdict

@@ -401,6 +401,7 @@ def test_rounds_of_a_scan_begin_with_the_model_again(open_phantoms: Callable[...
         ({"scope": "scan", "case": None}, "scope scan needs a case"),
         ({"scope": "model", "case": "a"}, "leave the case out"),
         ({"scope": "all", "case": None}, "scope must be scan or model"),
+        ({"scope": ["scan"], "case": None}, "scope must be scan or model"),
         ({"seconds": 0}, "seconds must be positive"),
         ({"seconds": "x"}, "seconds must be a finite number, got 'x'"),
         ({"name": None}, "None cannot be a model's name"),
@@ -567,6 +568,27 @@ def test_the_random_numbers_and_threads_of_the_caller_are_left_alone(open_phanto
     assert run(dataset, steps=2, threads=threads + 1)["steps"] == 2
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == threads
+
+
+def test_a_name_that_another_round_took_meanwhile_is_left_to_it(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms("ab")
+    for case in ("a", "b"):
+        dataset.save_correction(case, truth_of(case), slices=[3, 4])
+    slow = begin(dataset, steps=2)
+    next(slow)
+    run(dataset, scope="model", steps=2)
+    line = VersionLine("mine", registry=Registry())
+    versions = [version.number for version in line.versions()]
+    with pytest.raises(InputError, match="'mine' is one for all scans; choose another name"):
+        list(slow)
+    assert [version.number for version in line.versions()] == versions
+    run(dataset, scope="model", steps=2, model="mine")
+
+
+def test_seconds_may_be_given_as_text(open_phantoms: Callable[..., Dataset]) -> None:
+    dataset = open_phantoms()
+    dataset.save_correction("a", truth_of("a"), slices=[3, 4])
+    assert run(dataset, steps=2, seconds="600")["steps"] == 2
 
 
 def test_a_folder_of_versions_that_cannot_be_written_is_told_before_the_training(
