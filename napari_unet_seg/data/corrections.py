@@ -37,7 +37,7 @@ from napari_unet_seg.errors import InputError, ReadOnlyError, reason
 from napari_unet_seg.wording import counted
 
 _LISTED = 3
-"""Names of missing cases that a note has at most."""
+"""Names of missing cases, or of hidden files, that a note has at most."""
 
 
 class CorrectionStore:
@@ -62,7 +62,7 @@ class CorrectionStore:
         self.places.nested = nested_states(self.places.folder, masks, notes=self.repair_notes)
         self.presence = Presence(*(state / "windows" for state in (self.places.state, *self.places.nested)))
         self._matcher = LineMatcher(root, self.places, self._scans)
-        self._ledger = Ledger(self.places, self._matcher.match)
+        self._ledger = Ledger(self.places, self._matcher)
         self.reader = MaskReader(self.places, self._ledger.history, self._ledger.damage)
         self._autosaves = Autosaves(root, self.places, self._scans)
         self._elsewhere = ChangesElsewhere(places=self.places, ledger=self._ledger, reader=self.reader)
@@ -91,6 +91,7 @@ class CorrectionStore:
                     f"{path}: {damage}, and what was corrected there is not known; restore the log from a backup"
                 )
             self._note_missing_cases()
+            self._note_hidden()
 
     def _note_missing_cases(self) -> None:
         """Say which corrections are of cases that are not here; a folder that was renamed has lost its own so."""
@@ -102,6 +103,17 @@ class CorrectionStore:
             self.repair_notes.append(
                 f"corrections of {counted(len(missing), 'case')} not here any more are kept: {listed}; where one was "
                 "renamed, give it its old name to have them back"
+            )
+
+    def _note_hidden(self) -> None:
+        """Say which masks were corrected in the dataset itself since the overlay has copies of them."""
+        self._ledger.history()
+        hidden = sorted(self._ledger.hidden, key=natural_key)
+        if hidden:
+            listed = ", ".join(hidden[:_LISTED]) + (" …" if len(hidden) > _LISTED else "")
+            self.repair_notes.append(
+                f"the dataset has newer corrections of {counted(len(hidden), 'mask file')} that the overlay folder "
+                f"holds copies of, and does not show them: {listed}; revert the overlay's corrections there to see them"
             )
 
     def corrections(self, case_id: str | None = None) -> list[Correction]:

@@ -101,9 +101,10 @@ class FilePlanner:
             payload = self.scan.encode_mask(file, target, former=former, original=original)
             check = _check(self.scan, file, target)
         below = self.places.below(name)
-        if payload is not None and below is not None and payload == read_bytes(below):
-            # The file of the dataset shows through again.
-            payload = None
+        if payload is not None and below is not None:
+            # The file of the dataset shows through again; also where it has become another one meanwhile.
+            undone = as_first and not self.own.followed_by(self.line).file_in_force(name)
+            payload = None if undone or payload == read_bytes(below) else payload
         if payload is None:
             after = sha256_of(below)
             folders: tuple[str, ...] = ()

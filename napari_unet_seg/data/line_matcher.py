@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -74,6 +74,28 @@ class LineMatcher:
             paths = self._scans[case_id].mask_paths
             self._files[case_id] = {self._places.relative(path): number for number, path in enumerate(paths)}
         return self._files[case_id]
+
+    def without(self, line: Correction, files: Collection[str]) -> Correction | None:
+        """A line without what it did to some files, as the log names them; None where it did nothing else."""
+        left = tuple(change for change in line.files if change.file not in files)
+        if len(left) == len(line.files):
+            return line
+        if not left:
+            return None
+        if line.case not in self._scans:
+            return replace(line, files=left)
+        gone: set[int] = set()
+        with suppress(InputError):
+            for file in self._scans[line.case].mask_files():
+                if self._places.relative(file.path) in files:
+                    gone.update(file.slices)
+        kept = [place for place, z in enumerate(line.slices) if z not in gone]
+        return replace(
+            line,
+            files=left,
+            slices=tuple(line.slices[place] for place in kept),
+            recorded=tuple(line.recorded[place] for place in kept) if line.recorded else (),
+        )
 
     def check_whole(self, line: Correction) -> None:
         """Raise InputError for a line that cannot be taken back as a whole, or not at all, because of its files."""

@@ -95,6 +95,10 @@ class Places:
         except OSError as error:
             raise InputError(f"cannot be opened ({reason(error)})", path=path) from error
 
+    def has_copy(self, file: str) -> bool:
+        """Whether the overlay folder holds a file, given as the log names it, in place of the dataset's."""
+        return self.overlay is not None and (self.overlay / PurePosixPath(file)).is_file()
+
     def below(self, file: str) -> Path | None:
         """The file of the dataset that a copy in the overlay folder hides, or would hide."""
         if self.overlay is None:
